@@ -1,0 +1,42 @@
+//! The test harness: boots the shipped image in QEMU through UEFI firmware, or
+//! starts the plain command on a pseudo-terminal, and behaves like the user at
+//! the terminal: types keys, waits for words, looks at the screen.
+//!
+//! A harness fails by panicking: every wait has a deadline, and what the
+//! terminal showed until then is printed with the reason. Nothing in here knows
+//! the guest from inside; faults come from outside too (a bad disk, a signal, a
+//! debugger at QEMU's port), so that what is tested is what is shipped.
+
+#![allow(
+    clippy::missing_panics_doc,
+    reason = "every function here panics when the guest is not as a test needs it"
+)]
+
+mod disks;
+mod fail;
+mod gdb;
+mod initramfs;
+mod plain;
+mod qmp;
+mod shipped;
+mod terminal;
+mod vm;
+
+pub use disks::Disks;
+pub use fail::OrFail;
+pub use initramfs::{Entry, entries_in};
+pub use plain::PlainCommand;
+pub use shipped::{command, efi_file, model, native_executable, repository, static_executable};
+pub use terminal::{COLS, ROWS, Terminal};
+pub use vm::{Drive, Exit, Vm, VmSpec};
+
+use std::time::Duration;
+
+/// From power-on to the prompt. A quiet machine needs three seconds.
+pub const BOOT: Duration = Duration::from_secs(90);
+/// From a model's first byte to its being ready.
+pub const LOAD: Duration = Duration::from_secs(120);
+/// A short answer. A quiet machine needs ten seconds under TCG.
+pub const TURN: Duration = Duration::from_secs(300);
+/// Whatever is answered at once.
+pub const SOON: Duration = Duration::from_secs(30);

@@ -1,0 +1,129 @@
+//! The same program as an ordinary command, on a pseudo-terminal of its own.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::fs::File;
+use std::ops::Deref;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::{COLS, OrFail, ROWS, SOON, Terminal};
+
+/// A command that believes to be at a user's terminal.
+pub struct PlainCommand {
+    terminal: Terminal,
+    child: Child,
+    ended: bool,
+}
+
+impl PlainCommand {
+    /// Starts `program` on a terminal.
+    pub fn launch<S: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = S>) -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let user_side = openpt(flags).or_fail("open a pseudo-terminal");
+        grantpt(&user_side).or_fail("own the pseudo-terminal");
+        unlockpt(&user_side).or_fail("unlock the pseudo-terminal");
+        let size = Winsize {
+            ws_row: ROWS,
+            ws_col: COLS,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&user_side, size).or_fail("size the pseudo-terminal");
+        let name = ptsname(&user_side, Vec::new()).or_fail("name the pseudo-terminal");
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let command_side =
+            rustix::fs::open(name, flags, Mode::empty()).or_fail("open the terminal's device");
+        let copy = || command_side.try_clone().or_fail("copy a descriptor");
+        // setsid makes standard input the controlling terminal and then becomes
+        // the program: a child of ours is never a group leader, so it does not fork.
+        let child = Command::new("setsid")
+            .arg("--ctty")
+            .arg(program)
+            .args(arguments)
+            .env("TERM", "xterm-256color")
+            .stdin(copy())
+            .stdout(copy())
+            .stderr(command_side)
+            .spawn()
+            .or_fail("start setsid");
+        let output = File::from(user_side);
+        let keyboard = output.try_clone().or_fail("copy a descriptor");
+        Self {
+            terminal: Terminal::new(output, keyboard),
+            child,
+            ended: false,
+        }
+    }
+
+    /// Sends `signal` to the only child that the command has: its engine.
+    #[track_caller]
+    pub fn signal_engine(&self, signal: Signal) {
+        let engine = self.engine().or_fail("find the engine among the processes");
+        kill_process(engine, signal).or_fail("signal the engine");
+    }
+
+    /// The engine's process, if there is one.
+    #[must_use]
+    pub fn engine(&self) -> Option<Pid> {
+        let parent = self.child.id().to_string();
+        let processes = fs::read_dir("/proc").or_fail("list the processes");
+        processes.flatten().find_map(|process| {
+            let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+            // Behind the name, which may hold anything: state, parent.
+            let (_, behind_name) = stat.rsplit_once(')')?;
+            let mut fields = behind_name.split_whitespace();
+            let (state, its_parent) = (fields.next()?, fields.next()?);
+            let pid = process.file_name().to_str()?.parse().ok()?;
+            (its_parent == parent && state != "Z").then(|| Pid::from_raw(pid))?
+        })
+    }
+
+    /// Waits for the command to end by itself.
+    #[track_caller]
+    pub fn wait_exit(&mut self, within: Duration) -> ExitStatus {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait().or_fail("wait for the command") {
+                self.ended = true;
+                assert!(
+                    status.signal().is_none(),
+                    "the command was killed: {status}"
+                );
+                self.terminal.expect_end(SOON);
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the command did not end within {within:?}"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Deref for PlainCommand {
+    type Target = Terminal;
+
+    fn deref(&self) -> &Terminal {
+        &self.terminal
+    }
+}
+
+impl Drop for PlainCommand {
+    fn drop(&mut self) {
+        if !self.ended {
+            // It may have ended by itself meanwhile.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}

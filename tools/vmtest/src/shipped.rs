@@ -1,0 +1,87 @@
+//! Where the things under test are.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::OrFail;
+
+/// The top of the working tree.
+#[must_use]
+pub fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The kernel with the initramfs inside.
+#[must_use]
+pub fn efi_file() -> PathBuf {
+    built(repository().join("out/zosia.efi"), "tools/build.sh")
+}
+
+/// The static executable that is in the initramfs.
+#[must_use]
+pub fn static_executable() -> PathBuf {
+    built(repository().join("out/init"), "tools/build.sh")
+}
+
+/// The same program for the machine that runs the tests: `ZOSIA_NATIVE`, else
+/// what cargo put beside these tests.
+#[must_use]
+pub fn native_executable() -> PathBuf {
+    let beside = || {
+        let test = env::current_exe().or_fail("find the running test");
+        let profile = test.ancestors().nth(2).or_fail("find cargo's directory");
+        profile.join("init")
+    };
+    let path = env::var_os("ZOSIA_NATIVE").map_or_else(beside, PathBuf::from);
+    built(path, "cargo build --release -p init")
+}
+
+/// SmolLM2-135M: `ZOSIA_TEST_MODEL`, else what `tools/model.sh` fetches.
+#[must_use]
+pub fn model() -> &'static Path {
+    static MODEL: OnceLock<PathBuf> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        if let Some(path) = env::var_os("ZOSIA_TEST_MODEL") {
+            return path.into();
+        }
+        let got = Command::new(repository().join("tools/model.sh"))
+            .args(["get", "smollm2-135m"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .or_fail("run tools/model.sh");
+        assert!(got.status.success(), "tools/model.sh: {}", got.status);
+        let said = String::from_utf8_lossy(&got.stdout).into_owned();
+        PathBuf::from(said.lines().next_back().or_fail("read the model's path"))
+    })
+}
+
+/// Runs a command to its end and returns its standard output.
+#[track_caller]
+#[must_use]
+pub fn command(program: &str, arguments: &[&str]) -> String {
+    let done = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .or_fail(format_args!("start {program}"));
+    let errors = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        done.status.success(),
+        "{program} {arguments:?}: {}\n{errors}",
+        done.status
+    );
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+#[track_caller]
+fn built(path: PathBuf, by: &str) -> PathBuf {
+    assert!(
+        path.exists(),
+        "{} is not there; {by} makes it",
+        path.display()
+    );
+    path
+}

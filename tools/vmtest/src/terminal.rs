@@ -1,0 +1,422 @@
+//! The user at the terminal: a screen that is looked at, keys that are typed.
+//!
+//! What arrives is kept three times: as bytes (the log), as words (printed
+//! characters with runs of white space made one space, so that a wrapped line
+//! still matches), and as a screen. Like a real terminal it answers the
+//! question where the cursor is.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::num::NonZeroU16;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::{OrFail, SOON};
+
+/// Columns of the screen.
+pub const COLS: u16 = 100;
+/// Rows of the screen.
+pub const ROWS: u16 = 40;
+/// Rows kept above the screen, for the log.
+const SCROLLBACK_ROWS: usize = 2000;
+/// What the guest's prompt looks like, and the column it leaves the cursor at.
+const PROMPT: &str = ">>> ";
+
+/// A terminal with something running in it.
+pub struct Terminal {
+    shared: Arc<Shared>,
+    keyboard: Keyboard,
+    started: Instant,
+    /// Everything before this was expected, or typed over, already: an offset
+    /// into the words.
+    seen: Mutex<usize>,
+}
+
+type Keyboard = Arc<Mutex<Box<dyn Write + Send>>>;
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    log: Vec<u8>,
+    words: Words,
+    screen: vt100::Parser<CursorReports>,
+    closed: bool,
+}
+
+impl Terminal {
+    /// A terminal that shows what `output` brings and types into `keyboard`.
+    #[must_use]
+    pub fn new(
+        mut output: impl Read + Send + 'static,
+        keyboard: impl Write + Send + 'static,
+    ) -> Self {
+        let keyboard: Keyboard = Arc::new(Mutex::new(Box::new(keyboard)));
+        let size = |cells| NonZeroU16::new(cells).or_fail("a screen's size");
+        let reports = CursorReports {
+            keyboard: Arc::clone(&keyboard),
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                log: Vec::new(),
+                words: Words::default(),
+                screen: vt100::Parser::new_with_callbacks(
+                    size(ROWS),
+                    size(COLS),
+                    SCROLLBACK_ROWS,
+                    reports,
+                ),
+                closed: false,
+            }),
+            changed: Condvar::new(),
+        });
+        let shown = Arc::clone(&shared);
+        thread::spawn(move || {
+            let mut parser = vte::Parser::new();
+            let mut buffer = [0; 4096];
+            // The end of a pty is an error (EIO), that of a socket is zero bytes.
+            while let Ok(count @ 1..) = output.read(&mut buffer) {
+                let bytes = &buffer[..count];
+                let mut state = shown.lock();
+                state.log.extend_from_slice(bytes);
+                parser.advance(&mut state.words, bytes);
+                state.screen.process(bytes);
+                drop(state);
+                shown.changed.notify_all();
+            }
+            shown.lock().closed = true;
+            shown.changed.notify_all();
+        });
+        Self {
+            shared,
+            keyboard,
+            started: Instant::now(),
+            seen: Mutex::new(0),
+        }
+    }
+
+    /// Waits until `words` appear among what was shown since the last wait, and
+    /// returns everything up to their end. White space in both counts as one
+    /// space.
+    #[track_caller]
+    pub fn expect(&self, words: &str, within: Duration) -> String {
+        self.expect_any(&[words], within)
+    }
+
+    /// As [`Terminal::expect`], for whichever of `alternatives` comes first.
+    #[track_caller]
+    pub fn expect_any(&self, alternatives: &[&str], within: Duration) -> String {
+        let from = *self.seen();
+        let found = self.wait(&format!("the words {alternatives:?}"), within, |state| {
+            let fresh = &state.words.text[from..];
+            alternatives
+                .iter()
+                .filter_map(|words| fresh.find(words).map(|at| from + at + words.len()))
+                .min()
+        });
+        *self.seen() = found;
+        self.shared.lock().words.text[from..found].to_owned()
+    }
+
+    /// Waits for an empty prompt with the cursor behind it, and returns what
+    /// was shown since the last wait.
+    #[track_caller]
+    pub fn expect_prompt(&self, within: Duration) -> String {
+        let from = *self.seen();
+        let end = self.wait("an empty prompt", within, |state| {
+            let screen = state.screen.screen();
+            let (row, column) = screen.cursor_position();
+            let line = screen.rows(0, COLS).nth(usize::from(row))?;
+            let at_prompt = line.starts_with(PROMPT.trim_end())
+                && usize::from(column) == PROMPT.len()
+                && state.words.text.ends_with(PROMPT);
+            at_prompt.then_some(state.words.text.len())
+        });
+        *self.seen() = end;
+        self.shared.lock().words.text[from..end].to_owned()
+    }
+
+    /// Types `line` as a user does: sees it on the screen, then presses Enter.
+    #[track_caller]
+    pub fn type_line(&self, line: &str) {
+        self.type_keys(line);
+        let tail: String = line
+            .split_whitespace()
+            .next_back()
+            .unwrap_or_default()
+            .to_owned();
+        self.wait(&format!("the echo of {line:?}"), SOON, |state| {
+            let screen = state.screen.screen();
+            let (row, _) = screen.cursor_position();
+            let shown = screen.rows(0, COLS).nth(usize::from(row))?;
+            shown.trim_end().ends_with(&tail).then_some(())
+        });
+        let row_breaks = self.shared.lock().words.line_feeds;
+        *self.seen() = self.shared.lock().words.text.len();
+        self.type_keys("\r");
+        self.wait("a new line after Enter", SOON, |state| {
+            (state.words.line_feeds > row_breaks).then_some(())
+        });
+    }
+
+    /// Types `line`, waits for the next prompt, and returns what was shown
+    /// between the two.
+    #[track_caller]
+    pub fn ask(&self, line: &str, within: Duration) -> String {
+        self.type_line(line);
+        let shown = self.expect_prompt(within);
+        shown
+            .trim_end()
+            .trim_end_matches(PROMPT.trim_end())
+            .trim()
+            .to_owned()
+    }
+
+    /// Sends `keys` as they are.
+    #[track_caller]
+    pub fn type_keys(&self, keys: &str) {
+        let mut keyboard = self.keyboard.lock().unwrap_or_else(PoisonError::into_inner);
+        keyboard
+            .write_all(keys.as_bytes())
+            .and_then(|()| keyboard.flush())
+            .or_fail(format_args!("type {keys:?}"));
+    }
+
+    /// Presses Ctrl-C.
+    pub fn ctrl_c(&self) {
+        self.type_keys("\x03");
+    }
+
+    /// Presses Ctrl-D.
+    pub fn ctrl_d(&self) {
+        self.type_keys("\x04");
+    }
+
+    /// The rows of the screen, without the spaces at their ends.
+    #[must_use]
+    pub fn screen(&self) -> Vec<String> {
+        let state = self.shared.lock();
+        let rows = state.screen.screen().rows(0, COLS);
+        rows.map(|row| row.trim_end().to_owned()).collect()
+    }
+
+    /// Everything printed so far, runs of white space as one space.
+    #[must_use]
+    pub fn words(&self) -> String {
+        self.shared.lock().words.text.clone()
+    }
+
+    /// Every byte that arrived so far.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.shared.lock().log.clone()
+    }
+
+    /// Waits until nothing is connected to the terminal any more.
+    #[track_caller]
+    pub fn expect_end(&self, within: Duration) {
+        let deadline = Instant::now() + within;
+        let mut state = self.shared.lock();
+        while !state.closed {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                drop(state);
+                self.fail(&format!("no end within {within:?}"));
+            }
+            state = self.shared.wait(state, left);
+        }
+    }
+
+    /// Waits until `look` finds something.
+    #[track_caller]
+    fn wait<T>(&self, what: &str, within: Duration, look: impl Fn(&State) -> Option<T>) -> T {
+        let deadline = Instant::now() + within;
+        let mut state = self.shared.lock();
+        loop {
+            if let Some(found) = look(&state) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let reason = if state.words.text.contains("Kernel panic") {
+                "the guest's kernel panicked".to_owned()
+            } else if state.closed {
+                "the other end hung up".to_owned()
+            } else if left.is_zero() {
+                format!("not within {within:?}")
+            } else {
+                state = self.shared.wait(state, left);
+                continue;
+            };
+            drop(state);
+            self.fail(&format!("waiting for {what}: {reason}"));
+        }
+    }
+
+    #[track_caller]
+    fn fail(&self, reason: &str) -> ! {
+        panic!(
+            "{reason}, {:.1} s after the start",
+            self.started.elapsed().as_secs_f32()
+        );
+    }
+
+    /// The log as text in which escapes are visible, and the screen.
+    #[must_use]
+    pub fn dump(&self) -> String {
+        let mut dump = String::from("──── log ────\n");
+        for line in String::from_utf8_lossy(&self.bytes()).split('\n') {
+            let line = line
+                .trim_end_matches('\r')
+                .replace('\x1b', "␛")
+                .replace('\r', "␍");
+            let _ = writeln!(dump, "{line}");
+        }
+        dump.push_str("──── screen ────\n");
+        let screen = self.screen();
+        let used = screen
+            .iter()
+            .rposition(|row| !row.is_empty())
+            .map_or(0, |last| last + 1);
+        for row in &screen[..used] {
+            let _ = writeln!(dump, "│{row}");
+        }
+        dump.push_str("────────────────\n");
+        dump
+    }
+
+    fn seen(&self) -> MutexGuard<'_, usize> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Terminal {
+    /// A failing test shows what its terminal showed, whatever made it fail.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.dump());
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, left: Duration) -> MutexGuard<'a, State> {
+        let waited = self.changed.wait_timeout(state, left);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// What was printed, without the control sequences between.
+#[derive(Default)]
+struct Words {
+    text: String,
+    line_feeds: usize,
+}
+
+impl vte::Perform for Words {
+    fn print(&mut self, character: char) {
+        if character != ' ' {
+            self.text.push(character);
+        } else if !self.text.ends_with(' ') {
+            self.text.push(' ');
+        }
+    }
+
+    fn execute(&mut self, control: u8) {
+        self.line_feeds += usize::from(control == b'\n');
+        if matches!(control, b'\n' | b'\r' | b'\t') {
+            self.print(' ');
+        }
+    }
+}
+
+/// Answers "where is the cursor?" (`CSI 6 n`) as a terminal does.
+struct CursorReports {
+    keyboard: Keyboard,
+}
+
+impl vt100::Callbacks for CursorReports {
+    fn unhandled_csi(
+        &mut self,
+        screen: &mut vt100::Screen,
+        intermediate: Option<u8>,
+        _: Option<u8>,
+        parameters: &[&[u16]],
+        command: char,
+    ) {
+        if (intermediate, command) == (None, 'n') && parameters == [[6].as_slice()] {
+            let (row, column) = screen.cursor_position();
+            let report = format!("\x1b[{};{}R", row + 1, column + 1);
+            let mut keyboard = self.keyboard.lock().unwrap_or_else(PoisonError::into_inner);
+            // A guest that is gone needs no answer.
+            let _ = keyboard.write_all(report.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Cursor, sink};
+    use std::sync::mpsc;
+
+    fn showing(output: &'static [u8]) -> Terminal {
+        let terminal = Terminal::new(Cursor::new(output), sink());
+        terminal.expect_end(SOON);
+        terminal
+    }
+
+    #[test]
+    fn words_match_across_a_wrapped_line_and_colours() {
+        let terminal = showing(b"The capital of\r\n\x1b[1mFrance\x1b[0m is Paris.");
+        assert_eq!(terminal.expect("of France", SOON), "The capital of France");
+        assert_eq!(terminal.expect("Paris", SOON), " is Paris");
+    }
+
+    #[test]
+    fn a_prompt_is_an_empty_line_with_the_cursor_behind_it() {
+        assert_eq!(showing(b"ready\r\n>>> ").expect_prompt(SOON), "ready >>> ");
+    }
+
+    #[test]
+    #[should_panic(expected = "the other end hung up")]
+    fn a_prompt_with_text_is_not_empty() {
+        showing(b">>> hello").expect_prompt(SOON);
+    }
+
+    #[test]
+    #[should_panic(expected = "panicked")]
+    fn a_kernel_panic_ends_the_wait() {
+        showing(b"Kernel panic - not syncing").expect(">>>", SOON);
+    }
+
+    #[test]
+    fn the_screen_shows_what_was_overwritten() {
+        let terminal = showing(b"reading 10 %\rreading 90 %\r\x1b[Kready");
+        assert_eq!(terminal.screen()[0], "ready");
+    }
+
+    #[test]
+    fn the_cursor_is_reported_like_a_terminal_does() {
+        struct Sent(mpsc::Sender<Vec<u8>>);
+        impl Write for Sent {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                let _ = self.0.send(bytes.to_vec());
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let (typed, received) = mpsc::channel();
+        let _terminal = Terminal::new(Cursor::new(b"\x1b[999;999H\x1b[6n"), Sent(typed));
+        let expected = format!("\x1b[{ROWS};{COLS}R");
+        assert_eq!(received.recv_timeout(SOON).unwrap(), expected.into_bytes());
+    }
+}

@@ -1,0 +1,350 @@
+//! A machine: the shipped EFI file, started by UEFI firmware in QEMU.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::ops::Deref;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::gdb::Debugger;
+use crate::qmp::Monitor;
+use crate::{BOOT, COLS, OrFail, ROWS, SOON, Terminal, efi_file};
+
+/// Where distributions put the firmware.
+const FIRMWARE: [&str; 4] = [
+    "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
+    "/usr/share/AAVMF/AAVMF_CODE.fd",
+    "/usr/share/edk2/aarch64/QEMU_EFI.fd",
+    "/opt/homebrew/share/qemu/edk2-aarch64-code.fd",
+];
+
+/// What to build a machine of.
+#[derive(Debug, Clone)]
+pub struct VmSpec {
+    memory_mib: u32,
+    drives: Vec<Drive>,
+    parameters: Vec<String>,
+    turn: Option<String>,
+}
+
+/// A disk of the machine, always attached read-only.
+#[derive(Debug, Clone)]
+pub enum Drive {
+    /// This file.
+    File(PathBuf),
+    /// This file, with a read error at each access to this sector of 512 bytes.
+    Failing(PathBuf, u64),
+}
+
+impl Default for VmSpec {
+    fn default() -> Self {
+        Self {
+            memory_mib: 1024,
+            drives: Vec::new(),
+            parameters: Vec::new(),
+            turn: None,
+        }
+    }
+}
+
+impl VmSpec {
+    /// A machine with two processors and 1024 MiB, and no disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A machine with this model, greedy, so that its answers can be foretold.
+    #[must_use]
+    pub fn with_model(path: impl Into<PathBuf>) -> Self {
+        Self::new()
+            .disk(Drive::File(path.into()))
+            .parameter("zosia.temp=0")
+    }
+
+    /// Another disk.
+    #[must_use]
+    pub fn disk(mut self, drive: Drive) -> Self {
+        self.drives.push(drive);
+        self
+    }
+
+    /// This much memory.
+    #[must_use]
+    pub fn memory_mib(mut self, mib: u32) -> Self {
+        self.memory_mib = mib;
+        self
+    }
+
+    /// Another word on the kernel command line.
+    #[must_use]
+    pub fn parameter(mut self, parameter: &str) -> Self {
+        self.parameters.push(parameter.to_owned());
+        self
+    }
+
+    /// The prompt comes through the port for one turn, not from the terminal.
+    #[must_use]
+    pub fn one_turn(mut self, prompt: &str) -> Self {
+        self.turn = Some(prompt.to_owned());
+        self
+    }
+
+    fn command_line(&self) -> String {
+        format!(
+            "console=ttyAMA0 quiet panic=-1 zosia.cols={COLS} zosia.rows={ROWS} {}",
+            self.parameters.join(" ")
+        )
+    }
+}
+
+/// A running machine. Used as the terminal at its serial port.
+pub struct Vm {
+    terminal: Terminal,
+    monitor: Monitor,
+    turn: Option<UnixStream>,
+    qemu: Child,
+    directory: TempDir,
+}
+
+/// How a machine ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// QEMU's word for it: `guest-shutdown` is a power-off.
+    pub reason: String,
+    /// The answer that came through the port for one turn.
+    pub answer: String,
+    /// The line of JSON that says how that turn went.
+    pub result: Value,
+}
+
+impl Vm {
+    /// Switches the machine on.
+    #[must_use]
+    pub fn launch(spec: &VmSpec) -> Self {
+        let directory = TempDir::with_prefix("zosia-vm-").or_fail("make a directory");
+        let at = |name: &str| directory.path().join(name);
+        let listen = |name: &str| UnixListener::bind(at(name)).or_fail("listen on a socket");
+        let (console, monitor, turn) = (listen("console"), listen("monitor"), listen("turn"));
+
+        let mut command = Command::new("qemu-system-aarch64");
+        command
+            .args([
+                "-machine",
+                "virt,acpi=off",
+                "-cpu",
+                "cortex-a72",
+                "-accel",
+                "tcg",
+            ])
+            .args(["-smp", "2", "-m", &spec.memory_mib.to_string()])
+            .args(["-nodefaults", "-display", "none", "-no-reboot"])
+            .arg("-bios")
+            .arg(firmware())
+            .arg("-kernel")
+            .arg(efi_file())
+            .args(["-append", &spec.command_line()])
+            .args([
+                "-chardev",
+                &socket("console", &at("console")),
+                "-serial",
+                "chardev:console",
+            ])
+            .args(["-chardev", &socket("monitor", &at("monitor"))])
+            .args(["-mon", "chardev=monitor,mode=control"])
+            .args([
+                "-gdb",
+                &format!("unix:{},server=on,wait=off", at("debug").display()),
+            ]);
+        for (index, drive) in spec.drives.iter().enumerate() {
+            command.args(drive.arguments(index));
+        }
+        if spec.turn.is_some() {
+            command
+                .args(["-device", "virtio-serial-device"])
+                .args(["-chardev", &socket("turn", &at("turn"))])
+                .args(["-device", "virtserialport,chardev=turn,name=zosia.turn"])
+                .args([
+                    "-chardev",
+                    &format!("file,id=result,path={}", at("result").display()),
+                ])
+                .args(["-device", "virtserialport,chardev=result,name=zosia.result"]);
+        }
+        let errors = File::create(at("qemu.log")).or_fail("create QEMU's log");
+        let mut qemu = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .or_fail("start qemu-system-aarch64");
+
+        let mut accept = |listener: &UnixListener| accept(listener, &mut qemu, &at("qemu.log"));
+        let console = accept(&console);
+        let monitor = Monitor::listen(accept(&monitor));
+        let turn = spec.turn.as_ref().map(|prompt| {
+            let mut port = accept(&turn);
+            write!(port, "{}\n{prompt}", prompt.len()).or_fail("send the prompt");
+            port
+        });
+        let keyboard = console.try_clone().or_fail("copy a descriptor");
+        Self {
+            terminal: Terminal::new(console, keyboard),
+            monitor,
+            turn,
+            qemu,
+            directory,
+        }
+    }
+
+    /// Switches the machine on and waits for the prompt.
+    #[must_use]
+    #[track_caller]
+    pub fn at_prompt(spec: &VmSpec) -> Self {
+        let vm = Self::launch(spec);
+        let _ = vm.expect_prompt(BOOT);
+        vm
+    }
+
+    /// Makes the process that runs on the first processor jump to an address
+    /// where it has no code: SIGSEGV.
+    pub fn crash_running_process(&self) {
+        Debugger::attach(&self.directory.path().join("debug")).divert_process(0);
+    }
+
+    /// Waits for the machine to end by itself.
+    #[track_caller]
+    pub fn wait_exit(&mut self, within: Duration) -> Exit {
+        let deadline = Instant::now() + within;
+        let mut answer = Vec::new();
+        if let Some(mut port) = self.turn.take() {
+            port.set_read_timeout(Some(within))
+                .or_fail("set a deadline");
+            port.read_to_end(&mut answer).or_fail("read the answer");
+        }
+        while self.qemu.try_wait().or_fail("wait for QEMU").is_none() {
+            assert!(
+                Instant::now() < deadline,
+                "the machine did not end within {within:?}"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.terminal.expect_end(SOON);
+        let reason = self
+            .monitor
+            .shutdown_reason()
+            .or_fail("learn why the machine ended");
+        let words = self.terminal.words();
+        assert!(
+            !words.contains("Kernel panic"),
+            "the guest's kernel panicked"
+        );
+        let result = fs::read_to_string(self.directory.path().join("result")).unwrap_or_default();
+        Exit {
+            reason,
+            answer: String::from_utf8(answer).or_fail("read the answer as UTF-8"),
+            result: serde_json::from_str(&result).unwrap_or_default(),
+        }
+    }
+
+    /// Waits for the machine to be powered off by its guest.
+    #[track_caller]
+    pub fn expect_power_off(&mut self, within: Duration) {
+        assert_eq!(self.wait_exit(within).reason, "guest-shutdown");
+    }
+}
+
+impl Deref for Vm {
+    type Target = Terminal;
+
+    fn deref(&self) -> &Terminal {
+        &self.terminal
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+        let said = fs::read_to_string(self.directory.path().join("qemu.log")).unwrap_or_default();
+        if thread::panicking() && !said.is_empty() {
+            eprintln!("QEMU said: {said}");
+        }
+    }
+}
+
+impl Drive {
+    fn arguments(&self, index: usize) -> Vec<String> {
+        let node = |options: String| ["-blockdev".to_owned(), options];
+        let file = |path: &Path| {
+            let name = path.to_string_lossy().replace(',', ",,");
+            node(format!(
+                "driver=file,node-name=file{index},read-only=on,filename={name}"
+            ))
+        };
+        let raw = |below: &str| {
+            node(format!(
+                "driver=raw,node-name=disk{index},read-only=on,file={below}{index}"
+            ))
+        };
+        let device = [
+            "-device".to_owned(),
+            format!("virtio-blk-device,drive=disk{index}"),
+        ];
+        match self {
+            Self::File(path) => [file(path), raw("file"), device].concat(),
+            // Without a raw node above it, blkdebug's errors never fire.
+            Self::Failing(path, sector) => {
+                let error = format!(
+                    "inject-error.0.event=read_aio,inject-error.0.errno=5,\
+                     inject-error.0.sector={sector}"
+                );
+                let failing =
+                    format!("driver=blkdebug,node-name=failing{index},image=file{index},{error}");
+                [file(path), node(failing), raw("failing"), device].concat()
+            }
+        }
+    }
+}
+
+fn socket(id: &str, path: &Path) -> String {
+    format!("socket,id={id},path={}", path.display())
+}
+
+/// Waits for QEMU to connect; fails with its own words if it ends instead.
+fn accept(listener: &UnixListener, qemu: &mut Child, log: &Path) -> UnixStream {
+    listener.set_nonblocking(true).or_fail("poll a socket");
+    let deadline = Instant::now() + SOON;
+    loop {
+        if let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(false).or_fail("wait on a socket");
+            return stream;
+        }
+        if let Some(status) = qemu.try_wait().or_fail("look after QEMU") {
+            let said = fs::read_to_string(log).unwrap_or_default();
+            panic!("QEMU did not start, {status}: {said}");
+        }
+        assert!(
+            Instant::now() < deadline,
+            "QEMU does not connect to {listener:?}"
+        );
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn firmware() -> PathBuf {
+    if let Some(path) = env::var_os("ZOSIA_FIRMWARE") {
+        return path.into();
+    }
+    let mut known = FIRMWARE.iter().map(PathBuf::from);
+    known
+        .find(|path| path.exists())
+        .or_fail("find UEFI firmware (Debian: qemu-efi-aarch64)")
+}
