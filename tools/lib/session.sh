@@ -1,0 +1,231 @@
+# shellcheck shell=sh
+# A session with the guest: its files, its terminal, its processes, its end.
+# Sourced by run.sh after the others; uses run.sh's variables.
+# shellcheck disable=SC2154 # they are assigned there and in host.sh and qemu.sh
+
+scratch=''
+terminal=''
+children=''
+saved=''
+
+# One private directory for everything of this run, gone with it.
+open_scratch() {
+    if [ -n "$dry_run" ]; then
+        scratch=$(mktemp -d "${TMPDIR:-/tmp}/zosia.XXXXXX")
+    else
+        umask 077
+        scratch=$(mktemp -d "${TMPDIR:-/tmp}/zosia.XXXXXX")
+        umask 022
+    fi
+    trap close_session EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
+# The one way out: whatever happened, no child stays, the terminal is as it
+# was, and the status is the one that was asked for.
+close_session() {
+    session_status=$?
+    trap - EXIT
+    trap '' HUP INT TERM
+    for child in $children; do
+        kill "$child" 2>/dev/null || :
+    done
+    restore_terminal
+    if [ -n "$log" ] && [ -f "$scratch/console.log" ]; then
+        cp "$scratch/console.log" "$log" || :
+    fi
+    [ -z "$saved" ] || [ -s "$saved" ] || rm -f "$saved"
+    rm -rf "$scratch"
+    exit "$session_status"
+}
+
+save_terminal() { if [ -t 0 ]; then terminal=$(stty -g) || terminal=''; fi; }
+
+# Also what the guest may have switched on by escape sequences: bracketed
+# paste, attributes, a hidden cursor, no line wrap.
+restore_terminal() {
+    [ -n "$terminal" ] || return 0
+    stty "$terminal" || :
+    [ ! -t 1 ] || printf '\033[?2004l\033[0m\033[?25h\033[?7h'
+    terminal=''
+}
+
+# Builds out/zosia.efi where it is missing or older than its sources. A Mac
+# takes it from the container build; what it has, it keeps.
+provide_efi() {
+    if [ -f "$efi" ]; then
+        efi_newer=$(cd "$top" && find init kernel Cargo.toml Cargo.lock -type f -newer "$efi" 2>/dev/null | head -n 1)
+        [ -n "$efi_newer" ] || return 0
+        if [ "$host_os" != Linux ]; then
+            say "out/zosia.efi is older than $efi_newer; to build it anew: tools/build.sh --container"
+            return 0
+        fi
+        efi_why="it is older than $efi_newer"
+    else
+        efi_why="it does not exist"
+    fi
+    if [ -n "$dry_run" ]; then
+        say "would build out/zosia.efi: $efi_why"
+        return 0
+    fi
+    say "building out/zosia.efi: $efi_why"
+    if [ "$host_os" = Linux ]; then
+        [ ! -x "$tools/deps.sh" ] || show "$tools/deps.sh" build >&2 ||
+            die 3 "what the build needs could not be installed; see above, or build elsewhere and use --efi FILE"
+        show "$tools/build.sh" >&2 || die 3 "the build failed; see above"
+    elif have docker || have podman || have container; then
+        show "$tools/build.sh" --container >&2 || die 3 "the build in a container failed; see above"
+    else
+        die 3 "there is no out/zosia.efi, and building it takes Linux or a container tool; put a release's zosia.efi there (or use --efi FILE), or: brew install podman && podman machine init --now"
+    fi
+    [ -f "$efi" ] || die 3 "the build left no $efi"
+}
+
+# The prompt as the guest reads it: its length in bytes, a newline, the bytes.
+write_frame() {
+    if [ "$turn" = batch ]; then
+        frame_file=$batch
+    else
+        if [ "$prompt" = - ]; then
+            prompt=$(cat)
+            [ -n "$prompt" ] || die 2 "-p -: standard input is empty"
+        elif [ -p /dev/stdin ] || [ -f /dev/stdin ]; then
+            say "reading context from standard input (to give none: < /dev/null)"
+            context=$(cat)
+            [ -z "$context" ] || prompt=$(printf '%s\n\n%s' "$context" "$prompt")
+        fi
+        frame_file=$scratch/prompt
+        printf '%s' "$prompt" >"$frame_file"
+    fi
+    { file_bytes "$frame_file" && cat "$frame_file"; } >"$scratch/frame"
+}
+
+# QEMU's control channel tells how the guest ended: its exit status does not.
+open_control() {
+    mkfifo "$scratch/control.in"
+    : >"$scratch/control.out"
+    exec 4<>"$scratch/control.in"
+    echo '{"execute":"qmp_capabilities"}' >&4
+}
+
+how_it_ended() { sed -n 's/.*"SHUTDOWN".*"reason": "\([a-z-]*\)".*/\1/p' "$scratch/control.out" | tail -n 1; }
+
+# The console's last lines, without escape sequences, for a failure's report.
+console_tail() {
+    [ -s "$scratch/console.log" ] || return 0
+    echo "--- the end of the guest's console ---" >&2
+    escape=$(printf '\033')
+    tail -n 30 "$scratch/console.log" | sed "s/$escape\[[0-9;?=]*[A-Za-z]//g" | tr -d '\000-\010\013-\037' >&2
+    echo "---" >&2
+}
+
+# report_end QEMU_STATUS: returns if the guest switched itself off or the user
+# ended it; otherwise says what happened and exits.
+report_end() {
+    restore_terminal
+    case $(how_it_ended) in
+        guest-shutdown | host-qmp-quit | host-ui) return 0 ;;
+        guest-reset | guest-panic)
+            console_tail
+            die 5 "the guest crashed; the end of its console is above, --log FILE keeps all of it"
+            ;;
+        host-signal) die 6 "QEMU was ended by a signal" ;;
+    esac
+    if [ "$1" -gt 128 ]; then
+        console_tail
+        die 6 "QEMU was killed by signal $(($1 - 128))"
+    fi
+    end_line=$(grep . "$scratch/qemu.log" | tail -n 1)
+    end_line=${end_line#*qemu-system-aarch64: }
+    die 6 "QEMU $qemu_version ended with status $1: ${end_line:-it gave no reason}"
+}
+
+# QEMU in the background and the shell in wait, so that a signal to the shell
+# is heard at once; the terminal goes along as descriptor 3.
+run_interactive() {
+    mkdir -p "${saved%/*}"
+    open_control
+    save_terminal
+    exec 3<&0
+    "$qemu" "$@" <&3 2>"$scratch/qemu.log" 3<&- 4>&- &
+    children=$!
+    session_status=0
+    wait "$children" || session_status=$?
+    children=''
+    report_end "$session_status"
+    [ ! -s "$saved" ] || say "the conversation is in $saved"
+}
+
+run_vfkit() {
+    exec 3<&0
+    vfkit "$@" <&3 3<&- &
+    children=$!
+    session_status=0
+    wait "$children" || session_status=$?
+    children=''
+    [ "$session_status" = 0 ] || die 6 "vfkit ended with status $session_status"
+    exit 0
+}
+
+# One boot that answers. What is streamed to standard output is the answer's
+# port, or the results' when JSON is asked for; the other goes nowhere or into
+# a file. The shell holds the writing end of the stream until QEMU has it, so
+# that the reader ends exactly when QEMU does, even one that fails to start.
+run_turn() {
+    open_control
+    mkfifo "$scratch/turn.in"
+    if [ -n "$json" ] || [ "$turn" = batch ]; then
+        ln -s /dev/null "$scratch/turn.out"
+        stream=$scratch/result
+        results=$scratch/streamed
+    else
+        : >"$scratch/result"
+        stream=$scratch/turn.out
+        results=$scratch/result
+    fi
+    mkfifo "$stream"
+    tee "$scratch/streamed" <"$stream" &
+    reader=$!
+    children=$reader
+    exec 5>"$stream"
+    "$qemu" "$@" </dev/null >/dev/null 2>"$scratch/qemu.log" 4>&- &
+    machine_pid=$!
+    children="$children $machine_pid"
+    exec 5>&-
+    cat "$scratch/frame" >"$scratch/turn.in" 2>/dev/null &
+    children="$children $!"
+
+    reader_status=0
+    wait "$reader" || reader_status=$?
+    # Nobody reads the answer any more, as in `run.sh -p … | head -1`.
+    [ "$reader_status" = 0 ] || kill "$machine_pid" 2>/dev/null || :
+    session_status=0
+    wait "$machine_pid" 2>/dev/null || session_status=$?
+    [ "$reader_status" = 0 ] || die 1 "standard output was closed before the answer was complete"
+    # A terminal's next prompt begins on a line of its own.
+    [ ! -t 1 ] || [ -z "$(tail -c 1 "$scratch/streamed")" ] || echo
+
+    report_end "$session_status"
+    report_results
+}
+
+# Status 0 only if every turn's result says that it was answered.
+report_results() {
+    if [ "$turn" = batch ]; then
+        turns=$(grep -c '[^[:space:]]' "$batch") || turns=0
+    else
+        turns=1
+    fi
+    answered=$(grep -c '"answered": *true' "$results") || answered=0
+    [ "$answered" -lt "$turns" ] || return 0
+    reason=$(sed -n -E 's/.*"error": *"(([^"\\]|\\.)*)".*/\1/p' "$results" | tail -n 1 | sed 's/\\\(["\\/]\)/\1/g')
+    if [ "$turn" = batch ]; then
+        die 1 "$answered of $turns prompts were answered${reason:+; the last error: $reason}"
+    elif [ -n "$reason" ]; then
+        die 1 "not answered: $reason"
+    fi
+    console_tail
+    die 1 "not answered: the guest powered off without a result"
+}

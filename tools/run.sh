@@ -1,0 +1,240 @@
+#!/bin/sh
+# tools/run.sh [OPTION...] [MODEL]
+#
+# Boots zosia at this terminal. MODEL is a .gguf file, a disk image, or a name
+# from tools/models.tsv (tools/model.sh list); without it phi-3.5-mini is
+# fetched, or where that cannot be reached, smollm2-135m.
+# Inside: /help, /exit or Ctrl-D. From outside: Ctrl-] x ends QEMU.
+#
+#   -p TEXT          one turn: only the answer on standard output, all else on
+#                    standard error. -p - reads TEXT from standard input; a
+#                    file or pipe on standard input is context before TEXT
+#   --json           with -p: one JSON object (text, tokens, timings, stop)
+#   --batch FILE     answer every line of FILE, JSON objects with "prompt", in
+#                    one boot; one JSON object a line on standard output
+#   --threads N      threads of the engine     (default: every processor)
+#   --smp N          processors of the guest   (default: --threads, or the
+#                    host's performance or physical cores)
+#   --mem SIZE       RAM of the guest, MiB or with G (default: by the model)
+#   --accel NAME     hvf, kvm or tcg           (default: what runs a guest)
+#   --cpu NAME       QEMU's -cpu               (default: host; tcg cortex-a72)
+#   --no-firmware    start the kernel without UEFI firmware
+#   --append TEXT    more kernel parameters, such as 'zosia.temp=0'; repeatable
+#   --efi FILE       boot this EFI file, not out/zosia.efi, and build nothing
+#   --log FILE       keep the console's log
+#   --vmm NAME       qemu, or vfkit on macOS   (default: qemu)
+#   --dry-run        print the command, start and fetch nothing
+#
+# Environment: ZOSIA_CACHE, ZOSIA_MODELS (directories), ZOSIA_QEMU,
+# ZOSIA_FIRMWARE (files).
+#
+# Exit status: 0 the session ended by power-off, or -p was answered (--batch:
+# every line); 1 not answered, the reason is on standard error; 2 wrong usage;
+# 3 something is missing on this machine; 4 no usable model; 5 the guest
+# crashed; 6 QEMU failed or was killed; 129, 130, 143 hangup, Ctrl-C, SIGTERM.
+
+set -eu
+program=run.sh
+tools=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+top=${tools%/*}
+# shellcheck source-path=SCRIPTDIR source=lib/host.sh
+. "$tools/lib/host.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/qemu.sh
+. "$tools/lib/qemu.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/catalogue.sh
+. "$tools/lib/catalogue.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/session.sh
+. "$tools/lib/session.sh"
+
+usage() { sed -n '2,/^$/s/^#\( \|$\)//p' "$0"; }
+usage_error() { die 2 "$* (tools/run.sh --help)"; }
+
+model='' prompt='' turn='' json='' batch='' threads='' smp='' mem='' accel_wanted='' cpu_wanted=''
+firmware_wanted=1 append='' efi='' log='' vmm=qemu dry_run=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --*=*)
+            option=$1
+            shift
+            set -- "${option%%=*}" "${option#*=}" "$@"
+            ;;
+    esac
+    case $1 in
+        -p | --batch | --threads | --smp | --mem | --accel | --cpu | --append | --efi | --log | --vmm)
+            [ $# -ge 2 ] || usage_error "$1 needs a value"
+            ;;
+    esac
+    case $1 in
+        -h | --help) usage && exit 0 ;;
+        -p) turn=text prompt=$2 && shift ;;
+        --json) json=1 ;;
+        --batch) turn=batch batch=$2 && shift ;;
+        --threads) threads=$2 && shift ;;
+        --smp) smp=$2 && shift ;;
+        --mem) mem=$2 && shift ;;
+        --accel) accel_wanted=$2 && shift ;;
+        --cpu) cpu_wanted=$2 && shift ;;
+        --no-firmware) firmware_wanted='' ;;
+        --append) append="$append $2" && shift ;;
+        --efi) efi=$2 && shift ;;
+        --log) log=$2 && shift ;;
+        --vmm) vmm=$2 && shift ;;
+        --dry-run) dry_run=1 ;;
+        -*) usage_error "unknown option $1" ;;
+        *)
+            [ -z "$model" ] || usage_error "more than one MODEL: $model and $1"
+            model=$1
+            ;;
+    esac
+    shift
+done
+
+case $mem in
+    *[Gg]) mem=${mem%[Gg]} && are_counts "$mem" && mem=$((mem * 1024)) ;;
+    *[Mm]) mem=${mem%[Mm]} ;;
+esac
+are_counts "${threads:-1}" || usage_error "--threads $threads: not a whole number above 0"
+are_counts "${smp:-1}" || usage_error "--smp $smp: not a whole number above 0"
+are_counts "${mem:-1}" || usage_error "--mem: not a size such as 4096 or 4G"
+case $accel_wanted in '' | auto) accel_wanted='' ;; hvf | kvm | tcg) ;; *) usage_error "--accel $accel_wanted: not hvf, kvm or tcg" ;; esac
+case $vmm in qemu | vfkit) ;; *) usage_error "--vmm $vmm: not qemu or vfkit" ;; esac
+[ -z "$json" ] || [ "$turn" = text ] || usage_error "--json goes with -p"
+[ "$turn" != text ] || [ -n "$prompt" ] || usage_error "-p needs a text that is not empty"
+[ "$turn" != batch ] || [ -r "$batch" ] || die 2 "--batch: $batch cannot be read"
+[ "$vmm" = qemu ] || [ -z "$turn" ] || usage_error "-p and --batch need --vmm qemu"
+
+detect_host
+open_scratch
+
+# --- the machine: nothing is fetched or built before this has passed ---------
+
+if [ "$vmm" = qemu ]; then
+    if ! find_qemu; then
+        { have apt-get && [ -z "$dry_run" ] && "$tools/deps.sh" run >&2 && find_qemu; } ||
+            die 3 "QEMU (qemu-system-aarch64) is not installed: $(qemu_remedy)"
+    fi
+    if [ -n "$firmware_wanted" ] && ! find_firmware; then
+        { have apt-get && [ -z "$dry_run" ] && "$tools/deps.sh" run >&2 && find_firmware; } ||
+            die 3 "no AArch64 UEFI firmware beside $qemu; set ZOSIA_FIRMWARE, or --no-firmware, or: $(qemu_remedy)"
+    fi
+    choose_accel "$accel_wanted" "$cpu_wanted"
+else
+    have vfkit || [ -n "$dry_run" ] || die 3 "vfkit is not installed: brew install vfkit"
+fi
+
+# --- the model ----------------------------------------------------------------
+
+find_model "${model:-phi-3.5-mini}"
+case " $append" in
+    *\ zosia.ctx=*) ctx=${append##* zosia.ctx=} && ctx=${ctx%% *} ;;
+    *) ctx=4096 ;;
+esac
+are_counts "$ctx" || ctx=4096
+ram_need=$(model_ram_mib "$model_bytes" "$ctx")
+[ -n "$mem" ] || require_ram "$model_name" "$ram_need" ", or set --mem"
+
+if [ -n "$model_source" ] && ! model_is_here; then
+    if [ -n "$dry_run" ]; then
+        say "would fetch $model_name ($(human_bytes "$model_bytes")) to $model_file"
+    elif ! fetch_model; then
+        [ -z "$model" ] || die 4 "$model_name cannot be fetched from ${model_source%%!*}; see what is here: $tools/model.sh list"
+        say "$model_name cannot be reached from here; going on with smollm2-135m, a much smaller model"
+        find_model smollm2-135m
+        ram_need=$(model_ram_mib "$model_bytes" "$ctx")
+        model_is_here || fetch_model ||
+            die 4 "smollm2-135m cannot be fetched either; give a .gguf file: tools/run.sh FILE"
+    fi
+fi
+
+# As much again for weights copied into the processor's favourite layout, if
+# that leaves the host a quarter; the guest takes what it uses, not what it may.
+if [ -z "$mem" ]; then
+    mem=$((ram_need + model_bytes / 1048576))
+    [ "$mem" -le $(($(host_ram_mib) * 3 / 4)) ] || mem=$ram_need
+    mem=$(((mem + 127) / 128 * 128))
+fi
+smp=${smp:-${threads:-$(host_cores)}}
+if [ "$vmm" = qemu ] && [ "$accel" = hvf ] && [ "$mem" -gt 63488 ] && qemu_older_than 9 2; then
+    die 3 "QEMU $qemu_version gives a guest on this Mac at most 63488 MiB and $model_name is to have $mem; upgrade it: brew upgrade qemu"
+fi
+
+# --- the EFI file ---------------------------------------------------------------
+
+if [ -z "$efi" ]; then
+    efi=$top/out/zosia.efi
+    provide_efi
+elif [ ! -r "$efi" ] && [ -z "$dry_run" ]; then
+    die 3 "--efi: $efi cannot be read"
+fi
+efi=$(absolute "$efi")
+
+# --- the command ----------------------------------------------------------------
+
+# Kernel lines below KERN_ALERT stay off the console: PID 1 says what matters.
+# quiet also silences the EFI stub. A panic reboots, which ends QEMU.
+if [ "$vmm" = vfkit ]; then console=hvc0; else console=ttyAMA0; fi
+parameters="console=$console quiet loglevel=2 panic=-1"
+if [ -z "$turn" ] && [ -t 0 ] && tty_size=$(stty size 2>/dev/null) && [ "${tty_size% *}" != 0 ]; then
+    parameters="$parameters zosia.cols=${tty_size#* } zosia.rows=${tty_size% *}"
+fi
+[ -z "$threads" ] || parameters="$parameters zosia.threads=$threads"
+[ -z "$model_sha256" ] || parameters="$parameters zosia.sha256=$model_sha256"
+[ "$turn" != batch ] || parameters="$parameters zosia.batch=on"
+parameters="$parameters$append"
+
+if [ "$vmm" = vfkit ]; then
+    # The EFI file is a plain arm64 Image too, which Apple's loader starts. Its
+    # command line stands in quotes inside the option.
+    set -- --cpus "$smp" --memory "$mem" \
+        --bootloader "linux,kernel=$efi,cmdline=\"$parameters\"" \
+        --device "virtio-blk,path=$model_file" \
+        --device virtio-serial,stdio --device virtio-rng
+    if [ -n "$dry_run" ]; then
+        quote vfkit "$@"
+        exit 0
+    fi
+    save_terminal
+    run_vfkit "$@"
+fi
+
+# virtio-mmio and a device tree, no ACPI and no PCI device. High memory stays
+# on, as models want more than the 3 GiB below it; QEMU leaves out the windows
+# that a chip with 36-bit addresses cannot have. KVM's own newest interrupt
+# controller; elsewhere QEMU's choice.
+machine=virt,acpi=off
+[ "$accel" != kvm ] || machine=$machine,gic-version=max
+set -- -name zosia -no-user-config -nodefaults -display none -nic none -no-reboot \
+    -machine "$machine" -accel "$accel" -cpu "$cpu" -smp "$smp" -m "$mem"
+[ -z "$firmware_wanted" ] || set -- "$@" -bios "$firmware"
+# The model through the host's page cache: a second start finds it there, and
+# the host may drop it, as it is never written.
+set -- "$@" -kernel "$efi" -append "$parameters" \
+    -drive "if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$(qemu_value "$model_file")" \
+    -device virtio-blk-device,drive=model \
+    -chardev "pipe,id=control,path=$(qemu_value "$scratch/control")" -mon chardev=control,mode=control \
+    -device virtio-serial-device
+if [ -n "$turn" ]; then
+    set -- "$@" \
+        -chardev "file,id=console,path=$(qemu_value "$scratch/console.log")" -serial chardev:console \
+        -chardev "pipe,id=turn,path=$(qemu_value "$scratch/turn")" -device virtserialport,chardev=turn,name=zosia.turn \
+        -chardev "file,id=result,path=$(qemu_value "$scratch/result")" -device virtserialport,chardev=result,name=zosia.result
+else
+    saved=$top/transcripts/$(date +%Y-%m-%d-%H%M%S).md
+    set -- "$@" \
+        -chardev "stdio,id=console,mux=on,signal=off,logfile=$(qemu_value "$scratch/console.log"),logappend=off" \
+        -serial chardev:console -echr 0x1d \
+        -chardev "file,id=save,path=$(qemu_value "$saved")" -device virtserialport,chardev=save,name=zosia.save
+fi
+
+if [ -n "$dry_run" ]; then
+    quote "$qemu" "$@"
+    exit 0
+fi
+
+case $turn in
+    '') run_interactive "$@" ;;
+    *)
+        write_frame
+        run_turn "$@"
+        ;;
+esac
