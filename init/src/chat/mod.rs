@@ -1,5 +1,13 @@
-//! The conversation: messages, and how a model's chat template renders them.
+//! The conversation: messages, how a model's chat template renders them, and
+//! how an answer is told from the thinking before it.
 
+mod guard;
+mod jinja;
+mod reasoning;
+mod template;
 mod transcript;
 
+pub(crate) use guard::{Mark, Rendered, Segment};
+pub(crate) use reasoning::Splitter;
+pub(crate) use template::{Next, Template, TemplateError, TemplateParams};
 pub(crate) use transcript::{Message, Role};
