@@ -1,0 +1,329 @@
+//! Finds the models: on every block device and partition, or where a path says.
+//! A device or partition that begins with `GGUF` is a model; EROFS and ext4
+//! file systems are mounted read-only and searched for `*.gguf`. What is
+//! refused leaves a note of one line: cause and remedy. Nothing is ever
+//! written. Whether a model's header is sound is the engine's to check.
+
+mod content;
+mod given;
+mod listing;
+mod select;
+mod sysfs;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub(crate) use given::model_from_path;
+pub(crate) use select::{Choice, choose};
+pub(crate) use sysfs::exact_bytes;
+
+use crate::mounts::{self, FileSystem, MountError};
+use content::{Content, PREFIX_BYTES, classify};
+use sysfs::Device;
+
+/// How often devices are looked for while none has a model.
+const RESCAN_EVERY: Duration = Duration::from_millis(50);
+/// How long a machine with disks, none of them with a model, is given for more.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// A model that can be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ModelFile {
+    /// What the engine opens: a file, a device or a partition.
+    pub(crate) path: PathBuf,
+    /// The name to show: the partition's label, or the file's name.
+    pub(crate) name: String,
+    /// Length in bytes; of a device the file's length if the host told it.
+    pub(crate) bytes: u64,
+    /// The device it is on (`vda1`), if it was found on one.
+    pub(crate) device: Option<String>,
+    /// The label of its partition.
+    pub(crate) label: Option<String>,
+    /// How it is stored.
+    pub(crate) origin: Origin,
+}
+
+/// How a model is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The device or partition is the model.
+    Raw,
+    /// A file in a file system that was mounted for it.
+    Mounted(FileSystem),
+    /// A file that was named by the user.
+    Given,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The models, in the order of their devices and paths.
+    pub(crate) models: Vec<ModelFile>,
+    /// What was refused: one line each, cause and remedy.
+    pub(crate) notes: Vec<String>,
+    /// How many block devices there are, without their partitions.
+    pub(crate) disks: usize,
+}
+
+/// Why there is no model to load.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DiskError {
+    /// No block device at all.
+    #[error(
+        "no disk: no block device appeared within {} s; attach a .gguf file as a disk",
+        waited.as_secs()
+    )]
+    NoDisk {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// Disks, and no model on them.
+    #[error("no model: {}", because(notes))]
+    NoModel {
+        /// What was refused.
+        notes: Vec<String>,
+    },
+    /// Models, and none by that name.
+    #[error("no model is called {wanted:?}; there is {}", list(have))]
+    NotFound {
+        /// What was asked for.
+        wanted: String,
+        /// Names of what there is.
+        have: Vec<String>,
+    },
+    /// A path that cannot be used.
+    #[error("{} {problem}", visible(&path.display()))]
+    Path {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        problem: String,
+    },
+}
+
+fn because(notes: &[String]) -> String {
+    match notes {
+        [] => "the disks hold none; attach a .gguf file as a disk".into(),
+        notes => notes.join("\n  "),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    names.join(", ")
+}
+
+/// Mounts a device with a file system read-only and tells where.
+type Mount = fn(&Path, FileSystem) -> Result<PathBuf, MountError>;
+
+/// Looks for models; remembers what it has looked at.
+#[derive(Debug)]
+pub(crate) struct Finder {
+    sys_root: PathBuf,
+    dev_root: PathBuf,
+    mount: Mount,
+    /// What was found on each device, by name.
+    seen: BTreeMap<String, Found>,
+}
+
+impl Finder {
+    /// A finder for this machine. Only PID 1 can mount.
+    pub(crate) fn new() -> Self {
+        Self::with_roots("/sys", "/dev", mounts::mount_models)
+    }
+
+    /// A finder for another tree of `/sys` and `/dev`.
+    pub(crate) fn with_roots(
+        sys_root: impl Into<PathBuf>,
+        dev_root: impl Into<PathBuf>,
+        mount: Mount,
+    ) -> Self {
+        Self {
+            sys_root: sys_root.into(),
+            dev_root: dev_root.into(),
+            mount,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    /// Looks at the devices that have appeared since the last time, without
+    /// waiting, and tells all that is known by now.
+    pub(crate) fn scan(&mut self) -> Found {
+        let devices = sysfs::list_devices(&self.sys_root);
+        let mut found = Found {
+            disks: devices.iter().filter(|device| !device.partition).count(),
+            ..Found::default()
+        };
+        for device in &devices {
+            if !self.seen.contains_key(&device.name) {
+                match self.examine(device) {
+                    Ok(on_device) => {
+                        self.seen.insert(device.name.clone(), on_device);
+                    }
+                    // It may be there in a moment: not remembered, tried again.
+                    Err(error) => found.notes.push(format!(
+                        "{} cannot be read: {error}; check the disk",
+                        device.name
+                    )),
+                }
+            }
+            if let Some(on_device) = self.seen.get(&device.name) {
+                found.models.extend(on_device.models.iter().cloned());
+                found.notes.extend(on_device.notes.iter().cloned());
+            }
+        }
+        found
+    }
+
+    /// Whether waiting longer is of no use: there is what is wanted, or time is
+    /// up. Disks appear together: when some are there and no model, little
+    /// longer is waited than when there is none at all.
+    pub(crate) fn is_settled(
+        found: &Found,
+        wanted: Option<&str>,
+        elapsed: Duration,
+        deadline: Duration,
+    ) -> bool {
+        let enough = choose(&found.models, wanted).is_ok();
+        let settled = found.disks > 0 && elapsed >= SETTLE;
+        enough || settled || elapsed >= deadline
+    }
+
+    /// Looks for models, again and again, until there is what is wanted or the
+    /// deadline has passed. Blocks.
+    ///
+    /// # Errors
+    /// [`DiskError::NoDisk`] and [`DiskError::NoModel`].
+    pub(crate) fn wait_for_models(
+        &mut self,
+        wanted: Option<&str>,
+        deadline: Duration,
+    ) -> Result<Found, DiskError> {
+        let start = Instant::now();
+        loop {
+            let found = self.scan();
+            let elapsed = start.elapsed();
+            if Self::is_settled(&found, wanted, elapsed, deadline) {
+                return found.or_why_not(elapsed);
+            }
+            std::thread::sleep(RESCAN_EVERY.min(deadline.saturating_sub(elapsed)));
+        }
+    }
+
+    /// Finds what one device holds.
+    fn examine(&self, device: &Device) -> io::Result<Found> {
+        if device.has_partitions {
+            return Ok(Found::default());
+        }
+        let path = self.dev_root.join(&device.name);
+        let prefix = read_prefix(&File::open(&path)?)?;
+        let content = classify(&prefix);
+        Ok(match content {
+            Content::Gguf => Found {
+                models: vec![device.model(path)],
+                ..Found::default()
+            },
+            Content::FileSystem(kind) => self.search(device, &path, kind),
+            // The ESP of a disk that boots by itself is no failure.
+            Content::Fat if device.partition => Found::default(),
+            _ => Found::refused(content.refusal(&device.shown())),
+        })
+    }
+
+    /// Mounts a device and lists the models on it.
+    fn search(&self, device: &Device, path: &Path, kind: FileSystem) -> Found {
+        let shown = device.shown();
+        let root = match (self.mount)(path, kind) {
+            Ok(root) => root,
+            Err(error) => return Found::refused(format!("{shown}: {}", with_source(&error))),
+        };
+        match listing::list_models(&root) {
+            Ok(listing) if listing.models.is_empty() && listing.notes.is_empty() => {
+                Found::refused(format!(
+                    "{shown} has an {} file system without any *.gguf file; copy one to its root",
+                    kind.name()
+                ))
+            }
+            Ok(listing) => Found {
+                models: listing
+                    .models
+                    .into_iter()
+                    .map(|(file, bytes)| ModelFile {
+                        name: file_name(&file),
+                        path: file,
+                        bytes,
+                        device: Some(device.name.clone()),
+                        label: device.label.clone(),
+                        origin: Origin::Mounted(kind),
+                    })
+                    .collect(),
+                notes: listing.notes,
+                disks: 0,
+            },
+            Err(error) => Found::refused(format!(
+                "{shown} cannot be read: {error}; check the disk, or make its file system anew"
+            )),
+        }
+    }
+}
+
+impl Found {
+    fn refused(note: String) -> Self {
+        Self {
+            notes: vec![note],
+            ..Self::default()
+        }
+    }
+
+    /// Itself, if there is a model in it.
+    fn or_why_not(self, waited: Duration) -> Result<Self, DiskError> {
+        if !self.models.is_empty() {
+            Ok(self)
+        } else if self.disks == 0 {
+            Err(DiskError::NoDisk { waited })
+        } else {
+            Err(DiskError::NoModel { notes: self.notes })
+        }
+    }
+}
+
+/// The first bytes of a file or device: [`PREFIX_BYTES`], or all there are.
+fn read_prefix(file: &File) -> io::Result<Vec<u8>> {
+    let mut prefix = vec![0; PREFIX_BYTES];
+    let mut filled = 0;
+    while let Some(rest) = prefix.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    prefix.truncate(filled);
+    Ok(prefix)
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().map_or(path, Path::new);
+    visible(&name.display())
+}
+
+/// Text from a disk without characters that move a terminal's cursor.
+fn visible(text: &impl fmt::Display) -> String {
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.to_string().chars().map(shown).collect()
+}
+
+/// An error and what it comes from, on one line.
+fn with_source(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

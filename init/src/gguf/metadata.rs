@@ -1,0 +1,323 @@
+//! The keys and values of a header. Numbers and short arrays of numbers are
+//! kept, and the few texts that are used; vocabularies are stepped over.
+
+use std::collections::BTreeMap;
+
+use super::GgufError;
+use super::reader::{ReadAt, Reader};
+
+/// Longest key, bytes; the format allows 65 535, models use less than 100.
+const KEY_BYTES_MAX: u64 = 1024;
+/// Longest text, bytes.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
+/// Longest text that is kept (a chat template), bytes.
+const KEPT_TEXT_BYTES_MAX: u64 = 1 << 20;
+/// Longest array; the largest vocabularies have 262 144 tokens, their merges
+/// twice as many.
+const ARRAY_ITEMS_MAX: u64 = 1 << 24;
+/// Longest array whose numbers are kept: one for each layer.
+const KEPT_ITEMS_MAX: u64 = 2048;
+/// Numbers kept of all arrays together.
+const ALL_KEPT_ITEMS_MAX: u64 = 1 << 16;
+
+/// The texts that are used.
+const KEPT_TEXTS: [&str; 4] = [
+    "general.architecture",
+    "general.name",
+    "general.type",
+    "tokenizer.chat_template",
+];
+
+/// A value's type in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Uint(u8),
+    Int(u8),
+    Float(u8),
+    Bool,
+    Text,
+    Array,
+}
+
+impl Kind {
+    fn from_id(id: u32) -> Option<Self> {
+        Some(match id {
+            0 => Self::Uint(1),
+            1 => Self::Int(1),
+            2 => Self::Uint(2),
+            3 => Self::Int(2),
+            4 => Self::Uint(4),
+            5 => Self::Int(4),
+            6 => Self::Float(4),
+            7 => Self::Bool,
+            8 => Self::Text,
+            9 => Self::Array,
+            10 => Self::Uint(8),
+            11 => Self::Int(8),
+            12 => Self::Float(8),
+            _ => return None,
+        })
+    }
+
+    /// Bytes of one value; texts and arrays have no fixed size.
+    fn bytes(self) -> Option<u64> {
+        match self {
+            Self::Uint(bytes) | Self::Int(bytes) | Self::Float(bytes) => Some(bytes.into()),
+            Self::Bool => Some(1),
+            Self::Text | Self::Array => None,
+        }
+    }
+
+    fn read<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<Self, GgufError> {
+        let at = reader.at();
+        let id = reader.u32("a value's type")?;
+        Self::from_id(id).ok_or_else(|| GgufError::Damaged {
+            at,
+            problem: format!("{id} is no type of value"),
+        })
+    }
+}
+
+/// What is kept of a value.
+#[derive(Debug, PartialEq, Eq)]
+enum Value {
+    /// A number that is not negative.
+    Uint(u64),
+    /// A text that is used.
+    Text(String),
+    /// An array; `items` only if they are few numbers that are not negative.
+    Array {
+        element: Kind,
+        count: u64,
+        items: Vec<u64>,
+    },
+    /// Anything else.
+    Skipped,
+}
+
+/// The metadata of a header.
+#[derive(Debug, Default)]
+pub(super) struct Metadata {
+    values: BTreeMap<String, Value>,
+    kept_items: u64,
+}
+
+impl Metadata {
+    /// Reads `count` keys with their values.
+    pub(super) fn read<S: ReadAt + ?Sized>(
+        reader: &mut Reader<'_, S>,
+        count: u64,
+    ) -> Result<Self, GgufError> {
+        let mut metadata = Self::default();
+        for _ in 0..count {
+            let at = reader.at();
+            let key = reader.string("a key", KEY_BYTES_MAX)?;
+            let key = match String::from_utf8(key) {
+                Ok(key) if !key.is_empty() => key,
+                _ => {
+                    return Err(GgufError::Damaged {
+                        at,
+                        problem: "a key is empty or no UTF-8".into(),
+                    });
+                }
+            };
+            let value = metadata.read_value(reader, &key)?;
+            if metadata.values.contains_key(&key) {
+                return Err(GgufError::Key {
+                    problem: "it is there twice".into(),
+                    key,
+                });
+            }
+            metadata.values.insert(key, value);
+        }
+        Ok(metadata)
+    }
+
+    fn read_value<S: ReadAt + ?Sized>(
+        &mut self,
+        reader: &mut Reader<'_, S>,
+        key: &str,
+    ) -> Result<Value, GgufError> {
+        const WHAT: &str = "a metadata value";
+        match Kind::read(reader)? {
+            Kind::Text if KEPT_TEXTS.contains(&key) => {
+                let text = reader.string(WHAT, KEPT_TEXT_BYTES_MAX)?;
+                match String::from_utf8(text) {
+                    Ok(text) => Ok(Value::Text(text)),
+                    Err(_) => Err(GgufError::Key {
+                        key: key.into(),
+                        problem: "its text is no UTF-8".into(),
+                    }),
+                }
+            }
+            Kind::Text => {
+                reader.skip_string(WHAT, TEXT_BYTES_MAX)?;
+                Ok(Value::Skipped)
+            }
+            Kind::Array => self.read_array(reader),
+            kind @ (Kind::Uint(_) | Kind::Int(_)) => {
+                Ok(read_uint(reader, kind)?.map_or(Value::Skipped, Value::Uint))
+            }
+            kind @ (Kind::Float(_) | Kind::Bool) => {
+                reader.skip(kind.bytes().unwrap_or(0), WHAT)?;
+                Ok(Value::Skipped)
+            }
+        }
+    }
+
+    fn read_array<S: ReadAt + ?Sized>(
+        &mut self,
+        reader: &mut Reader<'_, S>,
+    ) -> Result<Value, GgufError> {
+        const WHAT: &str = "an array";
+        let at = reader.at();
+        let element = Kind::read(reader)?;
+        let count = reader.count("an array's length", ARRAY_ITEMS_MAX)?;
+        let mut items = Vec::new();
+        match element {
+            // llama.cpp refuses them as well.
+            Kind::Array => {
+                return Err(GgufError::Damaged {
+                    at,
+                    problem: "arrays of arrays are not supported".into(),
+                });
+            }
+            Kind::Text => {
+                for _ in 0..count {
+                    reader.skip_string("a text of an array", TEXT_BYTES_MAX)?;
+                }
+            }
+            Kind::Uint(_) | Kind::Int(_)
+                if count <= KEPT_ITEMS_MAX && self.kept_items + count <= ALL_KEPT_ITEMS_MAX =>
+            {
+                self.kept_items += count;
+                let mut all = true;
+                for _ in 0..count {
+                    match read_uint(reader, element)? {
+                        Some(item) => items.push(item),
+                        None => all = false,
+                    }
+                }
+                if !all {
+                    items.clear();
+                }
+            }
+            Kind::Uint(_) | Kind::Int(_) | Kind::Float(_) | Kind::Bool => {
+                reader.skip(count * element.bytes().unwrap_or(0), WHAT)?;
+            }
+        }
+        Ok(Value::Array {
+            element,
+            count,
+            items,
+        })
+    }
+
+    /// Whether the key is there, whatever its type.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
+    /// A number that is not negative.
+    pub(super) fn uint(&self, key: &str) -> Option<u64> {
+        match self.values.get(key) {
+            Some(Value::Uint(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// One number or several; empty when there are none.
+    pub(super) fn uints(&self, key: &str) -> Vec<u64> {
+        match self.values.get(key) {
+            Some(Value::Uint(value)) => vec![*value],
+            Some(Value::Array { items, .. }) => items.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A text, if it is one of those that are kept.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        match self.values.get(key) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Takes a text out.
+    pub(super) fn take_text(&mut self, key: &str) -> Option<String> {
+        match self.values.remove(key) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Checks that the arrays which llama.cpp reads beside the tokens are of
+    /// its types and as long as the tokens; returns the number of tokens.
+    pub(super) fn check_vocabulary(&self) -> Result<u64, GgufError> {
+        let wrong = |key: &str, problem: String| GgufError::Key {
+            key: key.into(),
+            problem,
+        };
+        let tokens = match self.values.get("tokenizer.ggml.tokens") {
+            Some(Value::Array {
+                element: Kind::Text,
+                count,
+                ..
+            }) => *count,
+            Some(_) => {
+                let problem = "it is no array of texts".to_owned();
+                return Err(wrong("tokenizer.ggml.tokens", problem));
+            }
+            None => 0,
+        };
+        for key in ["tokenizer.ggml.scores", "tokenizer.ggml.token_type"] {
+            match self.values.get(key) {
+                None => {}
+                Some(Value::Array { element, .. }) if element.bytes() != Some(4) => {
+                    return Err(wrong(key, "its items are no 32-bit numbers".into()));
+                }
+                Some(Value::Array { count, .. }) if *count == tokens => {}
+                Some(Value::Array { count, .. }) => {
+                    let problem = format!("it has {count} items for {tokens} tokens");
+                    return Err(wrong(key, problem));
+                }
+                Some(_) => return Err(wrong(key, "it is no array".into())),
+            }
+        }
+        match self.values.get("tokenizer.ggml.merges") {
+            None
+            | Some(Value::Array {
+                element: Kind::Text,
+                ..
+            }) => Ok(tokens),
+            Some(_) => Err(wrong(
+                "tokenizer.ggml.merges",
+                "it is no array of texts".into(),
+            )),
+        }
+    }
+}
+
+/// A number, if it is not negative.
+fn read_uint<S: ReadAt + ?Sized>(
+    reader: &mut Reader<'_, S>,
+    kind: Kind,
+) -> Result<Option<u64>, GgufError> {
+    const WHAT: &str = "a number";
+    Ok(match kind {
+        Kind::Uint(1) => Some(u8::from_le_bytes(reader.array(WHAT)?).into()),
+        Kind::Uint(2) => Some(u16::from_le_bytes(reader.array(WHAT)?).into()),
+        Kind::Uint(4) => Some(u32::from_le_bytes(reader.array(WHAT)?).into()),
+        Kind::Uint(_) => Some(reader.u64(WHAT)?),
+        Kind::Int(1) => i8::from_le_bytes(reader.array(WHAT)?).try_into().ok(),
+        Kind::Int(2) => i16::from_le_bytes(reader.array(WHAT)?).try_into().ok(),
+        Kind::Int(4) => i32::from_le_bytes(reader.array(WHAT)?).try_into().ok(),
+        _ => i64::from_le_bytes(reader.array(WHAT)?).try_into().ok(),
+    })
+}
+
+/// At most 120 characters of a text, without any that move a terminal's cursor.
+pub(super) fn printable(text: &str) -> String {
+    let visible = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().take(120).map(visible).collect()
+}

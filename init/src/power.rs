@@ -1,0 +1,144 @@
+//! How PID 1 ends: by powering off or restarting the machine, never by
+//! returning. In any other process the same calls end the process, so that no
+//! bug can switch off a developer's machine.
+
+use std::io::Write;
+use std::panic::PanicHookInfo;
+use std::time::Duration;
+
+use rustix::system::RebootCommand;
+
+/// Powers the machine off (PSCI `SYSTEM_OFF` on a virtual machine). In a
+/// process that is not PID 1: exits with status 0.
+pub(crate) fn power_off() -> ! {
+    end(RebootCommand::PowerOff, 0)
+}
+
+/// Restarts the machine. In a process that is not PID 1: exits with status 0.
+pub(crate) fn restart() -> ! {
+    end(RebootCommand::Restart, 0)
+}
+
+/// From now on a panic prints one line on standard error, where the host finds
+/// it by its first words, and powers the machine off; the kernel never sees
+/// PID 1 die. For PID 1 only.
+pub(crate) fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|panic| {
+        say(&panic_line(panic));
+        end(RebootCommand::PowerOff, 101)
+    }));
+}
+
+/// `zosia: panic at init/src/boot.rs:12: message`, on one line.
+fn panic_line(panic: &PanicHookInfo<'_>) -> String {
+    let payload = panic.payload();
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    let place = panic.location().map_or_else(
+        || "an unknown place".into(),
+        |at| format!("{}:{}", at.file(), at.line()),
+    );
+    one_line(&format!(
+        "zosia: panic at {place}: {message}; powering off; please report it"
+    ))
+}
+
+/// Replaces line ends and whatever else moves a terminal's cursor.
+fn one_line(text: &str) -> String {
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(visible).collect()
+}
+
+/// Prints a line. The terminal may be in raw mode and in the middle of a line.
+fn say(line: &str) {
+    // There is nobody left to tell that telling failed.
+    let _ = writeln!(std::io::stderr(), "\r\n{line}\r");
+}
+
+fn end(command: RebootCommand, status: i32) -> ! {
+    if std::process::id() != 1 {
+        std::process::exit(status);
+    }
+    rustix::fs::sync();
+    if let Err(error) = rustix::system::reboot(command) {
+        say(&format!(
+            "zosia: the machine does not power off ({error}); it is safe to switch it off now"
+        ));
+    }
+    // Returning would make the kernel panic.
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Runs one ignored test of this executable in a process of its own.
+    fn run_alone(test: &str) -> std::process::Output {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture", test])
+            .output()
+            .unwrap()
+    }
+
+    fn path_of(test: &str) -> String {
+        let module = module_path!().split_once("::").unwrap().1;
+        format!("{module}::{test}")
+    }
+
+    #[test]
+    fn outside_pid_1_power_off_only_ends_the_process() {
+        let output = run_alone(&path_of("power_off_here"));
+        assert_eq!(output.status.code(), Some(0));
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(out.contains("running 1 test"), "{out}");
+        assert!(!out.contains("test result"), "it returned: {out}");
+    }
+
+    #[test]
+    #[ignore = "ends its process; run by outside_pid_1_power_off_only_ends_the_process"]
+    fn power_off_here() {
+        power_off()
+    }
+
+    #[test]
+    fn a_panic_is_one_line_and_ends_the_process() {
+        let output = run_alone(&path_of("panic_here"));
+        assert_eq!(output.status.code(), Some(101));
+        let err = String::from_utf8_lossy(&output.stderr);
+        let line = err.lines().find(|l| l.starts_with("zosia: panic at "));
+        let line = line.unwrap_or_else(|| panic!("no such line in {err:?}"));
+        assert!(line.contains("power.rs:"), "{line}");
+        assert!(line.contains(": first second; powering off"), "{line}");
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(!out.contains("test result"), "it returned: {out}");
+    }
+
+    #[test]
+    #[ignore = "ends its process; run by a_panic_is_one_line_and_ends_the_process"]
+    fn panic_here() {
+        install_panic_hook();
+        panic!("first\nsecond");
+    }
+
+    #[test]
+    fn a_panic_in_a_thread_ends_the_process_too() {
+        let output = run_alone(&path_of("panic_in_thread_here"));
+        assert_eq!(output.status.code(), Some(101));
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(err.contains(": no message; powering off"), "{err:?}");
+    }
+
+    #[test]
+    #[ignore = "ends its process; run by a_panic_in_a_thread_ends_the_process_too"]
+    fn panic_in_thread_here() {
+        install_panic_hook();
+        let _ = std::thread::spawn(|| std::panic::panic_any(7)).join();
+    }
+}
