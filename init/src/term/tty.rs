@@ -1,0 +1,119 @@
+//! Owns the terminal: raw mode while it lives, bracketed paste, reads and
+//! writes. termion's raw mode is set on the handle given and never opens
+//! `/dev/tty`, which PID 1 does not have.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::termios;
+use termion::raw::{IntoRawMode, RawTerminal};
+
+use super::size::Size;
+
+const PASTE_ON: &[u8] = b"\x1b[?2004h";
+const PASTE_OFF: &[u8] = b"\x1b[?2004l";
+
+/// A terminal in raw mode; what it was before is restored when this drops.
+pub(crate) struct Tty {
+    raw: RawTerminal<File>,
+}
+
+impl Tty {
+    /// Opens the terminal at `path` without making it the controlling one.
+    ///
+    /// # Errors
+    /// When it cannot be opened or is not a terminal.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(rustix::fs::OFlags::NOCTTY.bits().cast_signed())
+            .open(path)?;
+        Self::new(file.into())
+    }
+
+    /// Takes an open terminal (read and write), sets raw mode and turns
+    /// bracketed paste on.
+    ///
+    /// # Errors
+    /// When it is not a terminal, or is gone.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        let raw = File::from(fd).into_raw_mode()?;
+        let mut tty = Tty { raw };
+        tty.write_all(PASTE_ON)?;
+        Ok(tty)
+    }
+
+    /// The size that the kernel knows; `None` on a serial line.
+    pub(crate) fn size(&self) -> Option<Size> {
+        let size = termios::tcgetwinsize(self.as_fd()).ok()?;
+        (size.ws_col > 0 && size.ws_row > 0).then(|| {
+            Size {
+                columns: size.ws_col,
+                rows: size.ws_row,
+            }
+            .clamped()
+        })
+    }
+
+    /// Reads what is there. Poll first: this waits when there is nothing. `0`
+    /// is the end: the terminal hung up.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match (&*self.raw).read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Writes all of `bytes`, waiting while the terminal takes none.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub(crate) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        write_all(&self.raw, bytes)
+    }
+}
+
+impl AsFd for Tty {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.raw.as_fd()
+    }
+}
+
+impl Drop for Tty {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing restored.
+        let _ = write_all(&self.raw, PASTE_OFF);
+    }
+}
+
+fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_writable(file)?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn wait_writable(file: &File) -> io::Result<()> {
+    let mut fds = [PollFd::new(file, PollFlags::OUT)];
+    match poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
