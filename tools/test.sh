@@ -1,0 +1,132 @@
+#!/bin/sh
+# Proves that this tree is what it claims to be.
+#
+# Usage: tools/test.sh [PART]...
+#
+#   lint   formatting, clippy, shellcheck
+#   unit   the Rust tests that need no machine, and the scripts' own tests
+#   build  out/zosia.efi and out/init
+#   vm     boots what was built in QEMU, through firmware, and uses it; the
+#          same program as a plain command; what is inside the artefacts
+#   docs   the documentation builds, and the files that it names exist
+#
+# Without PART: all of them, in this order. What is missing on a Debian machine
+# is installed. Everything that can be made again is kept in ZOSIA_CACHE
+# (default ~/.cache/zosia). ZOSIA_TEST_MODEL=FILE takes that SmolLM2-135M
+# instead of fetching it.
+set -eu
+
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+export CARGO_TARGET_DIR
+mkdocs_version=1.6.1
+# Where rustup puts cargo, for shells that were not told.
+PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+
+die() {
+    printf 'test.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+show() {
+    printf '+ %s\n' "$*" >&2
+    "$@"
+}
+
+usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
+
+shell_scripts() {
+    find . \( -name .git -o -name target -o -name out -o -name site \) -prune -o -type f -print |
+        while read -r file; do
+            case $file in
+                *.sh) echo "$file" ;;
+                *.rs | *.md | *.toml | *.json | *.jinja | *.txt | *.lock) ;;
+                *) if head -n 1 "$file" | grep -q '^#!/bin/\(ba\)\{0,1\}sh'; then echo "$file"; fi ;;
+            esac
+        done
+}
+
+test_lint() {
+    show cargo fmt --all -- --check
+    shell_scripts >"$scratch/scripts"
+    echo "+ shellcheck -x ($(wc -l <"$scratch/scripts" | tr -d ' ') scripts)" >&2
+    tr '\n' '\0' <"$scratch/scripts" | xargs -0 shellcheck -x
+    # The release profile, so that llama.cpp is built once for everything.
+    show cargo clippy --release --workspace --all-targets --locked -- -D warnings
+}
+
+test_unit() {
+    show cargo test --release --workspace --exclude vmtest --locked
+    show cargo test --release --package vmtest --lib --locked
+    for script in tools/test-*.sh; do
+        [ ! -f "$script" ] || show sh "$script"
+    done
+}
+
+test_build() {
+    show tools/build.sh
+}
+
+test_vm() {
+    if [ ! -f out/zosia.efi ] || [ ! -f out/init ]; then
+        test_build
+    fi
+    if [ -z "${ZOSIA_TEST_MODEL:-}" ]; then
+        ZOSIA_TEST_MODEL=$(tools/model.sh get smollm2-135m) || die "there is no model to test with"
+        export ZOSIA_TEST_MODEL
+    fi
+    # The plain command that is tested beside the machine.
+    show cargo build --release --package init --locked
+    # One after the other: two emulated machines at a time disturb each other.
+    show cargo test --release --package vmtest --locked --test '*' -- --test-threads=1
+}
+
+# Files that the documentation names, in code quotes or as links.
+named_files() {
+    # shellcheck disable=SC2016 # the backquotes are Markdown's
+    grep -hoE '`(init|kernel|tools|bench|docs|\.ci)/[A-Za-z0-9_./-]+`' README.md docs/*.md |
+        tr -d '`' | sort -u
+}
+
+test_docs() {
+    python=$cache/mkdocs-$mkdocs_version
+    if [ ! -x "$python/bin/mkdocs" ]; then
+        rm -rf "$python"
+        show python3 -m venv "$python"
+        show "$python/bin/pip" install --quiet --disable-pip-version-check "mkdocs==$mkdocs_version"
+    fi
+    show "$python/bin/mkdocs" build --strict --quiet --site-dir "$scratch/site"
+    named_files >"$scratch/named"
+    [ -s "$scratch/named" ] || die "the documentation names no files: the check looks for nothing"
+    while read -r named; do
+        [ -e "$named" ] || die "the documentation names $named, which is not there"
+    done <"$scratch/named"
+}
+
+parts=
+for part in "$@"; do
+    case $part in
+        lint | unit | build | vm | docs) parts="$parts $part" ;;
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        *) die "unknown part $part; parts are lint, unit, build, vm and docs" ;;
+    esac
+done
+
+cd "$top"
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/zosia-test.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+show tools/deps.sh test
+for part in ${parts:-lint unit build vm docs}; do
+    printf '\n== %s ==\n' "$part" >&2
+    began=$(date +%s)
+    "test_$part"
+    printf '== %s: passed in %s s ==\n' "$part" "$(($(date +%s) - began))" >&2
+done

@@ -1,0 +1,93 @@
+//! What is shipped is what the architecture promises: one static executable,
+//! one regular file in the initramfs, no unsafe code in PID 1.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use vmtest::{OrFail, command, efi_file, entries_in, repository, static_executable};
+
+fn objdump(arguments: &[&str]) -> String {
+    let file = static_executable();
+    let file = file.to_string_lossy();
+    command("aarch64-linux-gnu-objdump", &[arguments, &[&file]].concat())
+}
+
+#[test]
+fn the_executable_asks_for_no_interpreter_and_no_library() {
+    let file = static_executable();
+    let headers = command("readelf", &["-hlW", &file.to_string_lossy()]);
+    assert!(headers.contains("AArch64"), "{headers}");
+    assert!(!headers.contains("INTERP"), "{headers}");
+    let dynamic = command("readelf", &["-dW", &file.to_string_lossy()]);
+    assert!(!dynamic.contains("NEEDED"), "{dynamic}");
+}
+
+#[test]
+fn the_executable_has_kernels_with_dot_products() {
+    let code = objdump(&["-d", "--no-show-raw-insn"]);
+    for instruction in ["sdot", "smmla"] {
+        let pattern = format!("\t{instruction}\t");
+        assert!(
+            code.contains(&pattern),
+            "no {instruction} in the executable"
+        );
+    }
+}
+
+#[test]
+fn the_initramfs_holds_the_executable_and_no_other_file() {
+    let image = fs::read(efi_file()).or_fail("read the EFI file");
+    let entries = entries_in(&image);
+    let files: Vec<&str> = entries
+        .iter()
+        .filter(|entry| entry.is_file())
+        .map(|entry| entry.path.as_str())
+        .collect();
+    assert_eq!(files, ["init"]);
+    let init = entries
+        .iter()
+        .find(|entry| entry.is_file())
+        .or_fail("find init");
+    let built = fs::read(static_executable()).or_fail("read the executable");
+    assert!(
+        init.contents == built,
+        "the initramfs holds another build than out/init"
+    );
+}
+
+#[test]
+fn only_the_engine_has_unsafe_code() {
+    let source = repository().join("init/src");
+    let mut checked = 0;
+    for file in rust_files(&source) {
+        if file.starts_with(source.join("engine")) || file == source.join("engine.rs") {
+            continue;
+        }
+        checked += 1;
+        let text = fs::read_to_string(&file).or_fail("read a source file");
+        for (index, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let words = code.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+            let is_unsafe = words
+                .into_iter()
+                .any(|word| matches!(word, "unsafe" | "unsafe_code"));
+            assert!(!is_unsafe, "{}:{}: {line}", file.display(), index + 1);
+        }
+    }
+    assert!(checked > 10, "only {checked} files were found");
+}
+
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).or_fail("list a source directory");
+    let paths = entries.map(|entry| entry.or_fail("list a source file").path());
+    paths
+        .flat_map(|path| {
+            if path.is_dir() {
+                rust_files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .collect()
+}

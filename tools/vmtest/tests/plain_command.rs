@@ -1,0 +1,117 @@
+//! The same program as a command of the machine that runs the tests.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use vmtest::{
+    BOOT, Disks, LOAD, OrFail, PlainCommand, SOON, TURN, model, native_executable, repository,
+};
+
+const CAPITAL: &str = "What is the capital of France?";
+
+fn run(arguments: &[&OsStr]) -> Output {
+    Command::new(native_executable())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .or_fail("start the plain command")
+}
+
+fn greedy(path: &Path) -> Vec<&OsStr> {
+    vec!["--temp".as_ref(), "0".as_ref(), path.as_os_str()]
+}
+
+#[test]
+fn one_turn_writes_the_answer_and_nothing_else() {
+    let arguments = [greedy(model()), vec!["-p".as_ref(), CAPITAL.as_ref()]].concat();
+    let done = run(&arguments);
+    let answer = String::from_utf8(done.stdout).or_fail("read the answer");
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert!(answer.contains("Paris"), "{answer}");
+    assert!(
+        answer.ends_with('\n') && !answer.contains('\x1b'),
+        "{answer:?}"
+    );
+    assert_eq!(String::from_utf8_lossy(&done.stderr), "");
+}
+
+#[test]
+fn a_chat_answers_and_remembers() {
+    let mut command = PlainCommand::launch(&native_executable(), greedy(model()));
+    let _ = command.expect_prompt(BOOT);
+    let first = command.ask(CAPITAL, LOAD + TURN);
+    assert!(first.contains("Paris"), "{first}");
+    let second = command.ask("And of Italy?", TURN);
+    assert!(second.contains("Rome"), "{second}");
+    command.type_line("/exit");
+    assert!(command.wait_exit(SOON).success());
+}
+
+/// One line on standard error that holds all of `words`, nothing on standard
+/// output, and a status that says failure.
+fn refuses(path: &Path, words: &[&str]) {
+    let done = run(&[path.as_os_str(), "-p".as_ref(), CAPITAL.as_ref()]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is missing: {said}");
+    }
+}
+
+#[test]
+fn refuses_files_that_are_no_models() {
+    let disks = Disks::new();
+    let bytes = std::fs::metadata(model())
+        .or_fail("look at the model")
+        .len();
+    refuses(Path::new("/nowhere/model.gguf"), &["/nowhere/model.gguf"]);
+    refuses(&disks.empty(1 << 20), &["GGUF"]);
+    refuses(
+        &disks.holding("letter.gguf", b"This is a letter."),
+        &["not a GGUF file"],
+    );
+    refuses(&disks.cut(model(), bytes / 10), &["the file is cut"]);
+    refuses(&disks.cut(model(), bytes / 2), &["the file is cut"]);
+    refuses(&disks.cut(model(), bytes - 1), &["the file is cut"]);
+    refuses(&disks.of_unknown_architecture(model()), &["architecture"]);
+}
+
+#[test]
+fn run_sh_answers_from_the_machine_and_names_a_missing_file() {
+    let script = repository().join("tools/run.sh");
+    let run = |arguments: &[&OsStr]| {
+        Command::new(&script)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .or_fail("start tools/run.sh")
+    };
+    let parameters: [&OsStr; 2] = ["--append".as_ref(), "zosia.temp=0".as_ref()];
+    let turn: [&OsStr; 3] = [model().as_os_str(), "-p".as_ref(), CAPITAL.as_ref()];
+    let done = run(&[parameters.as_slice(), turn.as_slice()].concat());
+    let (answer, said) = (
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr),
+    );
+    assert!(done.status.success(), "{}: {said}", done.status);
+    assert!(
+        answer.contains("Paris") && !answer.contains('\x1b'),
+        "{answer:?}"
+    );
+
+    let done = run(&[
+        "/nowhere/model.gguf".as_ref(),
+        "-p".as_ref(),
+        CAPITAL.as_ref(),
+    ]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success() && done.stdout.is_empty());
+    assert!(said.contains("/nowhere/model.gguf"), "{said}");
+}
