@@ -179,7 +179,6 @@ if [ -z "$turn" ] && [ -t 0 ] && tty_size=$(stty size 2>/dev/null) && [ "${tty_s
 fi
 [ -z "$threads" ] || parameters="$parameters zosia.threads=$threads"
 [ -z "$model_sha256" ] || parameters="$parameters zosia.sha256=$model_sha256"
-[ "$turn" != batch ] || parameters="$parameters zosia.batch=on"
 parameters="$parameters$append"
 
 if [ "$vmm" = vfkit ]; then

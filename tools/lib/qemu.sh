@@ -148,8 +148,9 @@ try_hvf() {
 }
 
 try_kvm() {
-    if [ ! -e /dev/kvm ] && [ -z "${ZOSIA_PROC:-}" ]; then
-        why_slow="there is no /dev/kvm"
+    kvm_node=${ZOSIA_KVM:-/dev/kvm}
+    if [ ! -e "$kvm_node" ]; then
+        why_slow="there is no $kvm_node"
         return 1
     fi
     for cpu in ${1:-host}; do
@@ -158,8 +159,8 @@ try_kvm() {
         return 0
     done
     cpu=$1
-    why_slow="/dev/kvm runs no guest: $(probe_error)"
-    [ -w /dev/kvm ] || why_slow="$why_slow; is your user in the group kvm?"
+    why_slow="$kvm_node runs no guest: $(probe_error)"
+    [ -w "$kvm_node" ] || why_slow="$why_slow; is your user in the group kvm?"
     return 1
 }
 

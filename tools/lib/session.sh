@@ -83,10 +83,13 @@ provide_efi() {
     [ -f "$efi" ] || die 3 "the build left no $efi"
 }
 
-# The prompt as the guest reads it: its length in bytes, a newline, the bytes.
+# What the guest reads from its port: a length in bytes, a newline and the
+# prompt; or "batch", the length and the lines of JSON.
 write_frame() {
+    frame_head=''
     if [ "$turn" = batch ]; then
-        frame_file=$batch
+        frame_head='batch '
+        cat -- "$batch" >"$scratch/prompt"
     else
         if [ "$prompt" = - ]; then
             prompt=$(cat)
@@ -96,10 +99,11 @@ write_frame() {
             context=$(cat)
             [ -z "$context" ] || prompt=$(printf '%s\n\n%s' "$context" "$prompt")
         fi
-        frame_file=$scratch/prompt
-        printf '%s' "$prompt" >"$frame_file"
+        printf '%s' "$prompt" >"$scratch/prompt"
     fi
-    { file_bytes "$frame_file" && cat "$frame_file"; } >"$scratch/frame"
+    frame_bytes=$(file_bytes "$scratch/prompt")
+    [ "$frame_bytes" -le 67108864 ] || die 2 "the prompt has $frame_bytes bytes; 67108864 is the most"
+    { printf '%s%s\n' "$frame_head" "$frame_bytes" && cat "$scratch/prompt"; } >"$scratch/frame"
 }
 
 # QEMU's control channel tells how the guest ended: its exit status does not.

@@ -1,0 +1,144 @@
+#!/bin/sh
+# tools/model.sh COMMAND [ARGUMENT...]
+#
+# The models that tools/run.sh knows by name.
+#
+#   list                  the catalogue and what was imported: size, RAM that a
+#                         session needs (at 4096 tokens of context), licence,
+#                         and whether it is here
+#   get [--anyway] NAME...  fetch; a broken-off download goes on where it ended.
+#                         --anyway: also one that does not fit this machine's RAM
+#   verify [NAME...]      check the SHA-256 of what is here (default: all)
+#   import FILE [NAME]    copy a .gguf file in, under NAME (default: the file's)
+#   path NAME             print the file's path, for other tools
+#
+# Environment: ZOSIA_MODELS, ZOSIA_CACHE (directories).
+# Exit status: 0 done; 1 verify found a difference; 2 wrong usage; 3 something
+# is missing on this machine; 4 no usable model.
+
+set -eu
+program=model.sh
+tools=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+# shellcheck source-path=SCRIPTDIR source=lib/host.sh
+. "$tools/lib/host.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/catalogue.sh
+. "$tools/lib/catalogue.sh"
+
+usage() { sed -n '2,/^$/s/^#\( \|$\)//p' "$0"; }
+
+# Names of everything known: the catalogue's, then the imported.
+known_names() {
+    catalogue_names
+    for known_file in "$models_dir"/*.gguf; do
+        [ -f "$known_file" ] || continue
+        known_name=${known_file##*/}
+        known_name=${known_name%.gguf}
+        find_entry "$known_name" || printf '%s ' "$known_name"
+    done
+}
+
+named_or_die() {
+    find_named "$1" || die 4 "there is no model $1; there are: $(known_names)"
+}
+
+list_models() {
+    printf '%-16s %9s %10s  %-12s %s\n' NAME SIZE RAM LICENCE HERE
+    for name in $(known_names); do
+        named_or_die "$name"
+        here=no
+        if model_is_here; then
+            here=yes
+        elif [ -f "$model_file.part" ]; then
+            here="$(human_bytes "$(file_bytes "$model_file.part")") of it"
+        fi
+        printf '%-16s %9s %6s MiB  %-12s %s\n' "$name" "$(human_bytes "$model_bytes")" \
+            "$(model_ram_mib "$model_bytes" 4096)" "${model_licence:-imported}" "$here"
+    done
+}
+
+get_models() {
+    anyway=''
+    if [ "${1:-}" = --anyway ]; then
+        anyway=1
+        shift
+    fi
+    [ $# -gt 0 ] || die 2 "get: name one of: $(catalogue_names)"
+    detect_host
+    for name in "$@"; do
+        named_or_die "$name"
+        if model_is_here; then
+            say "$name is here: $model_file"
+            continue
+        fi
+        [ -n "$anyway" ] || require_ram "$name" "$(model_ram_mib "$model_bytes" 4096)" ", or --anyway"
+        fetch_model || die 4 "$name cannot be fetched from ${model_source%%!*}; check the network and try again"
+        printf '%s\n' "$model_file"
+    done
+}
+
+verify_models() {
+    [ $# -gt 0 ] || {
+        # shellcheck disable=SC2046 # names have no blanks
+        set -- $(known_names)
+        all=1
+    }
+    verify_status=0
+    for name in "$@"; do
+        named_or_die "$name"
+        if [ ! -f "$model_file" ]; then
+            [ -n "${all:-}" ] || die 4 "$name is not here; tools/model.sh get $name"
+        elif [ -z "$model_sha256" ]; then
+            printf '%s: no checksum is known\n' "$name"
+        elif [ "$(file_sha256 "$model_file")" = "$model_sha256" ]; then
+            printf '%s: as recorded\n' "$name"
+        else
+            printf '%s: DIFFERS from %s; remove %s and get it again\n' "$name" "$model_sha256" "$model_file"
+            verify_status=1
+        fi
+    done
+    return "$verify_status"
+}
+
+import_model() {
+    { [ $# -ge 1 ] && [ $# -le 2 ]; } || die 2 "import FILE [NAME]"
+    [ -f "$1" ] || die 4 "there is no file $1"
+    name=${2:-${1##*/}}
+    name=${name%.gguf}
+    case $name in
+        '' | .* | *[!A-Za-z0-9._-]*) die 2 "import: $name is no name for a model; letters, digits, dots, dashes: import FILE NAME" ;;
+    esac
+    ! find_entry "$name" || die 2 "import: $name is in the catalogue; choose another NAME"
+    [ "$(head -c 4 "$1")" = GGUF ] || die 4 "$1 is not a GGUF file; zosia reads models in that format only"
+    model_file=$models_dir/$name.gguf
+    model_name=$name
+    [ ! -e "$model_file" ] || die 4 "$model_file exists; remove it first, or choose another NAME"
+    mkdir -p "$models_dir"
+    require_disk "$(file_bytes "$1")"
+    trap 'rm -f "$model_file.import"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    cp "$1" "$model_file.import"
+    import_sha256=$(file_sha256 "$1")
+    [ "$(file_sha256 "$model_file.import")" = "$import_sha256" ] || die 4 "the copy of $1 differs from it; check the disk"
+    printf '%s\n' "$import_sha256" >"$model_file.sha256"
+    mv "$model_file.import" "$model_file"
+    say "imported; to chat: tools/run.sh $name"
+}
+
+command=${1:-}
+[ $# -eq 0 ] || shift
+case $command in
+    list) list_models ;;
+    get) get_models "$@" ;;
+    verify) verify_models "$@" ;;
+    import) import_model "$@" ;;
+    path)
+        [ $# -eq 1 ] || die 2 "path NAME"
+        named_or_die "$1"
+        model_is_here || die 4 "$1 is not here; tools/model.sh get $1"
+        printf '%s\n' "$model_file"
+        ;;
+    -h | --help) usage ;;
+    '') usage >&2 && exit 2 ;;
+    *) die 2 "unknown command $command (tools/model.sh --help)" ;;
+esac
