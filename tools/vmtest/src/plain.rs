@@ -127,3 +127,38 @@ impl Drop for PlainCommand {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_gets_a_terminal_keys_and_signals() {
+        let script = "trap 'echo interrupted' INT; stty size; printf '>>> '; \
+                      read line; printf 'heard %s\\n>>> ' \"$line\"; \
+                      sleep 60; exit 3";
+        let mut command = PlainCommand::launch(Path::new("/bin/sh"), ["-c", script]);
+        let size = command.expect_prompt(SOON);
+        assert!(size.contains(&format!("{ROWS} {COLS}")), "{size}");
+        assert_eq!(command.ask("hello there", SOON), "heard hello there");
+        // The shell is the parent; its child is what stands for the engine.
+        while command.engine().is_none() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        command.ctrl_c();
+        let _ = command.expect("interrupted", SOON);
+        assert_eq!(command.wait_exit(SOON).code(), Some(3));
+    }
+
+    #[test]
+    fn the_engine_is_the_child_and_dies_of_the_signal() {
+        let script = "printf '>>> '; sh -c 'sleep 60; :'; echo \"status $?\"";
+        let command = PlainCommand::launch(Path::new("/bin/sh"), ["-c", script]);
+        let _ = command.expect_prompt(SOON);
+        while command.engine().is_none() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        command.signal_engine(Signal::KILL);
+        let _ = command.expect("status 137", SOON);
+    }
+}
