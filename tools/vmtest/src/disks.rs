@@ -170,3 +170,42 @@ fn model_bytes(path: &Path) -> u64 {
         .or_fail(format_args!("look at {}", path.display()))
         .len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_partition_holds_the_file_system() {
+        const EROFS_MAGIC: [u8; 4] = 0xE0F5_E1E2_u32.to_le_bytes();
+        let disks = Disks::new();
+        let model = disks.holding("some.gguf", &vec![7; 3 << 20]);
+        let path = disks.gpt_erofs(&model, "some.gguf");
+        let disk = gpt::GptConfig::new().open(&path).unwrap();
+        let (_, partition) = disk.partitions().iter().next().unwrap();
+        assert_eq!(partition.name, "model");
+        let mut file = File::open(&path).unwrap();
+        let superblock = partition.first_lba * SECTOR_BYTES + 1024;
+        file.seek(SeekFrom::Start(superblock)).unwrap();
+        let mut magic = [0; 4];
+        file.read_exact(&mut magic).unwrap();
+        assert_eq!(magic, EROFS_MAGIC);
+    }
+
+    #[test]
+    fn only_the_architecture_is_changed() {
+        let disks = Disks::new();
+        let mut header = b"GGUF\x03".to_vec();
+        header.extend(b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0llama rest");
+        header.resize(1 << 20, 0);
+        let model = disks.holding("model.gguf", &header);
+        let changed = fs::read(disks.of_unknown_architecture(&model)).unwrap();
+        let text = String::from_utf8_lossy(&changed[25..]).into_owned();
+        assert!(
+            text.starts_with("\x08\0\0\0\x05\0\0\0\0\0\0\0zosia rest"),
+            "{text:.40}"
+        );
+        assert_eq!(changed.len(), header.len());
+        assert_eq!(fs::metadata(disks.cut(&model, 100)).unwrap().len(), 100);
+    }
+}
