@@ -364,7 +364,11 @@ impl Editor {
 
     fn kill_line_end(&mut self, joins: bool) -> Outcome {
         let end = self.line_end(self.cursor);
-        let end = if end == self.cursor { self.after(end) } else { end };
+        let end = if end == self.cursor {
+            self.after(end)
+        } else {
+            end
+        };
         self.kill(self.cursor..end, joins)
     }
 
@@ -412,7 +416,11 @@ impl Editor {
             GraphemeCursor::new(at, self.text.len(), true).is_boundary(&self.text, 0),
             Ok(true)
         );
-        self.cursor = if inside { next_boundary(&self.text, at) } else { at };
+        self.cursor = if inside {
+            next_boundary(&self.text, at)
+        } else {
+            at
+        };
     }
 
     fn before(&self, at: usize) -> usize {
@@ -431,7 +439,9 @@ impl Editor {
     }
 
     fn line_end(&self, at: usize) -> usize {
-        let end = self.text[at..].find('\n').map_or(self.text.len(), |i| at + i);
+        let end = self.text[at..]
+            .find('\n')
+            .map_or(self.text.len(), |i| at + i);
         // CR LF is one cluster: the cursor cannot stand inside it.
         if end > at && end < self.text.len() && self.text[..end].ends_with('\r') {
             end - 1
@@ -593,7 +603,11 @@ impl Editor {
         if found.is_some() && !search.query.is_empty() {
             search.found = found;
         }
-        Some(if search.failed { Outcome::Bell } else { Outcome::Changed })
+        Some(if search.failed {
+            Outcome::Bell
+        } else {
+            Outcome::Changed
+        })
     }
 
     fn accept_search(&mut self, history: &History) {
@@ -606,7 +620,12 @@ impl Editor {
 
     // Completion.
 
-    fn complete(&mut self, cycle: Option<Cycle>, forward: bool, completer: &Completer<'_>) -> Outcome {
+    fn complete(
+        &mut self,
+        cycle: Option<Cycle>,
+        forward: bool,
+        completer: &Completer<'_>,
+    ) -> Outcome {
         if let Some(mut cycle) = cycle {
             let count = cycle.candidates.len();
             let chosen = match (cycle.chosen, forward) {
@@ -717,7 +736,11 @@ impl Editor {
         let closed = inner.start <= inner.end
             && self.text[..end].ends_with(BLOCK)
             && !self.is_pasted(end - 1);
-        if closed { Block::Closed(inner) } else { Block::Open }
+        if closed {
+            Block::Closed(inner)
+        } else {
+            Block::Open
+        }
     }
 }
 

@@ -76,7 +76,9 @@ mod tests {
         for line in ["one", "two", "two", " ", "one"] {
             history.add(line, false);
         }
-        let lines: Vec<_> = (0..history.len()).map(|i| &history.entries[i].text).collect();
+        let lines: Vec<_> = (0..history.len())
+            .map(|i| &history.entries[i].text)
+            .collect();
         assert_eq!(lines, ["one", "two", "one"]);
         assert_eq!(history.find_before("one", 2), Some((0, 0)));
         assert_eq!(history.find_from("o", 1), Some((1, 2)));

@@ -341,7 +341,13 @@ fn csi_key(params: &[u8], last: u8) -> Key {
         .split(';')
         // kitty adds sub-parameters after a colon: the first is the key.
         .map(|n| n.split(':').next().unwrap_or(n))
-        .map(|n| if n.is_empty() { Some(1) } else { n.parse().ok() })
+        .map(|n| {
+            if n.is_empty() {
+                Some(1)
+            } else {
+                n.parse().ok()
+            }
+        })
         .collect();
     let Some(numbers) = numbers else {
         return Key::Ignored;
@@ -496,7 +502,13 @@ mod tests {
             (b"\x1b[3~", Key::Delete),
             (b"\x1b[3;5~", Key::DeleteWord),
             (b"\x1b[5~", Key::PageUp),
-            (b"\x1b[24;80R", Key::CursorReport { row: 24, column: 80 }),
+            (
+                b"\x1b[24;80R",
+                Key::CursorReport {
+                    row: 24,
+                    column: 80,
+                },
+            ),
             (b"\x1b[999~", Key::Ignored),
             (b"\x1b[99999999999999999999A", Key::Ignored),
             (b"\x1b[<0;1;1M", Key::Ignored),
@@ -549,7 +561,8 @@ mod tests {
 
     #[test]
     fn a_mebibyte_pastes_byte_exact_in_small_reads() {
-        let text: String = (0..).map(|i: u32| char::from_u32(i * 7919 % 0xd000).unwrap_or('x'))
+        let text: String = (0..)
+            .map(|i: u32| char::from_u32(i * 7919 % 0xd000).unwrap_or('x'))
             .filter(|c| *c != '\x1b')
             .scan(0, |bytes, c| {
                 *bytes += c.len_utf8();
@@ -591,7 +604,10 @@ mod tests {
         decoder.feed(b"\x1b[201~a", &mut keys);
         let bytes = PASTE_BYTES_MAX + 4096;
         let problem = PasteProblem::TooLong { bytes };
-        assert_eq!(Vec::from(keys), [Key::PasteProblem(problem), Key::Char('a')]);
+        assert_eq!(
+            Vec::from(keys),
+            [Key::PasteProblem(problem), Key::Char('a')]
+        );
     }
 
     #[test]

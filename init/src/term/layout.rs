@@ -186,7 +186,11 @@ mod tests {
     fn rows(text: &str) -> Vec<(usize, bool)> {
         let mut layout = Layout::new(TEN);
         layout.find_rows(text, usize::MAX);
-        layout.starts.iter().map(|r| (r.offset, r.is_line)).collect()
+        layout
+            .starts
+            .iter()
+            .map(|r| (r.offset, r.is_line))
+            .collect()
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod editor;
 mod history;
 mod keys;
 mod layout;
+mod markdown;
 mod prompt;
 mod screen;
 mod size;
@@ -16,6 +17,7 @@ mod width;
 mod tests;
 
 pub(crate) use editor::{Completion, Submission};
+pub(crate) use markdown::{Markdown, Rendering};
 pub(crate) use prompt::{Action, Look, Prompt};
 pub(crate) use size::Size;
 pub(crate) use tty::Tty;
