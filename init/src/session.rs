@@ -78,6 +78,7 @@ pub(crate) struct Session {
     deaths: u32,
     grammar: Option<String>,
     last_stats: Option<TurnStats>,
+    updates: Vec<Update>,
 }
 
 impl Session {
@@ -95,6 +96,7 @@ impl Session {
             deaths: 0,
             grammar: None,
             last_stats: None,
+            updates: Vec::new(),
         }
     }
 
@@ -139,29 +141,28 @@ impl Session {
     }
 
     /// Loads the model at `path` in a new engine; the conversation stays.
-    pub(crate) fn load(&mut self, path: &Path) -> Vec<Update> {
+    pub(crate) fn load(&mut self, path: &Path) {
         self.model = Some(path.to_owned());
         self.deaths = 0;
-        self.reload()
+        self.reload();
     }
 
     /// Starts a new engine with the parameters as they are now.
-    pub(crate) fn reload(&mut self) -> Vec<Update> {
+    pub(crate) fn reload(&mut self) {
         self.engine = None;
         self.info = None;
         self.state = State::Idle;
         let Some(path) = self.model.clone() else {
-            return Vec::new();
+            return;
         };
         match Engine::start(self.config.engine_params(path)) {
             Ok(engine) => {
                 self.engine = Some(engine);
                 self.state = State::Loading;
-                Vec::new()
             }
-            Err(e) => vec![Update::Refused(format!(
+            Err(e) => self.updates.push(Update::Refused(format!(
                 "no process can be made for the engine: {e}"
-            ))],
+            ))),
         }
     }
 
@@ -244,6 +245,20 @@ impl Session {
         true
     }
 
+    /// Has every prefix of the conversation rendered, shortest first.
+    pub(crate) fn render_prefixes(&mut self) -> bool {
+        if self.state != State::Ready {
+            return false;
+        }
+        let transcript = self.transcript();
+        let first = transcript.len() - self.messages.len();
+        for end in first + 1..=transcript.len() {
+            let messages = transcript.get(..end).unwrap_or_default().to_vec();
+            self.send(&Request::Render { messages });
+        }
+        true
+    }
+
     /// A message waits for the model.
     pub(crate) fn is_pending(&self) -> bool {
         self.pending
@@ -251,15 +266,14 @@ impl Session {
 
     /// Everything that has happened since the last call; never blocks.
     pub(crate) fn updates(&mut self) -> Vec<Update> {
-        let mut updates = Vec::new();
         while let Some(engine) = &mut self.engine {
             match engine.event() {
-                Ok(Some(event)) => self.on_event(event, &mut updates),
+                Ok(Some(event)) => self.on_event(event),
                 Ok(None) => break,
-                Err(death) => self.on_death(&death, &mut updates),
+                Err(death) => self.on_death(&death),
             }
         }
-        updates
+        std::mem::take(&mut self.updates)
     }
 
     fn transcript(&self) -> Vec<Message> {
@@ -287,22 +301,22 @@ impl Session {
         self.send(&Request::Turn { messages, sampling });
     }
 
-    fn on_event(&mut self, event: Event, updates: &mut Vec<Update>) {
+    fn on_event(&mut self, event: Event) {
         match event {
-            Event::Progress(progress) => updates.push(Update::Progress(progress)),
-            Event::Notice(line) => updates.push(Update::Notice(line)),
-            Event::Prefill { done, total } => updates.push(Update::Prefill(done, total)),
-            Event::Rendered { text, tokens } => updates.push(Update::Rendered { text, tokens }),
+            Event::Progress(progress) => self.updates.push(Update::Progress(progress)),
+            Event::Notice(line) => self.updates.push(Update::Notice(line)),
+            Event::Prefill { done, total } => self.updates.push(Update::Prefill(done, total)),
+            Event::Rendered { text, tokens } => self.updates.push(Update::Rendered { text, tokens }),
             Event::Ready(info) => {
                 self.info = Some(*info);
                 self.state = State::Ready;
-                updates.push(Update::Ready);
+                self.updates.push(Update::Ready);
                 self.answer_pending();
             }
             Event::Refused { error } => {
                 self.engine = None;
                 self.state = State::Idle;
-                updates.push(Update::Refused(error));
+                self.updates.push(Update::Refused(error));
             }
             Event::Text { kind, text } => {
                 let part = match kind {
@@ -310,19 +324,19 @@ impl Session {
                     TextKind::Reasoning => self.answer.reasoning.get_or_insert_default(),
                 };
                 part.push_str(&text);
-                updates.push(Update::Text(kind, text));
+                self.updates.push(Update::Text(kind, text));
             }
             Event::TurnDone(stats) => {
                 self.deaths = 0;
                 self.state = State::Ready;
                 self.keep_answer();
                 self.last_stats = Some(stats.clone());
-                updates.push(Update::Done(stats));
+                self.updates.push(Update::Done(stats));
                 self.answer_pending();
             }
             Event::TurnFailed(error) => {
                 self.state = State::Ready;
-                self.take_back(&error, updates);
+                self.take_back(&error);
             }
         }
     }
@@ -332,15 +346,15 @@ impl Session {
         self.messages.push(answer);
     }
 
-    fn take_back(&mut self, error: &TurnError, updates: &mut Vec<Update>) {
+    fn take_back(&mut self, error: &TurnError) {
         let text = self.undo().unwrap_or_default();
-        updates.push(Update::TakenBack {
+        self.updates.push(Update::TakenBack {
             error: error.to_string(),
             text,
         });
     }
 
-    fn on_death(&mut self, death: &Death, updates: &mut Vec<Update>) {
+    fn on_death(&mut self, death: &Death) {
         self.engine = None;
         self.deaths += 1;
         let answering = self.state == State::Answering;
@@ -350,28 +364,28 @@ impl Session {
             self.pending = true;
         } else if answering {
             self.keep_answer();
-            updates.push(Update::BrokenOff);
+            self.updates.push(Update::BrokenOff);
         }
         if self.deaths >= DEATHS_MAX {
             if self.pending {
                 let text = self.undo().unwrap_or_default();
-                updates.push(Update::TakenBack {
+                self.updates.push(Update::TakenBack {
                     error: format!("the engine {}", death.cause),
                     text,
                 });
             }
-            updates.push(Update::Refused(format!(
+            self.updates.push(Update::Refused(format!(
                 "the engine {}, {DEATHS_MAX} times in a row: it is not started again; /model \
                  loads a model",
                 death.cause
             )));
             return;
         }
-        updates.push(Update::Notice(format!(
+        self.updates.push(Update::Notice(format!(
             "the engine {}; it is restarted and the conversation is kept",
             death.cause
         )));
-        updates.extend(self.reload());
+        self.reload();
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) enum When {
 }
 
 /// One parameter.
+#[derive(Debug)]
 pub(crate) struct Param {
     /// As on the kernel command line, without `zosia.`.
     pub name: &'static str,
@@ -33,6 +34,14 @@ pub(crate) struct Param {
     /// The value in force, as `set` would take it.
     pub get: fn(&Config) -> String,
 }
+
+impl PartialEq for Param {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Param {}
 
 impl Param {
     /// The default, as text.

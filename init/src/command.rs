@@ -1,0 +1,142 @@
+//! The plain command: the same chat on any Linux machine, without PID 1's work.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read as _, Write};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::{self, Config, Invocation, Mode};
+use crate::one_turn::{self, warn};
+use crate::session::Session;
+use crate::{disk, repl, report};
+
+/// Nothing was answered.
+const FAILED: u8 = 1;
+/// The arguments are wrong.
+const USAGE: u8 = 2;
+
+/// Runs the command with `args`, its own name left out.
+pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Result<Vec<String>, OsString> = args.map(OsString::into_string).collect();
+    let invocation = match args {
+        Ok(args) => config::from_flags(args.into_iter()),
+        Err(arg) => Err(format!("{}: not UTF-8", arg.display())),
+    };
+    let finished = match invocation {
+        Ok(Invocation::Help) => print(&config::help_text()),
+        Ok(Invocation::Version) => print(concat!("zosia ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Invocation::Parameters) => print(&config::reference_page()),
+        Ok(Invocation::Run(config)) => run_with(*config),
+        Err(error) => {
+            warn(&error);
+            return ExitCode::from(USAGE);
+        }
+    };
+    match finished {
+        Ok(code) => code,
+        // A reader like `head` that has seen enough is no failure of ours.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(FAILED),
+        Err(e) => {
+            warn(&e.to_string());
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run_with(config: Config) -> io::Result<ExitCode> {
+    let Some(path) = config.model.clone() else {
+        warn("which model? `init MODEL`; --help tells more");
+        return Ok(ExitCode::from(USAGE));
+    };
+    let found = match disk::model_from_path(Path::new(&path)) {
+        Ok(found) => found,
+        Err(e) => {
+            warn(&report::chain(&e));
+            return Ok(ExitCode::from(FAILED));
+        }
+    };
+    match config.mode {
+        Mode::Diag => return print(&report::diagnosis(&config, &found)),
+        Mode::Selftest => return Ok(exit_code(report::selftest(config, &found, &mut io::stdout())?)),
+        Mode::Chat => {}
+    }
+    let Some(prompt) = prompt(&config)? else {
+        let models = repl::Models::given(found);
+        repl::run(config, models, owned(io::stdin())?, repl::Place::Command)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let Some(model) = found.models.first() else {
+        return Ok(ExitCode::from(FAILED));
+    };
+    if let [_, others @ ..] = found.models.as_slice()
+        && !others.is_empty()
+    {
+        warn(&format!("{} is the first of {} models", model.name, found.models.len()));
+    }
+    let mut session = Session::new(config);
+    session.load(&model.path);
+    let outcome = one_turn::run(&mut session, &prompt, &mut io::stdout())?;
+    if let Some(error) = &outcome.error {
+        warn(error);
+    }
+    Ok(exit_code(outcome.answered))
+}
+
+/// The message of a one-turn run; `None` means a chat.
+fn prompt(config: &Config) -> io::Result<Option<String>> {
+    let piped = !io::stdin().is_terminal();
+    match (&config.prompt, piped) {
+        (None, false) => Ok(None),
+        (Some(text), false) if text != "-" => Ok(Some(text.clone())),
+        (Some(text), true) if text != "-" => {
+            let context = read_input_if_file()?;
+            if context.is_empty() {
+                return Ok(Some(text.clone()));
+            }
+            Ok(Some(format!("{text}\n\n{context}")))
+        }
+        _ => read_input().map(Some),
+    }
+}
+
+fn read_input() -> io::Result<String> {
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).map_err(|e| {
+        io::Error::new(e.kind(), format!("standard input cannot be read as text: {e}"))
+    })?;
+    if text.trim().is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "standard input is empty: nothing to answer",
+        ));
+    }
+    Ok(text.trim_end_matches('\n').to_owned())
+}
+
+/// Standard input of `-p TEXT` is context when it is a file or a pipe; anything
+/// else (a socket, `/dev/null`) just came with the process.
+fn read_input_if_file() -> io::Result<String> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let kind = File::from(io::stdin().as_fd().try_clone_to_owned()?).metadata()?.file_type();
+    if !kind.is_file() && !kind.is_fifo() {
+        return Ok(String::new());
+    }
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn owned(fd: impl std::os::fd::AsFd) -> io::Result<File> {
+    fd.as_fd().try_clone_to_owned().map(File::from)
+}
+
+fn exit_code(answered: bool) -> ExitCode {
+    if answered { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+}
+
+fn print(text: &str) -> io::Result<ExitCode> {
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,493 @@
+//! The prompt's loop: what is typed goes to the editor, what is sent to the
+//! session, what comes back to the screen. One thread, one `poll`.
+
+mod answer;
+mod commands;
+mod execute;
+mod models;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::config::{Config, LogLevel};
+use crate::disk::Choice;
+use crate::protocol::{Progress, Stage, Switch};
+use crate::report::mib;
+use crate::session::{Session, State, Update};
+use crate::term::{Action, Completion, Look, Prompt, Size, Tty};
+use answer::AnswerView;
+pub(crate) use models::Models;
+
+/// Typing pauses for this long before what is typed is evaluated ahead.
+const DRAFT_PAUSE: Duration = Duration::from_millis(120);
+/// Shorter drafts are not worth it.
+const DRAFT_BYTES_MIN: usize = 24;
+
+/// Where the prompt runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In PID 1: leaving powers off.
+    Machine,
+    /// In the plain command: leaving exits.
+    Command,
+}
+
+/// Runs the prompt at `tty` until the user leaves.
+///
+/// # Errors
+/// The terminal's; a terminal that hung up is a way of leaving.
+pub(crate) fn run(config: Config, models: Models, tty: File, place: Place) -> io::Result<()> {
+    let mut repl = Repl::new(config, models, tty, place)?;
+    repl.greet();
+    while !repl.leaving {
+        repl.step()?;
+    }
+    repl.leave()
+}
+
+struct Repl {
+    place: Place,
+    session: Session,
+    models: Models,
+    tty: Tty,
+    prompt: Prompt,
+    colour: bool,
+    out: Vec<u8>,
+    answer: Option<AnswerView>,
+    /// Evaluated tokens after each message, while `/context` collects them.
+    counting: Option<execute::Counting>,
+    /// What was last evaluated ahead, and since when the text stands.
+    drafted: String,
+    typed_at: Instant,
+    timeline: Vec<(&'static str, Duration)>,
+    signals: Signals,
+    leaving: bool,
+}
+
+#[derive(Default)]
+struct Signals {
+    ended: Arc<AtomicBool>,
+    resized: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn register() -> io::Result<Self> {
+        use signal_hook::consts::{SIGHUP, SIGTERM, SIGWINCH};
+        let signals = Self::default();
+        for signal in [SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, signals.ended.clone())?;
+        }
+        signal_hook::flag::register(SIGWINCH, signals.resized.clone())?;
+        Ok(signals)
+    }
+}
+
+impl Repl {
+    fn new(config: Config, models: Models, tty: File, place: Place) -> io::Result<Self> {
+        let signals = match place {
+            Place::Command => Signals::register()?,
+            Place::Machine => Signals::default(),
+        };
+        let tty = Tty::new(tty.into())?;
+        let given = match (config.cols, config.rows) {
+            (Some(columns), Some(rows)) => Some(Size { columns, rows }),
+            _ => tty.size(),
+        };
+        let colour = match (config.color, place) {
+            (Switch::On, _) | (Switch::Auto, Place::Machine) => true,
+            (Switch::Off, _) => false,
+            (Switch::Auto, Place::Command) => {
+                std::env::var_os("NO_COLOR").is_none()
+                    && std::env::var("TERM").is_ok_and(|term| term != "dumb")
+            }
+        };
+        let look = Look {
+            placeholder: "Send a message (/help for help)".to_owned(),
+            colour,
+            ..Look::default()
+        };
+        let mut prompt = Prompt::new(given, look);
+        // A size from the host is right at the start only: a window that is
+        // resized heals at the next prompt. The kernel's own is always right.
+        prompt.set_asking(tty.size().is_none());
+        Ok(Self {
+            place,
+            session: Session::new(config),
+            models,
+            tty,
+            prompt,
+            colour,
+            out: Vec::new(),
+            answer: None,
+            counting: None,
+            drafted: String::new(),
+            typed_at: Instant::now(),
+            timeline: Vec::new(),
+            signals,
+            leaving: false,
+        })
+    }
+
+    fn greet(&mut self) {
+        self.mark("prompt");
+        if self.session.config().log >= LogLevel::Warn {
+            let name = concat!("zosia ", env!("CARGO_PKG_VERSION"));
+            let leave = match self.place {
+                Place::Machine => "Ctrl-D powers off",
+                Place::Command => "Ctrl-D leaves",
+            };
+            self.quiet(&format!("{name} · /help lists the commands · {leave}"));
+        }
+        self.prompt.open();
+    }
+
+    fn leave(mut self) -> io::Result<()> {
+        self.prompt.close(&mut self.out);
+        if self.place == Place::Machine {
+            self.quiet("power off");
+        }
+        self.flush()
+    }
+
+    fn step(&mut self) -> io::Result<()> {
+        self.prompt.paint(&mut self.out);
+        self.flush()?;
+        let readable = self.wait()?;
+        if readable {
+            let mut bytes = vec![0; 64 << 10];
+            let n = self.tty.read(&mut bytes)?;
+            if n == 0 {
+                self.leaving = true;
+                return Ok(());
+            }
+            self.prompt.feed(bytes.get(..n).unwrap_or_default());
+            self.typed_at = Instant::now();
+        } else if self.prompt.timeout().is_some_and(|t| self.typed_at.elapsed() >= t) {
+            self.prompt.flush();
+        }
+        self.take_signals();
+        self.find_models();
+        for update in self.session.updates() {
+            self.on_update(update);
+        }
+        self.take_actions();
+        self.draft();
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.tty.write_all(&self.out)?;
+        self.out.clear();
+        Ok(())
+    }
+
+    fn wait(&self) -> io::Result<bool> {
+        let deadlines = [
+            self.prompt.timeout(),
+            self.models.next_look(),
+            self.draft_due(),
+        ];
+        let timeout = deadlines.into_iter().flatten().min();
+        let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
+        let engine = self.session.poll_fds();
+        let tty = self.tty.as_fd();
+        let mut fds: Vec<PollFd<'_>> = std::iter::once(&tty)
+            .chain(&engine)
+            .map(|fd| PollFd::new(fd, PollFlags::IN))
+            .collect();
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(false),
+            Err(e) => return Err(e.into()),
+        }
+        Ok(fds.first().is_some_and(|fd| !fd.revents().is_empty()))
+    }
+
+    fn take_signals(&mut self) {
+        if self.signals.ended.load(Ordering::Relaxed) {
+            self.leaving = true;
+        }
+        if self.signals.resized.swap(false, Ordering::Relaxed)
+            && let Some(size) = self.tty.size()
+        {
+            self.resize(size);
+        }
+    }
+
+    fn resize(&mut self, size: Size) {
+        self.prompt.set_size(size, &mut self.out);
+        if let Some(answer) = &mut self.answer {
+            answer.set_columns(size.columns);
+        }
+    }
+
+    fn find_models(&mut self) {
+        let wanted = match self.place {
+            Place::Machine => self.session.config().model.clone(),
+            // The plain command's MODEL is a path, and has been followed.
+            Place::Command => None,
+        };
+        if !self.models.look(wanted.as_deref()) {
+            return;
+        }
+        self.mark("disks");
+        if self.session.config().log >= LogLevel::Info {
+            let notes = self.models.notes().to_vec();
+            notes.iter().for_each(|note| self.tell(note));
+        }
+        match self.models.choose(wanted.as_deref()) {
+            Ok(Choice::One(model)) => {
+                let path = model.path.clone();
+                self.session.load(&path);
+            }
+            Ok(Choice::Several(models)) => {
+                let names: Vec<String> = models.iter().map(|m| format!("  {}", m.name)).collect();
+                let line = format!(
+                    "there are several models; /model NAME loads one:\n{}",
+                    names.join("\n")
+                );
+                self.tell(&line);
+            }
+            Err(e) => self.complain(&e.to_string()),
+        }
+    }
+
+    fn take_actions(&mut self) {
+        let models: Vec<String> = self.models.all().iter().map(|m| m.name.clone()).collect();
+        let complete = |typed: &str| Completion {
+            start: typed.rfind(' ').map_or(0, |space| space + 1),
+            candidates: commands::candidates(typed, &models),
+        };
+        while let Some(action) = self.prompt.next_action(&complete) {
+            match action {
+                Action::Submit(sent) => self.on_submit(&sent.text, sent.literal),
+                Action::Stop => self.stop(),
+                Action::Interrupted => self.quiet("Ctrl-D or /exit leaves"),
+                Action::Eof => self.leaving = true,
+                Action::Notice(line) => self.tell(&line),
+                Action::Resized(size) => self.resize(size),
+            }
+        }
+    }
+
+    fn on_submit(&mut self, text: &str, literal: bool) {
+        self.drafted.clear();
+        let message = match text.strip_prefix("//") {
+            Some(rest) if !literal => format!("/{rest}"),
+            _ if text.starts_with('/') && !literal => {
+                match commands::parse(text) {
+                    Ok(command) => self.execute(command),
+                    Err(error) => self.complain(&error),
+                }
+                if self.answer.is_none() {
+                    self.prompt.open();
+                }
+                return;
+            }
+            _ => text.to_owned(),
+        };
+        if message.trim().is_empty() {
+            self.prompt.open();
+            return;
+        }
+        self.session.ask(message);
+        self.await_answer();
+    }
+
+    /// The prompt makes way for an answer.
+    fn await_answer(&mut self) {
+        if self.session.is_pending() && *self.session.state() == State::Idle {
+            let text = self.session.cancel().unwrap_or_default();
+            self.prompt.set_text(&text, true);
+            let line = match self.session.model() {
+                None => "there is no model yet: /model lists those on the disks",
+                Some(_) => "the model is not loaded: /model NAME loads one",
+            };
+            self.complain(line);
+            self.prompt.open();
+            return;
+        }
+        self.answer = Some(AnswerView::new(
+            self.prompt.size().columns,
+            self.colour,
+            self.session.config().raw,
+            self.session.config().reasoning,
+        ));
+    }
+
+    fn stop(&mut self) {
+        if let Some(text) = self.session.cancel() {
+            self.answer = None;
+            self.prompt.set_text(&text, true);
+            self.prompt.open();
+        }
+    }
+
+    fn on_update(&mut self, update: Update) {
+        match update {
+            Update::Progress(progress) => self.prompt.set_status(Some(progress_text(&progress))),
+            Update::Ready => {
+                self.mark("ready");
+                self.prompt.set_status(None);
+                if let Some(info) = self.session.info() {
+                    let line = execute::model_line(info);
+                    self.quiet(&line);
+                }
+            }
+            Update::Refused(error) => {
+                self.prompt.set_status(None);
+                self.complain(&error);
+                if let Some(text) = self.session.cancel() {
+                    self.prompt.set_text(&text, true);
+                }
+                self.end_answer();
+            }
+            Update::Notice(line) => self.tell(&line),
+            Update::Prefill(done, total) => {
+                if self.answer.as_ref().is_some_and(|a| !a.has_begun()) && total > 64 {
+                    let percent = u64::from(done) * 100 / u64::from(total.max(1));
+                    let status = format!("evaluating {total} tokens {percent:3} %");
+                    self.prompt.set_status(Some(status));
+                }
+            }
+            Update::Text(kind, text) => {
+                self.mark("first token");
+                self.prompt.set_status(None);
+                self.prompt.hide(&mut self.out);
+                if let Some(answer) = &mut self.answer {
+                    answer.push(kind, &text, &mut self.out);
+                }
+            }
+            Update::Done(stats) => {
+                self.finish_answer();
+                if let Some(ctx) = self.session.info().map(|i| i.ctx_tokens) {
+                    let line = execute::turn_line(&stats, ctx);
+                    self.quiet(&line);
+                    self.warn_if_filling(stats.ctx_used_tokens, ctx);
+                }
+                self.end_answer();
+            }
+            Update::BrokenOff => {
+                self.finish_answer();
+                self.end_answer();
+            }
+            Update::TakenBack { error, text } => {
+                self.finish_answer();
+                self.complain(&error);
+                self.prompt.set_text(&text, true);
+                self.end_answer();
+            }
+            Update::Rendered { text, tokens } => self.on_rendered(&text, &tokens),
+        }
+    }
+
+    fn finish_answer(&mut self) {
+        self.prompt.set_status(None);
+        self.prompt.hide(&mut self.out);
+        if let Some(answer) = self.answer.take() {
+            answer.finish(&mut self.out);
+        }
+    }
+
+    fn end_answer(&mut self) {
+        self.answer = None;
+        if !self.prompt.is_open() && self.counting.is_none() {
+            self.prompt.open();
+        }
+    }
+
+    fn warn_if_filling(&mut self, used: u32, ctx: u32) {
+        if u64::from(used) * 5 >= u64::from(ctx) * 4 {
+            let line = format!(
+                "the context is {} % full; /drop forgets the oldest message, /clear all of them",
+                u64::from(used) * 100 / u64::from(ctx.max(1))
+            );
+            self.tell(&line);
+        }
+    }
+
+    fn draft_due(&self) -> Option<Duration> {
+        let text = self.prompt.text();
+        let wanted = self.session.config().draft
+            && self.prompt.is_open()
+            && *self.session.state() == State::Ready
+            && text.len() >= DRAFT_BYTES_MIN
+            && !text.starts_with('/')
+            && text != self.drafted;
+        wanted.then(|| DRAFT_PAUSE.saturating_sub(self.typed_at.elapsed()))
+    }
+
+    fn draft(&mut self) {
+        if self.draft_due() == Some(Duration::ZERO) {
+            self.prompt.text().clone_into(&mut self.drafted);
+            self.session.draft(&self.drafted);
+        }
+    }
+
+    /// One quiet line, dimmed where colours are.
+    fn quiet(&mut self, line: &str) {
+        self.lines(line, if self.colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") });
+    }
+
+    /// Something to know.
+    fn tell(&mut self, text: &str) {
+        self.lines(text, ("", ""));
+    }
+
+    /// Something went wrong.
+    fn complain(&mut self, error: &str) {
+        let error = format!("zosia: {error}");
+        self.lines(&error, if self.colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") });
+    }
+
+    fn lines(&mut self, text: &str, (before, after): (&str, &str)) {
+        self.prompt.hide(&mut self.out);
+        if let Some(answer) = &mut self.answer {
+            answer.interrupt(&mut self.out);
+        }
+        for line in text.lines() {
+            self.out.extend_from_slice(before.as_bytes());
+            let shown: String = line.chars().map(visible).collect();
+            self.out.extend_from_slice(shown.as_bytes());
+            self.out.extend_from_slice(after.as_bytes());
+            self.out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    fn mark(&mut self, step: &'static str) {
+        if self.timeline.iter().all(|(name, _)| *name != step) {
+            let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+            let now = Duration::try_from(now).unwrap_or_default();
+            self.timeline.push((step, now));
+        }
+    }
+}
+
+/// Control characters as signs: nothing here may steer the terminal.
+fn visible(c: char) -> char {
+    match c {
+        '\u{0}'..='\u{1f}' => char::from_u32(u32::from(c) + 0x2400).unwrap_or('\u{fffd}'),
+        '\u{7f}'..='\u{9f}' => '\u{fffd}',
+        c => c,
+    }
+}
+
+fn progress_text(p: &Progress) -> String {
+    let verb = match p.stage {
+        Stage::Reading => "reading the model",
+        Stage::Preparing => "loading the model",
+    };
+    let percent = p.done_bytes.saturating_mul(100) / p.total_bytes.max(1);
+    if p.bytes_per_s == 0 {
+        return format!("{verb} {percent:3} %");
+    }
+    let (done, total) = (mib(p.done_bytes), mib(p.total_bytes));
+    let rate = p.bytes_per_s / 1_000_000;
+    format!("{verb} {percent:3} %  {done} of {total} MiB  {rate} MB/s")
+}
