@@ -144,7 +144,7 @@ fn classify_text(prefix: &[u8]) -> Content {
     // The end of a device's last sector is zeroes.
     let text = head.split(|byte| *byte == 0).next().unwrap_or_default();
     let written = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..);
-    if text.len() > 3 && text.iter().all(written) && std::str::from_utf8(text).is_ok() {
+    if text.len() >= 8 && text.iter().all(written) && std::str::from_utf8(text).is_ok() {
         return Content::Foreign("text", "give the .gguf file of a model");
     }
     Content::Unknown

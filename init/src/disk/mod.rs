@@ -243,7 +243,12 @@ impl Finder {
             Ok(root) => root,
             Err(error) => return Found::refused(format!("{shown}: {}", with_source(&error))),
         };
-        match listing::list_models(&root) {
+        let listing = listing::list_models(&root);
+        if !listing.as_ref().is_ok_and(|l| !l.models.is_empty()) {
+            // A file system that stays mounted read-only and unused harms nobody.
+            let _ = mounts::unmount_models(&root);
+        }
+        match listing {
             Ok(listing) if listing.models.is_empty() && listing.notes.is_empty() => {
                 Found::refused(format!(
                     "{shown} has an {} file system without any *.gguf file; copy one to its root",
@@ -282,7 +287,7 @@ impl Found {
     }
 
     /// Itself, if there is a model in it.
-    fn or_why_not(self, waited: Duration) -> Result<Self, DiskError> {
+    pub(crate) fn or_why_not(self, waited: Duration) -> Result<Self, DiskError> {
         if !self.models.is_empty() {
             Ok(self)
         } else if self.disks == 0 {

@@ -14,8 +14,9 @@ pub(crate) enum Choice<'a> {
 }
 
 /// Picks among `models`: all of them when nothing is wanted, else those whose
-/// partition label, file name (with or without `.gguf`), device name or path is
-/// `wanted`; if there are none, those that match regardless of case.
+/// partition label, file name (with or without `.gguf`), device name or path
+/// (or its last components) is `wanted`; if there are none, those that match
+/// regardless of case.
 ///
 /// # Errors
 /// [`DiskError::NotFound`], also when there are no models.
@@ -50,13 +51,18 @@ fn matching<'a>(
     wanted: &str,
     same: impl Fn(&str, &str) -> bool,
 ) -> Vec<&'a ModelFile> {
-    let fits = |model: &&ModelFile| names(model).iter().any(|name| same(name, wanted));
+    // `/dir/model.gguf` is meant from the root of the file system it is on.
+    let end = Path::new(wanted.trim_start_matches('/'));
+    let fits = |model: &&ModelFile| {
+        let by_path = !end.as_os_str().is_empty() && model.path.ends_with(end);
+        by_path || names(model).iter().any(|name| same(name, wanted))
+    };
     models.iter().filter(fits).collect()
 }
 
 /// Everything that a model may be called.
 fn names(model: &ModelFile) -> Vec<String> {
-    let mut names = vec![model.name.clone(), model.path.display().to_string()];
+    let mut names = vec![model.name.clone()];
     names.extend(model.label.clone());
     names.extend(model.device.clone());
     let file = Path::new(&model.name);

@@ -29,7 +29,7 @@ pub(crate) const MAGIC: [u8; 4] = *b"GGUF";
 /// More keys than any model has (they have about 50), few enough to hold.
 const KEYS_MAX: u64 = 4096;
 /// More tensors than any model has (about 2000), few enough to hold.
-const TENSORS_MAX: u64 = 32_768;
+const TENSORS_MAX: u64 = 16_384;
 /// No file aligns its weights more coarsely: 32 or 64 bytes, at most a page.
 const ALIGNMENT_MAX: u64 = 1 << 20;
 /// What `general.alignment` is when the file does not say.

@@ -1,7 +1,5 @@
 //! The table of tensors: their types, shapes and places in the file.
 
-use std::collections::BTreeSet;
-
 use super::GgufError;
 use super::metadata::printable;
 use super::reader::{ReadAt, Reader};
@@ -37,7 +35,7 @@ type Kind = (&'static str, u64, u64);
 
 /// ggml's types by number (`enum ggml_type` and `type_traits` of ggml.c);
 /// numbers that ggml no longer reads are `None`.
-const KINDS: [Option<Kind>; 43] = [
+static KINDS: [Option<Kind>; 43] = [
     Some(("f32", 1, 4)),
     Some(("f16", 1, 2)),
     Some(("q4_0", 32, 18)),
@@ -86,7 +84,7 @@ const KINDS: [Option<Kind>; 43] = [
 /// A tensor's description as the file has it.
 struct Entry {
     name: String,
-    kind: Kind,
+    kind: &'static Kind,
     weights: u64,
     bytes: u64,
     offset: u64,
@@ -99,16 +97,21 @@ pub(super) fn read<S: ReadAt + ?Sized>(
     alignment: u64,
 ) -> Result<Table, GgufError> {
     let mut entries = Vec::new();
-    let mut names = BTreeSet::new();
     for _ in 0..count {
-        let entry = read_entry(reader)?;
-        if !names.insert(entry.name.clone()) {
-            return Err(wrong(&entry.name, "it is there twice".into()));
-        }
-        entries.push(entry);
+        entries.push(read_entry(reader)?);
     }
-    drop(names);
+    refuse_duplicates(&entries)?;
     place(entries, reader.at().next_multiple_of(alignment), alignment)
+}
+
+fn refuse_duplicates(entries: &[Entry]) -> Result<(), GgufError> {
+    let mut names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    names.sort_unstable();
+    let mut pairs = names.iter().zip(names.iter().skip(1));
+    match pairs.find(|(a, b)| a == b) {
+        Some((name, _)) => Err(wrong(name, "it is there twice".into())),
+        None => Ok(()),
+    }
 }
 
 fn read_entry<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<Entry, GgufError> {
@@ -143,7 +146,7 @@ fn read_entry<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<Entry, G
     }
     let id = reader.u32("a tensor's type")?;
     let kind = usize::try_from(id).ok().and_then(|id| KINDS.get(id));
-    let Some(kind @ (kind_name, block, block_bytes)) = kind.copied().flatten() else {
+    let Some(kind @ &(kind_name, block, block_bytes)) = kind.and_then(Option::as_ref) else {
         let problem = format!("its type {id} is unknown to this zosia");
         return Err(wrong(&name, problem));
     };
