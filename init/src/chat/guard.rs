@@ -52,6 +52,8 @@ pub(super) struct Guard {
     edges: Vec<char>,
     /// Texts of marks without such a character: only a whole occurrence gets one.
     words: Vec<String>,
+    /// Texts of the marks that are not of type control.
+    found_anyway: Vec<String>,
 }
 
 impl Guard {
@@ -79,7 +81,10 @@ impl Guard {
         }
         edges.sort_unstable();
         edges.dedup();
+        let found_anyway = marks.iter().filter(|mark| !mark.control);
+        let found_anyway = found_anyway.map(|mark| mark.text.clone()).collect();
         Self {
+            found_anyway,
             marks,
             by_first_byte,
             edges,
@@ -197,13 +202,7 @@ impl Guard {
 
     /// Whether `text` begins with a user-defined mark.
     fn is_found_anyway(&self, text: &str) -> bool {
-        let Some(candidates) = self.by_first_byte.get(&text.as_bytes()[0]) else {
-            return false;
-        };
-        candidates.iter().any(|&index| {
-            let mark = &self.marks[index];
-            !mark.control && text.starts_with(mark.text.as_str())
-        })
+        self.found_anyway.iter().any(|mark| text.starts_with(mark))
     }
 }
 

@@ -127,6 +127,9 @@ impl Splitter {
     /// Gives away the rest: the answer has ended, for whatever reason.
     pub(crate) fn finish(&mut self, give: &mut impl FnMut(TextKind, &str)) {
         let held = std::mem::take(&mut self.held);
+        if self.state == State::Start {
+            self.fresh = false; // white space was all there was
+        }
         match self.state {
             State::Reasoning(_) | State::Body(TextKind::Reasoning) => {
                 self.give(TextKind::Reasoning, held.trim_end(), give);
