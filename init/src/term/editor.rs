@@ -68,6 +68,7 @@ pub(crate) struct Completion {
 pub(crate) type Completer<'a> = dyn Fn(&str) -> Completion + 'a;
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Edit {
     at: usize,
     removed: String,
@@ -77,6 +78,7 @@ struct Edit {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Search {
     query: String,
     found: Option<(usize, usize)>,
@@ -84,6 +86,7 @@ struct Search {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Cycle {
     start: usize,
     candidates: Vec<String>,
@@ -92,6 +95,7 @@ struct Cycle {
 
 /// The state of one edit line.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Editor {
     text: String,
     cursor: usize,
@@ -150,7 +154,7 @@ impl Editor {
     /// Replaces the text, as for editing an earlier message. The cursor goes to
     /// its end.
     pub(crate) fn set_text(&mut self, text: &str, literal: bool) {
-        self.text = text.to_owned();
+        text.clone_into(&mut self.text);
         self.cursor = self.text.len();
         self.pasted.clear();
         if literal && !self.text.is_empty() {

@@ -18,6 +18,7 @@ pub(crate) struct Entry {
 
 /// Earlier lines, oldest first.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct History {
     entries: VecDeque<Entry>,
     bytes: usize,

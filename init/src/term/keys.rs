@@ -110,12 +110,14 @@ pub(crate) enum Pending {
 
 /// The decoder's state between reads.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Decoder {
     partial: Vec<u8>,
     paste: Option<Paste>,
 }
 
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 struct Paste {
     bytes: Vec<u8>,
     dropped: usize,
@@ -284,13 +286,13 @@ fn parse_escape(data: &[u8]) -> Parsed {
             Some(b'P'..=b'S' | b'a'..=b'z') => Parsed::Key(3, Key::Ignored),
             Some(_) => Parsed::Key(2, Key::Alt('O')),
         },
-        Some(0x1b) => Parsed::Key(1, Key::Esc),
         Some(b'\r' | b'\n') => Parsed::Key(2, Key::Newline),
         Some(0x08 | 0x7f) => Parsed::Key(2, Key::EraseWord),
         Some(0x80..) => match decode_utf8(&data[1..]) {
             Some((used, c)) => Parsed::Key(used + 1, Key::Alt(c)),
             None => Parsed::Incomplete,
         },
+        // Escape was a key of its own; what follows is the next.
         Some(..0x20) => Parsed::Key(1, Key::Esc),
         Some(_) => Parsed::Key(2, plain(&data[..2])),
     }

@@ -39,6 +39,7 @@ impl Measure {
 
 /// The rows known so far.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Layout {
     measure: Measure,
     starts: Vec<RowStart>,

@@ -29,11 +29,21 @@ pub(crate) enum Rendering {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one SGR attribute")]
 struct Look {
     bold: bool,
     italic: bool,
     code: bool,
     dim: bool,
+}
+
+impl Look {
+    const DIM: Look = Look {
+        bold: false,
+        italic: false,
+        code: false,
+        dim: true,
+    };
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +74,10 @@ enum Line {
 
 /// The renderer of one answer after another.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "options and pending characters, independent of one another"
+)]
 pub(crate) struct Markdown {
     columns: usize,
     colour: bool,
@@ -271,7 +285,7 @@ impl Markdown {
                 }
                 Line::Fence { mark, count } => {
                     self.fence = (mark, count);
-                    self.put_text(&rest, self.dim(), out);
+                    self.put_text(&rest, Look::DIM, out);
                     self.state = State::CodeHead;
                     return;
                 }
@@ -300,7 +314,7 @@ impl Markdown {
         let bullet = matches!(mark, "-" | "*" | "+") && self.colour;
         let shown = if bullet { "•" } else { mark };
         if !mark.is_empty() {
-            self.put_text(shown, self.dim(), out);
+            self.put_text(shown, Look::DIM, out);
             self.put_text(" ", self.base(), out);
         }
         self.hang = self.column.min(self.columns / 2);
@@ -313,7 +327,7 @@ impl Markdown {
     fn put_bar(&mut self, out: &mut Vec<u8>) {
         if self.column + 2 <= self.columns / 2 {
             let bar = self.bar();
-            self.put_text(bar, self.dim(), out);
+            self.put_text(bar, Look::DIM, out);
             self.bars += 1;
             self.hang = self.column;
         }
@@ -327,7 +341,7 @@ impl Markdown {
         self.state = State::Text;
         if self.colour {
             let cells = (self.columns - self.column).min(40);
-            self.put_text(&"─".repeat(cells), self.dim(), out);
+            self.put_text(&"─".repeat(cells), Look::DIM, out);
         } else {
             self.put_text(rest, self.base(), out);
         }
@@ -346,7 +360,7 @@ impl Markdown {
 
     fn put_code_head(&mut self, is_fence: bool, out: &mut Vec<u8>) {
         let head = std::mem::take(&mut self.head);
-        let look = if is_fence { self.dim() } else { self.base() };
+        let look = if is_fence { Look::DIM } else { self.base() };
         self.put_text(&head, look, out);
     }
 
@@ -535,7 +549,7 @@ impl Markdown {
         self.break_row(out);
         let bar = self.bar();
         for _ in 0..self.bars {
-            self.put_text(bar, self.dim(), out);
+            self.put_text(bar, Look::DIM, out);
         }
         let blanks = self.hang.saturating_sub(self.column);
         self.put_text(&" ".repeat(blanks), self.base(), out);
@@ -547,13 +561,6 @@ impl Markdown {
     fn base(&self) -> Look {
         Look {
             dim: self.dimmed,
-            ..Look::default()
-        }
-    }
-
-    fn dim(&self) -> Look {
-        Look {
-            dim: true,
             ..Look::default()
         }
     }

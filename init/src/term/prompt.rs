@@ -64,6 +64,7 @@ pub(crate) enum Action {
 
 /// The edit line at the bottom of the terminal.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Prompt {
     look: Look,
     size: Size,
@@ -293,6 +294,17 @@ impl Prompt {
     /// Whether the terminal was asked for its size and has not answered.
     pub(crate) fn is_size_asked(&self) -> bool {
         self.query.is_asked()
+    }
+
+    #[cfg(test)]
+    pub(super) fn editor(&self) -> &Editor {
+        &self.editor
+    }
+
+    /// Whether nothing is shown but the text and the status.
+    #[cfg(test)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.choices.is_empty() && self.editor.search(&self.history).is_none()
     }
 
     // Output.

@@ -94,6 +94,7 @@ impl Row {
 
 /// What is painted and where the terminal's cursor stands in it.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Painter {
     columns: usize,
     colour: bool,
@@ -130,19 +131,18 @@ impl Painter {
     pub(crate) fn paint(&mut self, rows: Vec<Row>, cursor: (usize, usize), out: &mut Vec<u8>) {
         let old = std::mem::take(&mut self.rows);
         for (i, row) in rows.iter().enumerate() {
-            match old.get(i) {
-                Some(before) => self.paint_over(i, before, row, out),
-                None => {
-                    if i > 0 {
-                        // Only a line feed from the last row scrolls.
-                        self.go_to_row(i - 1, out);
-                        out.extend_from_slice(b"\r\n");
-                        self.row = i;
-                        self.column = Some(0);
-                    }
-                    self.write_cells(row, 0, row.cells.len(), 0, out);
-                }
+            if let Some(before) = old.get(i) {
+                self.paint_over(i, before, row, out);
+                continue;
             }
+            if i > 0 {
+                // Only a line feed from the last row scrolls.
+                self.go_to_row(i - 1, out);
+                out.extend_from_slice(b"\r\n");
+                self.row = i;
+                self.column = Some(0);
+            }
+            self.write_cells(row, 0, row.cells.len(), 0, out);
         }
         if old.len() > rows.len() {
             self.go_to(rows.len(), 0, out);
@@ -221,10 +221,14 @@ impl Painter {
                 }
                 style = cell.style;
             }
+            if !cell.exact {
+                // It may take fewer cells than it should.
+                out.extend_from_slice(b"\x1b[K");
+            }
             out.extend_from_slice(row.cell_text(i).as_bytes());
             column += cell.width;
             if !cell.exact && column < self.columns {
-                // Whatever the terminal made of it, go on at the right column.
+                // Or more: go on at the right column whatever it was.
                 // Writing to a `Vec` cannot fail.
                 let _ = write!(out, "\x1b[{}G\x1b[K", column + 1);
             }

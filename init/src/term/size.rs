@@ -40,6 +40,7 @@ impl Size {
 
 /// The question, asked at each prompt.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct SizeQuery {
     fixed: bool,
     asked: u32,

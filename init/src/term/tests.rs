@@ -1,1 +1,652 @@
+//! The parts together: bytes in, and what an emulated terminal then shows.
 
+use proptest::prelude::*;
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::editor::{Editor, Outcome};
+use super::history::History;
+use super::keys::Key;
+use super::width::glyph;
+use super::{Action, Completion, Look, Prompt, Size};
+
+fn no_completion(_: &str) -> Completion {
+    Completion::default()
+}
+
+fn commands(before: &str) -> Completion {
+    let all = ["/clear ", "/context ", "/exit ", "/help "];
+    let candidates = all.iter().filter(|c| c.starts_with(before));
+    Completion {
+        start: 0,
+        candidates: candidates.map(|c| (*c).to_owned()).collect(),
+    }
+}
+
+/// A prompt on an emulated terminal.
+#[derive(Clone)]
+struct Bench {
+    prompt: Prompt,
+    actions: Vec<Action>,
+}
+
+struct Screen(vt100::Parser);
+
+impl Screen {
+    fn new(size: Size) -> Self {
+        Screen(vt100::Parser::new(size.rows, size.columns, 100))
+    }
+
+    fn process(&mut self, bytes: &[u8]) {
+        // The emulator takes U+FFFD in its input for an error of its own.
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        self.0.process(text.replace('\u{fffd}', "?").as_bytes());
+    }
+
+    fn rows(&self) -> Vec<String> {
+        let columns = self.0.screen().size().1;
+        let rows = self.0.screen().rows(0, columns);
+        rows.map(|row| row.trim_end().to_owned()).collect()
+    }
+
+    fn cursor(&self) -> (usize, usize) {
+        let (row, column) = self.0.screen().cursor_position();
+        (row.into(), column.into())
+    }
+}
+
+impl Bench {
+    fn new(columns: u16, rows: u16) -> Self {
+        let look = Look {
+            colour: false,
+            ..Look::default()
+        };
+        let mut prompt = Prompt::new(Some(Size { columns, rows }), look);
+        prompt.open();
+        Bench {
+            prompt,
+            actions: Vec::new(),
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) -> &mut Self {
+        self.prompt.feed(bytes);
+        while let Some(action) = self.prompt.next_action(&commands) {
+            self.actions.push(action);
+        }
+        self
+    }
+
+    fn paint(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.prompt.paint(&mut out);
+        out
+    }
+
+    /// What a terminal shows that has seen nothing before.
+    fn fresh(&self) -> Screen {
+        let mut prompt = self.prompt.clone();
+        let (mut before, mut out) = (Vec::new(), Vec::new());
+        prompt.hide(&mut before);
+        prompt.paint(&mut out);
+        let mut screen = Screen::new(prompt.size());
+        screen.process(&out);
+        screen
+    }
+
+    fn sent(&self) -> Vec<(&str, bool)> {
+        let sent = self.actions.iter().filter_map(|action| match action {
+            Action::Submit(s) => Some((s.text.as_str(), s.literal)),
+            _ => None,
+        });
+        sent.collect()
+    }
+}
+
+/// The text after `bytes`, with `|` for the cursor.
+fn edited(bytes: &str) -> String {
+    let mut bench = Bench::new(80, 24);
+    bench.prompt.history_add("first line", false);
+    bench.prompt.history_add("second\nline", false);
+    bench.feed(bytes.as_bytes());
+    let editor = bench.prompt.editor();
+    let mut text = editor.text().to_owned();
+    text.insert(editor.cursor(), '|');
+    text
+}
+
+#[test]
+fn keys_edit() {
+    for (bytes, text) in [
+        ("abc", "abc|"),
+        ("abc\x02\x02x", "ax|bc"),
+        ("abc\x1b[D\x7f", "a|c"),
+        ("abc\x01\x04", "|bc"),
+        ("abc\x01\x1b[3~", "|bc"),
+        ("abc\x1b[Hx\x1b[Fy", "xabcy|"),
+        ("one two\x1bb", "one |two"),
+        ("one two\x1bb\x1bb\x1bf", "one| two"),
+        ("one two\x17", "one |"),
+        ("one /two\x1b\x7f", "one /|"),
+        ("one two\x01\x1bd", "| two"),
+        ("one two\x1bb\x0b", "one |"),
+        ("one two\x1bb\x15", "|two"),
+        ("one two\x17\x17\x19!", "one two!|"),
+        ("one two\x1bb\x0b\x19\x19", "one twotwo|"),
+        ("a b\x17\x01\x0b\x19\x1by", "b|"),
+        ("ab\x14", "ba|"),
+        ("ab cd\x01\x1bu\x1bc", "AB Cd|"),
+        ("hello there\x1f", "hello |"),
+        ("hello\x15\x1f", "hello|"),
+        ("a\nb\x1b\rc", "a\nb\nc|"),
+        ("one\ntwo\x1b[Ax", "onex|\ntwo"),
+        ("o\nlong\x1b[A\x1b[Bx", "o\nlongx|"),
+        ("long\no\nlong\x1b[A\x02\x1b[Ax", "x|long\no\nlong"),
+        ("one\ntwo\x01\x7f", "one|two"),
+        ("one\ntwo\x1b[1;5Hx", "x|one\ntwo"),
+        ("e\u{301}👨‍👩‍👧漢\x7f\x7f", "e\u{301}|"),
+        ("👍🏽x\x02\x02y", "y|👍🏽x"),
+        ("draft\x1b[A", "second\nline|"),
+        ("draft\x10\x10\x10", "first line|"),
+        ("draft\x10\x10\x10\x0e\x0e\x0e", "draft|"),
+        ("draft\x12fir", "draft|"),
+        ("draft\x12fir\x05", "first line|"),
+        ("draft\x12line\x12\x1b[C", "first l|ine"),
+        ("draft\x12fir\x07x", "draftx|"),
+        ("draft\x03x", "x|"),
+        ("draft\x03\x19", "draft|"),
+        ("a\x1a\x13\x11b", "ab|"),
+        ("/e\t", "/exit |"),
+        ("/c\t", "/c|"),
+        ("/c\t\t\t", "/context |"),
+        ("/c\t\x1b[Z", "/context |"),
+        ("/c\t\tx", "/clear x|"),
+        ("\x1b[200~/e\x1b[201~\t", "/e|"),
+        ("a\x1b[200~b\rc\x1b[201~d", "ab\ncd|"),
+    ] {
+        assert_eq!(edited(bytes), text, "{bytes:?}");
+    }
+}
+
+#[test]
+fn lines_are_sent() {
+    for (bytes, sent) in [
+        ("hi\r", vec![("hi", false)]),
+        ("\r  \r", vec![]),
+        ("a\nb\r", vec![("a\nb", false)]),
+        ("a\\\rb\r", vec![("a\nb", false)]),
+        ("a\\\\\r", vec![("a\\\\", false)]),
+        ("\"\"\"\ra\r\rb\r\"\"\"\r", vec![("a\n\nb", true)]),
+        ("\"\"\"a\"\"\"\r", vec![("a", true)]),
+        ("\"\"\"\r", vec![]),
+        ("/exit\r", vec![("/exit", false)]),
+        ("\x1b[200~/exit\r\x1b[201~\r", vec![("/exit\n", true)]),
+        ("\x1b[200~/exit\r\x1b[201~", vec![]),
+        (" \x1b[200~/exit\x1b[201~\r", vec![(" /exit", true)]),
+        (
+            "/system \x1b[200~x\ry\x1b[201~\r",
+            vec![("/system x\ny", false)],
+        ),
+        ("\x1b[200~a\\\x1b[201~\r", vec![("a\\", true)]),
+        ("\x1b[200~\"\"\"\x1b[201~\r", vec![("\"\"\"", true)]),
+        (
+            "x\x1b[200~/exit\x1b[201~\x01\x1b[3~\r",
+            vec![("/exit", true)],
+        ),
+    ] {
+        let mut bench = Bench::new(80, 24);
+        bench.feed(bytes.as_bytes());
+        assert_eq!(bench.sent(), sent, "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_recalled_paste_is_still_no_command() {
+    let mut bench = Bench::new(80, 24);
+    bench.feed(b"\x1b[200~/exit\x1b[201~\r");
+    bench.prompt.open();
+    bench.feed(b"\x1b[A\r");
+    assert_eq!(bench.sent(), [("/exit", true), ("/exit", true)]);
+}
+
+#[test]
+fn what_is_typed_while_an_answer_streams_waits() {
+    let mut bench = Bench::new(80, 24);
+    bench.feed(b"one\rtwo\rthr").feed(b"ee\x03");
+    assert_eq!(bench.sent(), [("one", false)]);
+    assert_eq!(bench.actions.last(), Some(&Action::Stop));
+    bench.prompt.open();
+    bench.feed(b"");
+    assert_eq!(bench.sent(), [("one", false), ("two", false)]);
+    bench.prompt.open();
+    bench.feed(b"!\r");
+    assert_eq!(bench.sent()[2], ("three!", false));
+}
+
+#[test]
+fn control_keys_on_an_empty_line() {
+    let mut bench = Bench::new(80, 24);
+    bench.feed(b"\x03\x1a\x13\x11x\x03\x03\x04");
+    let expected = [Action::Interrupted, Action::Interrupted, Action::Eof];
+    assert_eq!(bench.actions, expected);
+}
+
+#[test]
+fn the_terminal_is_asked_for_its_size() {
+    let mut prompt = Prompt::new(None, Look::default());
+    let mut out = Vec::new();
+    prompt.open();
+    prompt.paint(&mut out);
+    assert!(out.starts_with(super::size::QUERY));
+    prompt.feed(b"x\x1b[50;132R");
+    let size = Size {
+        columns: 132,
+        rows: 50,
+    };
+    let action = prompt.next_action(&no_completion);
+    assert_eq!(action, Some(Action::Resized(size)));
+    prompt.set_size(size, &mut out);
+    assert_eq!(prompt.next_action(&no_completion), None);
+    assert_eq!(prompt.text(), "x");
+    prompt.feed(b"\x1b[50;99R");
+    assert_eq!(prompt.next_action(&no_completion), None);
+}
+
+#[test]
+fn a_key_at_the_end_costs_one_byte() {
+    let mut bench = Bench::new(80, 24);
+    bench.feed(b"hello").paint();
+    assert_eq!(bench.feed(b"!").paint(), b"!");
+    assert_eq!(bench.feed("é".as_bytes()).paint(), "é".as_bytes());
+    assert_eq!(bench.feed(b"\x7f").paint(), b"\x08\x1b[K");
+    assert_eq!(bench.feed(b"\x02").paint(), b"\x08");
+    assert_eq!(bench.feed(b"\x02x").paint(), b"\x08xo!\x08\x08");
+    assert!(bench.paint().is_empty());
+}
+
+#[test]
+fn the_screen_shows_what_was_sent_and_the_answer_below() {
+    let mut bench = Bench::new(20, 6);
+    let mut screen = Screen::new(bench.prompt.size());
+    bench.prompt.set_status(Some("loading".to_owned()));
+    screen.process(&bench.feed(b"hello\nworld").paint());
+    let rows = [">>> hello", "... world", "loading", "", "", ""];
+    assert_eq!(screen.rows(), rows);
+    screen.process(&bench.feed(b"\r").paint());
+    assert_eq!(screen.rows(), rows);
+    assert_eq!(screen.cursor(), (2, 0));
+    let mut out = Vec::new();
+    bench.prompt.hide(&mut out);
+    screen.process(&out);
+    screen.process(b"Hi!\r\n");
+    bench.prompt.set_status(None);
+    bench.prompt.open();
+    screen.process(&bench.feed(b"").paint());
+    let rows = [">>> hello", "... world", "Hi!", ">>>", "", ""];
+    assert_eq!(screen.rows(), rows);
+    let mut out = Vec::new();
+    bench.feed(b"ab\x02").paint();
+    bench.prompt.print_above("note\n\x1b[2J", &mut out);
+    let mut prompt = Vec::new();
+    bench.prompt.hide(&mut prompt);
+    bench.prompt.paint(&mut prompt);
+    screen.process(&out);
+    let rows = [">>> hello", "... world", "Hi!", "note", "␛[2J", ">>> ab"];
+    assert_eq!(screen.rows(), rows);
+    assert_eq!(screen.cursor(), (5, 5));
+}
+
+#[test]
+fn choices_are_listed_below() {
+    let mut bench = Bench::new(30, 6);
+    let mut screen = Screen::new(bench.prompt.size());
+    screen.process(&bench.feed(b"/c\t").paint());
+    assert_eq!(screen.rows()[..3], [">>> /c", "/clear    /context", ""]);
+    screen.process(&bench.feed(b"\t").paint());
+    assert_eq!(screen.rows()[0], ">>> /clear");
+    screen.process(&bench.feed(b"x").paint());
+    assert_eq!(screen.rows()[..2], [">>> /clear x", ""]);
+}
+
+#[test]
+fn a_history_search_is_shown() {
+    let mut bench = Bench::new(40, 6);
+    bench.prompt.history_add("tell me a story", false);
+    let mut screen = Screen::new(bench.prompt.size());
+    screen.process(&bench.feed(b"\x12sto").paint());
+    assert_eq!(screen.rows()[0], "(history: sto) tell me a story");
+    assert_eq!(screen.cursor(), (0, 25));
+    screen.process(&bench.feed(b"x").paint());
+    assert_eq!(screen.rows()[0], "(no history: stox) tell me a story");
+    assert_eq!(bench.feed(b"\x7f\r").sent(), [("tell me a story", false)]);
+}
+
+#[test]
+fn ten_thousand_characters_echo_in_time() {
+    let mut bench = Bench::new(80, 24);
+    bench
+        .feed("lorem ipsum 漢字 ".repeat(700).as_bytes())
+        .paint();
+    assert!(bench.prompt.text().chars().count() > 10_000);
+    for key in [
+        "x", "\x7f", "\x02", "\x01", "y", "\x05", "\x1bb", "\x17", "\x1b[A",
+    ] {
+        let start = std::time::Instant::now();
+        bench.feed(key.as_bytes()).paint();
+        let took = start.elapsed();
+        assert!(took.as_millis() < 20, "{key:?} took {took:?}");
+    }
+}
+
+#[test]
+fn a_mebibyte_is_pasted_and_edited_quickly_and_sent_whole() {
+    let mut text = "0123456789 abcdef 漢字\n".repeat(1 << 15);
+    text.truncate(1 << 20);
+    for text in [text.clone(), text.replace('\n', " ")] {
+        let mut bench = Bench::new(80, 24);
+        let start = std::time::Instant::now();
+        let bytes = ["\x1b[200~", &text, "\x1b[201~"].concat();
+        for read in bytes.as_bytes().chunks(4096) {
+            bench.feed(read).paint();
+        }
+        let took = start.elapsed();
+        assert!(took.as_secs() < 2, "the paste took {took:?}");
+        for key in ["x", "\x7f", "\x02", "y", "\x7f", "\x1bb", "\x1bf", "\x1b[C"] {
+            let start = std::time::Instant::now();
+            bench.feed(key.as_bytes()).paint();
+            let took = start.elapsed();
+            assert!(took.as_millis() < 100, "{key:?} took {took:?}");
+        }
+        bench.feed(b"\r").paint();
+        assert!(bench.sent() == [(text.as_str(), true)]);
+    }
+}
+
+// The editor against a plain string.
+
+/// A naive editor: a string, an index, and everything found anew each time.
+struct Model {
+    text: String,
+    cursor: usize,
+}
+
+impl Model {
+    fn boundaries(&self) -> Vec<usize> {
+        let starts = self.text.grapheme_indices(true).map(|(i, _)| i);
+        starts.chain([self.text.len()]).collect()
+    }
+
+    fn before(&self) -> usize {
+        let before = self.boundaries().into_iter().filter(|b| *b < self.cursor);
+        before.max().unwrap_or(0)
+    }
+
+    fn after(&self) -> usize {
+        let after = self.boundaries().into_iter().filter(|b| *b > self.cursor);
+        after.min().unwrap_or(self.text.len())
+    }
+
+    fn replace(&mut self, from: usize, to: usize, new: &str) {
+        self.text = [&self.text[..from], new, &self.text[to..]].concat();
+        let at = from + new.len();
+        let snapped = self.boundaries().into_iter().filter(|b| *b >= at).min();
+        self.cursor = snapped.unwrap_or(self.text.len());
+    }
+
+    fn press(&mut self, key: &Key) {
+        let at = self.cursor;
+        match key {
+            Key::Char(c) => self.replace(at, at, &c.to_string()),
+            Key::Newline => self.replace(at, at, "\n"),
+            Key::Paste(text) => self.replace(at, at, text),
+            Key::Backspace => self.replace(self.before(), at, ""),
+            Key::Delete => self.replace(at, self.after(), ""),
+            Key::Left => self.cursor = self.before(),
+            Key::Right => self.cursor = self.after(),
+            Key::TextStart => self.cursor = 0,
+            Key::TextEnd => self.cursor = self.text.len(),
+            _ => unreachable!("the strategy gives no other"),
+        }
+    }
+}
+
+fn character() -> impl Strategy<Value = char> {
+    prop_oneof![
+        4 => prop::char::range(' ', '~'),
+        1 => prop::sample::select("é漢字한👍👨👩👧🇩🇪🏽❤🏴क्ष\u{301}\u{200d}\u{fe0f}\u{1100}\u{1161}".chars().collect::<Vec<_>>()),
+        1 => any::<char>().prop_filter("keys send no control characters", |c| !c.is_control()),
+    ]
+}
+
+fn pasted() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        character().prop_map(String::from),
+        prop::sample::select(vec![
+            "\n",
+            "\r\n",
+            "\t",
+            "\x1b",
+            "\r",
+            "👨‍👩‍👧",
+            "long words here "
+        ])
+        .prop_map(str::to_owned),
+    ];
+    prop::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
+}
+
+fn editing_key() -> impl Strategy<Value = Key> {
+    prop_oneof![
+        8 => character().prop_map(Key::Char),
+        1 => Just(Key::Newline),
+        1 => pasted().prop_map(Key::Paste),
+        8 => prop::sample::select(vec![Key::Backspace, Key::Delete, Key::Left, Key::Right, Key::TextStart, Key::TextEnd]),
+    ]
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Bytes(String),
+    Status(Option<String>),
+    Above(String),
+    Hide,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let keys = [
+        "\x7f",
+        "\x1b[3~",
+        "\x1b[D",
+        "\x1b[C",
+        "\x1b[A",
+        "\x1b[B",
+        "\x01",
+        "\x05",
+        "\x15",
+        "\x0b",
+        "\x17",
+        "\x19",
+        "\x1bb",
+        "\x1bf",
+        "\n",
+        "\x0c",
+        "\t",
+        "\x12",
+        "\x1f",
+        "\x14",
+        "\r",
+        "/c",
+        "\x03",
+        "漢字",
+        "👨‍👩‍👧",
+        "e\u{301}",
+        "some more words ",
+    ];
+    prop_oneof![
+        8 => character().prop_map(|c| Step::Bytes(c.to_string())),
+        8 => prop::sample::select(keys.to_vec()).prop_map(|k| Step::Bytes(k.into())),
+        1 => pasted().prop_map(|p| Step::Bytes(["\x1b[200~", &p, "\x1b[201~"].concat())),
+        1 => prop::option::of("[a-z ]{0,50}").prop_map(Step::Status),
+        1 => "[a-z]{1,12}".prop_map(Step::Above),
+        1 => Just(Step::Hide),
+    ]
+}
+
+/// The rows of an open prompt with `text` and the cursor in them, the long way.
+fn naive_rows(text: &str, at: usize, columns: usize) -> (Vec<String>, (usize, usize)) {
+    let mut rows = vec![">>> ".to_owned()];
+    let mut column = 4;
+    let mut cursor = None;
+    let newline = |rows: &mut Vec<String>, start: &str| {
+        rows.push(start.to_owned());
+        start.len()
+    };
+    for (i, cluster) in text.grapheme_indices(true).chain([(text.len(), "")]) {
+        let room = match cluster {
+            "" | "\n" => 1,
+            "\r\n" => 2,
+            _ => glyph(cluster).room,
+        };
+        if column + room > columns {
+            column = newline(&mut rows, "");
+        }
+        if i == at {
+            cursor = Some((rows.len() - 1, column));
+        }
+        match cluster {
+            "" => {}
+            "\n" => column = newline(&mut rows, "... "),
+            "\r\n" => {
+                rows.last_mut().unwrap().push('␍');
+                column = newline(&mut rows, "... ");
+            }
+            _ => {
+                rows.last_mut().unwrap().push_str(&glyph(cluster).text);
+                column += glyph(cluster).width;
+            }
+        }
+    }
+    let rows = rows
+        .iter()
+        .map(|row| row.trim_end().replace('\u{fffd}', "?"));
+    let rows = rows.collect();
+    (rows, cursor.unwrap())
+}
+
+fn check_screen(bench: &Bench, screen: &Screen, above: Option<&str>) -> Result<(), TestCaseError> {
+    let fresh = bench.fresh();
+    let (row, column) = screen.cursor();
+    let (fresh_row, fresh_column) = fresh.cursor();
+    prop_assert_eq!(column, fresh_column);
+    prop_assert!(row >= fresh_row);
+    let top = row - fresh_row;
+    let (rows, fresh_rows) = (screen.rows(), fresh.rows());
+    prop_assert_eq!(&rows[top..], &fresh_rows[..rows.len() - top]);
+    if let (Some(above), true) = (above, top > 0) {
+        prop_assert_eq!(&rows[top - 1], above);
+    }
+    Ok(())
+}
+
+/// The painted rows against [`naive_rows`], where glyphs are what they seem.
+fn check_naive(bench: &Bench, status: Option<&String>) -> Result<(), TestCaseError> {
+    let editor = bench.prompt.editor();
+    let text = editor.text();
+    let plain = |c| glyph(c).exact && glyph(c).room <= bench.prompt.size().columns.into();
+    if !bench.prompt.is_at_rest() || !text.graphemes(true).all(plain) {
+        return Ok(());
+    }
+    let columns = bench.prompt.size().columns.into();
+    let (naive, cursor) = naive_rows(text, editor.cursor(), columns);
+    let fresh = bench.fresh();
+    prop_assert_eq!(fresh.cursor().1, cursor.1);
+    let top = cursor.0 - fresh.cursor().0;
+    let height = usize::from(bench.prompt.size().rows) - usize::from(status.is_some());
+    let shown = naive.len().min(top + height);
+    prop_assert_eq!(&fresh.rows()[..shown - top], &naive[top..shown]);
+    prop_assert!(shown - top == height.min(naive.len()), "the window is full");
+    Ok(())
+}
+
+fn cases() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn editing_is_editing_a_plain_string(keys in prop::collection::vec(editing_key(), 0..60)) {
+        let history = History::default();
+        let mut editor = Editor::default();
+        let mut model = Model { text: String::new(), cursor: 0 };
+        for key in keys {
+            model.press(&key);
+            let _ = editor.press(key, &history, &no_completion);
+            prop_assert_eq!(editor.text(), &model.text);
+            prop_assert_eq!(editor.cursor(), model.cursor);
+        }
+        // And all of it can be undone.
+        while editor.press(Key::Ctrl('_'), &history, &no_completion) == Outcome::Changed {}
+        prop_assert_eq!(editor.text(), "");
+    }
+
+    #[test]
+    fn the_screen_shows_what_a_fresh_one_would(
+        columns in 16u16..40, rows in 2u16..9,
+        steps in prop::collection::vec((step(), any::<bool>()), 0..80),
+    ) {
+        let mut bench = Bench::new(columns, rows);
+        bench.prompt.history_add("an earlier line\nof two lines, one of them long", false);
+        let mut screen = Screen::new(bench.prompt.size());
+        let mut above: Option<String> = None;
+        let mut status = None;
+        for (step, paint) in steps {
+            let mut out = Vec::new();
+            match step {
+                Step::Bytes(bytes) => {
+                    let clears = bytes == "\x0c";
+                    bench.feed(bytes.as_bytes());
+                    if clears || !bench.prompt.is_open() {
+                        above = None;
+                    }
+                }
+                Step::Status(text) => {
+                    status.clone_from(&text);
+                    bench.prompt.set_status(text);
+                }
+                Step::Above(text) => {
+                    bench.prompt.print_above(&text, &mut out);
+                    above = Some(text);
+                }
+                Step::Hide => bench.prompt.hide(&mut out),
+            }
+            if paint || !bench.prompt.is_open() {
+                bench.prompt.paint(&mut out);
+                screen.process(&out);
+                check_screen(&bench, &screen, above.as_deref())?;
+                if !bench.prompt.is_open() {
+                    bench.prompt.open();
+                } else {
+                    check_naive(&bench, status.as_ref())?;
+                }
+            } else {
+                screen.process(&out);
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_break_the_prompt(
+        reads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..40),
+    ) {
+        let mut bench = Bench::new(20, 5);
+        for read in reads {
+            bench.feed(&read).paint();
+            bench.prompt.flush();
+            bench.prompt.open();
+        }
+    }
+}

@@ -8,6 +8,7 @@
 //! the painter then sets the column itself and does not trust the terminal.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -56,18 +57,31 @@ pub(crate) fn glyph(cluster: &str) -> Glyph<'_> {
     if needs_sign(cluster, first) {
         return signed(cluster);
     }
-    let width = cluster.width();
-    let sum: usize = cluster.chars().map(|c| c.width().unwrap_or(0)).sum();
-    if width == 0 {
+    if first.width() == Some(0) {
         // A combining mark without its base would land on the cell before.
-        return Glyph::plain(format!("\u{25cc}{cluster}"), 1);
+        return measured(Cow::Owned(format!("\u{25cc}{cluster}")));
     }
     let flag = ('\u{1f1e6}'..='\u{1f1ff}').contains(&first);
+    if flag {
+        return Glyph {
+            text: Cow::Borrowed(cluster),
+            width: cluster.chars().count().min(2),
+            room: 4,
+            exact: false,
+        };
+    }
+    measured(Cow::Borrowed(cluster))
+}
+
+/// A glyph of printable text, as wide as terminals that know clusters make it.
+fn measured(text: Cow<'_, str>) -> Glyph<'_> {
+    let width = text.width().max(1);
+    let sum: usize = text.chars().map(|c| c.width().unwrap_or(0)).sum();
     Glyph {
-        text: Cow::Borrowed(cluster),
-        width: if flag && sum == 2 { 2 } else { width },
-        room: if flag { 4 } else { width.max(sum) },
-        exact: !flag && width == sum && !cluster.contains(['\u{200d}', '\u{fe0e}', '\u{fe0f}']),
+        width,
+        room: width.max(sum),
+        exact: width == sum && !text.contains(['\u{200d}', '\u{fe0e}', '\u{fe0f}']),
+        text,
     }
 }
 
@@ -130,7 +144,8 @@ fn signed(cluster: &str) -> Glyph<'static> {
         match sign(c) {
             Some(shown) => text.push_str(&shown),
             None if i == 0 && is_lone_joiner(c) => {
-                text.push_str(&format!("<{:X}>", u32::from(c)));
+                // Writing to a `String` cannot fail.
+                let _ = write!(text, "<{:X}>", u32::from(c));
             }
             None if i == 0 && c.width() == Some(0) => {
                 text.push('\u{25cc}');
@@ -139,14 +154,7 @@ fn signed(cluster: &str) -> Glyph<'static> {
             None => text.push(c),
         }
     }
-    let sum: usize = text.chars().map(|c| c.width().unwrap_or(0)).sum();
-    let width = text.width().max(1);
-    Glyph {
-        exact: width == sum,
-        width,
-        room: width.max(sum),
-        text: Cow::Owned(text),
-    }
+    measured(Cow::Owned(text))
 }
 
 #[cfg(test)]
