@@ -21,8 +21,8 @@ cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 export CARGO_TARGET_DIR
 mkdocs_version=1.6.1
-# Where rustup puts cargo, for shells that were not told.
-PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+# shellcheck source=tools/lib/rust.sh disable=SC2154
+. "$top/tools/lib/rust.sh"
 
 die() {
     printf 'test.sh: %s\n' "$*" >&2
@@ -124,6 +124,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 show tools/deps.sh test
+find_rust || die "there is no Rust for AArch64, although deps.sh should have installed it"
+PATH=$rust_dir:$PATH
 for part in ${parts:-lint unit build vm docs}; do
     printf '\n== %s ==\n' "$part" >&2
     began=$(date +%s)

@@ -20,7 +20,8 @@ pub const COLS: u16 = 100;
 pub const ROWS: u16 = 40;
 /// Rows kept above the screen, for the log.
 const SCROLLBACK_ROWS: usize = 2000;
-/// What the guest's prompt looks like, and the column it leaves the cursor at.
+/// The guest's prompt; empty, it has the cursor behind it, and may have a hint
+/// behind the cursor.
 const PROMPT: &str = ">>> ";
 
 /// A terminal with something running in it.
@@ -130,9 +131,8 @@ impl Terminal {
             let screen = state.screen.screen();
             let (row, column) = screen.cursor_position();
             let line = screen.rows(0, COLS).nth(usize::from(row))?;
-            let at_prompt = line.starts_with(PROMPT.trim_end())
-                && usize::from(column) == PROMPT.len()
-                && state.words.text.ends_with(PROMPT);
+            let at_prompt =
+                line.starts_with(PROMPT.trim_end()) && usize::from(column) == PROMPT.len();
             at_prompt.then_some(state.words.text.len())
         });
         *self.seen() = end;
@@ -381,7 +381,8 @@ mod tests {
 
     #[test]
     fn a_prompt_is_an_empty_line_with_the_cursor_behind_it() {
-        assert_eq!(showing(b"ready\r\n>>> ").expect_prompt(SOON), "ready >>> ");
+        let hinting = b"ready\r\n>>> \x1b7a hint\x1b8";
+        assert_eq!(showing(hinting).expect_prompt(SOON), "ready >>> a hint");
     }
 
     #[test]

@@ -90,11 +90,11 @@ impl VmSpec {
         self
     }
 
-    /// The prompt comes through the port for one turn, not from the terminal.
+    /// One turn, whose prompt and answer go through ports and not the terminal.
     #[must_use]
     pub fn one_turn(mut self, prompt: &str) -> Self {
         self.turn = Some(prompt.to_owned());
-        self
+        self.parameter("zosia.prompt=-")
     }
 
     fn command_line(&self) -> String {

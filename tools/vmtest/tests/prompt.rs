@@ -83,6 +83,16 @@ fn ctrl_c_ends_the_turn_and_keeps_the_session() {
     assert!(again.contains("Paris"), "{again}");
 }
 
+/// Debian has it under either name.
+fn user_mode_qemu() -> &'static str {
+    let names = ["qemu-aarch64", "qemu-aarch64-static"];
+    let runs = |name: &&str| Command::new(name).arg("--version").output().is_ok();
+    names
+        .into_iter()
+        .find(runs)
+        .or_fail("find QEMU's user mode")
+}
+
 #[test]
 fn the_greedy_text_is_the_plain_commands_token_for_token() {
     let parameters = ["--temp", "0", "--max-tokens", "24", "--threads", "2"];
@@ -95,7 +105,7 @@ fn the_greedy_text_is_the_plain_commands_token_for_token() {
     assert_eq!(machine.result["answered"], true, "{}", machine.result);
     assert_eq!(machine.reason, "guest-shutdown");
 
-    let plain = Command::new("qemu-aarch64")
+    let plain = Command::new(user_mode_qemu())
         .args(["-cpu", "cortex-a72"])
         .arg(static_executable())
         .args(parameters)

@@ -42,7 +42,7 @@ fn model_bytes() -> u64 {
 
 #[test]
 fn refuses_a_machine_without_a_disk() {
-    refuses(&VmSpec::new(), &["no disk", "run.sh"]);
+    refuses(&VmSpec::new(), &["no disk", "attach a .gguf file"]);
 }
 
 #[test]
