@@ -1,0 +1,132 @@
+#!/bin/sh
+# Builds out/init, the static AArch64 executable, and out/zosia.efi, the kernel
+# with that executable inside.
+#
+# Usage: tools/build.sh [--native | --init]
+#
+#   --native   out/native/init instead: the same program for this machine
+#   --init     out/init alone, no kernel
+#
+# What is missing on a Debian machine is installed (tools/deps.sh build). The
+# Rust that is used is the PATH's, rustup's or the distribution's: the first
+# that has AArch64. Beside the artefacts, out/manifest.txt says from what and
+# with what they were made; the same sources and tools give the same bytes in
+# any directory. With nothing changed it takes a second.
+#
+#   ZOSIA_CACHE        what is kept between builds (default ~/.cache/zosia)
+#   CARGO_TARGET_DIR   default $ZOSIA_CACHE/target
+#   ZOSIA_JOBS         compilers at once (default: the processors)
+set -eu
+
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+# shellcheck source=tools/lib/rust.sh disable=SC2154
+. "$top/tools/lib/rust.sh"
+
+say() { printf 'build.sh: %s\n' "$*" >&2; }
+
+die() {
+    say "$*"
+    exit 1
+}
+
+show() {
+    printf '+ %s\n' "$*" >&2
+    "$@"
+}
+
+usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
+
+hash_of() { sha256sum "$1" | cut -d ' ' -f 1; }
+
+# replace FROM TO: TO changes, at once, only where its bytes do.
+replace() {
+    cmp -s "$1" "$2" && return 0
+    cp "$1" "$2.new"
+    mv "$2.new" "$2"
+}
+
+# Flags for rustc, between 0x1f: what .cargo/config.toml says, which they
+# replace, and names instead of this machine's paths.
+rust_flags() {
+    printf '%s' '-Ctarget-feature=+crt-static'
+    for registry in "$cargo_home"/registry/src/*; do
+        printf '\037--remap-path-prefix=%s=registry' "$registry"
+    done
+    printf '\037--remap-path-prefix=%s=target' "$CARGO_TARGET_DIR"
+    printf '\037--remap-path-prefix=%s=zosia' "$top"
+    printf '\037--remap-path-prefix=%s=/rustc' "$("$rust_dir/rustc" --print sysroot)/lib/rustlib/src/rust"
+}
+
+# build_init TRIPLE FILE
+build_init() {
+    # The registry's folder has a name only when something is in it.
+    show cargo fetch --quiet --locked --target "$1"
+    CARGO_ENCODED_RUSTFLAGS=$(rust_flags)
+    export CARGO_ENCODED_RUSTFLAGS
+    show cargo build --quiet --release --locked --package init --bin init --target "$1" \
+        ${ZOSIA_JOBS:+--jobs "$ZOSIA_JOBS"}
+    mkdir -p "$(dirname "$2")"
+    replace "$CARGO_TARGET_DIR/$1/release/init" "$2"
+}
+
+write_manifest() {
+    {
+        echo "zosia.version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)"
+        echo "rustc=$(rustc --version)"
+        echo "cargo=$(cargo --version)"
+        echo "cc=$(aarch64-linux-gnu-gcc --version | head -n 1)"
+        echo "cxx=$(aarch64-linux-gnu-g++ --version | head -n 1)"
+        echo "ld=$(aarch64-linux-gnu-ld --version | head -n 1)"
+        echo "cmake=$(cmake --version | head -n 1)"
+        echo "cargo.lock.sha256=$(hash_of Cargo.lock)"
+        cat out/zosia.kernel
+        echo "init.sha256=$(hash_of out/init)"
+        echo "zosia.efi.sha256=$(hash_of out/zosia.efi)"
+    } >out/manifest.txt.new
+    mv out/manifest.txt.new out/manifest.txt
+}
+
+what=efi
+for option in "$@"; do
+    case $option in
+        --native) what=native ;;
+        --init) what=init ;;
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        *) die "unknown option $option; --help tells what there is" ;;
+    esac
+done
+
+cd "$top"
+"$top/tools/deps.sh" build
+find_rust || die "no Rust for $rust_target: run tools/deps.sh build"
+PATH=$rust_dir:$PATH
+ZOSIA_CACHE=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$ZOSIA_CACHE/target}
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+# Nothing of the caller's surroundings gets into the build but this.
+LC_ALL=C
+TZ=UTC
+SOURCE_DATE_EPOCH=0
+CMAKE_PROJECT_INCLUDE=$top/tools/lib/remap.cmake
+export PATH ZOSIA_CACHE CARGO_TARGET_DIR LC_ALL TZ SOURCE_DATE_EPOCH CMAKE_PROJECT_INCLUDE
+unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS CFLAGS CXXFLAGS CPPFLAGS LDFLAGS
+[ -z "${ZOSIA_JOBS:-}" ] || export CMAKE_BUILD_PARALLEL_LEVEL="$ZOSIA_JOBS"
+
+if [ "$what" = native ]; then
+    build_init "$(rustc -vV | sed -n 's/^host: //p')" out/native/init
+    say "built out/native/init"
+    exit 0
+fi
+build_init "$rust_target" out/init
+if aarch64-linux-gnu-readelf -l out/init | grep -q INTERP; then
+    die "out/init asks for an interpreter: it is not static"
+fi
+[ "$what" = efi ] || exit 0
+kernel/build.sh out/init out/zosia.efi
+write_manifest
+# Newer than every source, which is what tools/run.sh looks at.
+touch out/zosia.efi
+say "built out/zosia.efi, $(wc -c <out/zosia.efi | tr -d ' ') bytes; out/manifest.txt says from what"

@@ -1,0 +1,307 @@
+#!/bin/sh
+# Installs what zosia's other commands need, where it is missing.
+#
+# Usage: tools/deps.sh [GROUP]...
+#
+#   build   out/zosia.efi and out/init: compilers, Rust for AArch64, the
+#           kernel's source
+#   run     QEMU with AArch64, its UEFI firmware, what fetches a model
+#   test    both of these, and what tools/test.sh checks and compares with
+#   docs    mkdocs
+#
+# Without GROUP: build and run. On Debian 12 or newer the packages are installed
+# with apt, as root or with sudo, after showing the command; a suite of the same
+# archive (security, backports) or the architecture arm64 is added where a
+# package is only there. Elsewhere it says what to install and fails. When
+# everything is there, it does nothing and says nothing.
+set -eu
+
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+# shellcheck source=tools/lib/rust.sh disable=SC2154
+. "$top/tools/lib/rust.sh"
+
+say() { printf 'deps.sh: %s\n' "$*" >&2; }
+
+die() {
+    say "$*"
+    exit 1
+}
+
+show() {
+    printf '+ %s\n' "$*" >&2
+    "$@"
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
+
+# as_root COMMAND...
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        show "$@"
+    elif have sudo; then
+        show sudo "$@"
+    else
+        die "this needs root, and there is no sudo; as root: $*"
+    fi
+}
+
+# any_file PATTERN...: whether one of the files is there.
+any_file() {
+    for any in "$@"; do
+        [ ! -e "$any" ] || return 0
+    done
+    return 1
+}
+
+# need PACKAGE COMMAND...: notes what is missing, as Debian's package and as
+# commands for everybody else.
+packages=
+commands=
+need() {
+    need_package=$1
+    shift
+    for need_command in "$@"; do
+        case $need_command in
+            /*) any_file "$need_command" || break ;;
+            *) have "$need_command" || break ;;
+        esac
+        need_command=
+    done
+    if [ -n "$need_command" ]; then
+        packages="$packages $need_package"
+        commands="$commands $need_command"
+    fi
+}
+
+# A library or header, that may lie in one of several places.
+need_file() {
+    need_package=$1
+    shift
+    if ! any_file "$@"; then
+        packages="$packages $need_package"
+        commands="$commands $1"
+    fi
+}
+
+debian_codename() {
+    [ -r /etc/debian_version ] && [ -r /etc/os-release ] && have apt-get || return 1
+    sed -n 's/^VERSION_CODENAME=//p' /etc/os-release | tr -d '"'
+}
+
+# has_package NAME: whether apt could install it.
+has_package() {
+    apt-cache policy "$1" 2>/dev/null | grep -q '^  Candidate: [^(]'
+}
+
+updated=
+update() {
+    [ -z "$updated" ] || return 0
+    as_root apt-get -q update >&2 || die "apt-get update failed; see above"
+    updated=yes
+}
+
+# add_suite SUITE: in the same archive that the system's own suite comes from.
+# The security suite lies beside it.
+# shellcheck disable=SC2016 # apt expands them
+add_suite() {
+    ! apt-get indextargets --format '$(RELEASE)' 'Created-By: Packages' | grep -Fxq "$1" ||
+        return 0
+    archive=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
+        sed -n "s/^$codename //p" | head -n 1)
+    archive=${archive%/}
+    [ -n "$archive" ] || die "apt has no suite $codename to take the archive's address from"
+    case $1 in
+        *-security) archive=${archive%/*}/debian-security ;;
+    esac
+    list=/etc/apt/sources.list.d/zosia-$1.list
+    as_root sh -c 'echo "deb $1 $2 main" >"$3"' sh "$archive" "$1" "$list"
+    if ! as_root apt-get -q update >&2; then
+        as_root rm -f "$list"
+        as_root apt-get -q update >&2 || die "apt-get update failed; see above"
+        say "the archive has no suite $1 at $archive"
+        return 1
+    fi
+    updated=yes
+}
+
+# find_package NAME SUITE...: adds suites until apt knows the package.
+find_package() {
+    has_package "$1" && return 0
+    update
+    find_name=$1
+    shift
+    for find_suite in "$@"; do
+        has_package "$find_name" && return 0
+        add_suite "$codename-$find_suite" || :
+    done
+    has_package "$find_name"
+}
+
+install() {
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -q -y install --no-install-recommends "$@" >&2 ||
+        die "apt-get could not install: $*"
+}
+
+need_build() {
+    need make make
+    need gcc gcc
+    need g++ g++
+    need_file libc6-dev /usr/include/stdlib.h
+    need bc bc
+    need bison bison
+    need flex flex
+    need xz-utils xz
+    need perl perl
+    need cmake cmake
+    need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
+    need g++-aarch64-linux-gnu aarch64-linux-gnu-g++
+    if [ "$(uname -m)" != aarch64 ]; then
+        need_file libc6-dev-arm64-cross /usr/aarch64-linux-gnu/lib/libc.a
+    fi
+    need_file libclang-dev /usr/lib/llvm-*/lib/libclang.so /usr/lib*/libclang.so \
+        /usr/lib/*/libclang.so
+    find_rust || rust_missing=yes
+    # The kernel's source is a package; kernel/build.sh fetches it by itself.
+    if debian_codename >/dev/null && ! any_file "$cache/kernel"/*.deb; then
+        has_package linux-source-6.12 || source_missing=yes
+    fi
+}
+
+need_run() {
+    need qemu-system-arm qemu-system-aarch64
+    need_file qemu-efi-aarch64 /usr/share/qemu-efi-aarch64/QEMU_EFI.fd \
+        /usr/share/AAVMF/AAVMF_CODE.fd /usr/share/edk2/aarch64/QEMU_EFI.fd \
+        /usr/share/qemu/edk2-aarch64-code.fd
+    need curl curl
+    need python3-pip pip3
+}
+
+need_test() {
+    need_build
+    need_run
+    need shellcheck shellcheck
+    need dash dash
+    need busybox busybox
+    need bash bash
+    need e2fsprogs /sbin/mkfs.ext4
+    need erofs-utils mkfs.erofs
+    need qemu-user-static qemu-aarch64-static
+    need cpio cpio
+    need_docs
+    if [ -x "${rust_dir:-/usr/bin}/cargo-clippy" ] && [ -x "${rust_dir:-/usr/bin}/rustfmt" ]; then
+        return 0
+    fi
+    lints_missing=yes
+}
+
+need_docs() {
+    need_file python3-venv /usr/lib/python3*/ensurepip/__init__.py \
+        /usr/local/lib/python3*/ensurepip/__init__.py
+}
+
+install_rust() {
+    if have rustup || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/rustup" ]; then
+        rustup=$(command -v rustup) || rustup=${CARGO_HOME:-$HOME/.cargo}/bin/rustup
+        if show "$rustup" target add "$rust_target" >&2 && find_rust; then
+            return 0
+        fi
+        say "rustup has no working $rust_target: taking the distribution's Rust"
+    fi
+    [ -n "$codename" ] || return 1
+    if [ "$(dpkg --print-architecture)" != arm64 ] &&
+        ! dpkg --print-foreign-architectures | grep -Fxq arm64; then
+        as_root dpkg --add-architecture arm64
+        updated=
+    fi
+    update
+    # Debian 12 has a current Rust only under this name, for browsers.
+    if find_package rustc-web security; then
+        install cargo-web rustc-web libstd-rust-web-dev:arm64
+    else
+        install cargo rustc libstd-rust-dev:arm64
+    fi
+    find_rust
+}
+
+install_lints() {
+    if have rustup && show rustup component add rustfmt clippy >&2; then
+        return 0
+    fi
+    [ -n "$codename" ] || return 1
+    if has_package rustfmt-web; then
+        install rustfmt-web rust-web-clippy
+    else
+        install rustfmt rust-clippy
+    fi
+}
+
+cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
+rust_missing=
+source_missing=
+lints_missing=
+[ $# -gt 0 ] || set -- build run
+for group in "$@"; do
+    case $group in
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        build | run | test | docs) "need_$group" ;;
+        *) die "unknown group $group; groups are build, run, test and docs" ;;
+    esac
+done
+[ -n "$packages$rust_missing$source_missing$lints_missing" ] || exit 0
+
+if ! codename=$(debian_codename); then
+    codename=
+    if [ -n "$rust_missing" ] && install_rust; then rust_missing=; fi
+    if [ -n "$lints_missing" ] && install_lints; then lints_missing=; fi
+    [ -z "$commands" ] ||
+        say "this is not Debian; please install what provides:$commands"
+    [ -z "$commands" ] || say "(Debian's packages are called:$packages)"
+    [ -z "$rust_missing" ] ||
+        say "please install Rust 1.85 or newer with rustup, then: rustup target add $rust_target"
+    [ -z "$lints_missing" ] || say "please install: rustup component add rustfmt clippy"
+    [ -z "$commands$rust_missing$lints_missing" ] || exit 1
+    exit 0
+fi
+
+if [ -n "$packages" ]; then
+    update
+    # Debian 12's own QEMU is too old, and clashes with a newer qemu-utils.
+    options=
+    case " $packages " in
+        *' qemu-'*)
+            if [ "$codename" = bookworm ] && add_suite bookworm-backports; then
+                options='-t bookworm-backports'
+            fi
+            ;;
+    esac
+    for package in $packages; do
+        has_package "$package" || die "apt has no package $package in $codename"
+    done
+    qemu=
+    rest=
+    for package in $packages; do
+        case $package in
+            qemu-*) qemu="$qemu $package" ;;
+            *) rest="$rest $package" ;;
+        esac
+    done
+    # shellcheck disable=SC2086 # words
+    [ -z "$rest" ] || install $rest
+    # shellcheck disable=SC2086 # words
+    [ -z "$qemu" ] || install $options $qemu
+fi
+if [ -n "$rust_missing" ]; then
+    install_rust || die "there is no Rust 1.85 or newer for $rust_target to be had: install rustup"
+fi
+if [ -n "$source_missing" ]; then
+    find_package linux-source-6.12 security backports ||
+        die "apt has no package linux-source-6.12 in $codename, nor in its security and backports suites"
+fi
+[ -z "$lints_missing" ] || install_lints ||
+    die "rustfmt and clippy could not be installed"

@@ -1,0 +1,29 @@
+# shellcheck shell=sh
+# Which Rust builds for AArch64 here: sourced, not run.
+
+rust_target=aarch64-unknown-linux-gnu
+
+# rust_builds DIR: whether DIR/cargo and DIR/rustc are new enough (1.85, the
+# workspace's rust-version) and have the target's standard library.
+rust_builds() {
+    [ -x "$1/cargo" ] && [ -x "$1/rustc" ] || return 1
+    rust_minor=$("$1/rustc" --version 2>/dev/null | sed -n 's/^rustc 1\.\([0-9]*\)\..*/\1/p')
+    [ "${rust_minor:-0}" -ge 85 ] || return 1
+    rust_sysroot=$("$1/rustc" --print sysroot) || return 1
+    for rust_library in "$rust_sysroot/lib/rustlib/$rust_target/lib"/libstd-*.rlib; do
+        [ ! -f "$rust_library" ] || return 0
+    done
+    return 1
+}
+
+# find_rust sets rust_dir, where cargo and rustc are: those of the caller's
+# PATH, else rustup's, else the distribution's.
+find_rust() {
+    rust_dir=$(command -v cargo) && rust_dir=$(dirname "$rust_dir") &&
+        rust_builds "$rust_dir" && return 0
+    for rust_dir in "${CARGO_HOME:-$HOME/.cargo}/bin" /usr/bin; do
+        if rust_builds "$rust_dir"; then return 0; fi
+    done
+    rust_dir=
+    return 1
+}
