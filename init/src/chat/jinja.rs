@@ -10,7 +10,7 @@ use minijinja::{Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
 /// Steps of one rendering: a thousand turns need less with every template known.
-const FUEL: u64 = 4_000_000;
+const FUEL: u64 = 20_000_000;
 /// Depth of macros calling macros, and of values being written as JSON.
 const RECURSION_MAX: usize = 64;
 /// Name of the only template there is; it shows in no message.
