@@ -1,0 +1,78 @@
+//! Answers that obey a GBNF grammar: llama.cpp's grammar sampler.
+
+#![expect(unsafe_code, reason = "llama.cpp's sampler is a C handle")]
+
+use std::ffi::CString;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use llama_cpp_sys_2 as sys;
+
+use super::backend;
+use super::vocab::{Token, Vocab};
+
+/// A token that may be drawn, with its logit.
+pub(crate) type Candidate = sys::llama_token_data;
+
+/// A grammar and how far the answer has got in it.
+pub(crate) struct Grammar<'v> {
+    handle: NonNull<sys::llama_sampler>,
+    vocab: PhantomData<&'v ()>,
+}
+
+impl<'v> Grammar<'v> {
+    /// Parses `source`, whose start symbol is `root`.
+    ///
+    /// # Errors
+    /// One line: what is wrong with it.
+    pub(crate) fn parse(vocab: &'v Vocab<'_>, source: &str) -> Result<Self, String> {
+        if source.trim().is_empty() {
+            return Err("it is empty".to_owned());
+        }
+        let text = CString::new(source).map_err(|_| "it holds a zero byte".to_owned())?;
+        backend::take_errors();
+        // SAFETY: llama.h: two C strings, read during the call, and a live
+        // vocabulary, which outlives the sampler (lifetime); null on failure.
+        let handle = unsafe {
+            sys::llama_sampler_init_grammar(vocab.as_ptr(), text.as_ptr(), c"root".as_ptr())
+        };
+        match NonNull::new(handle) {
+            Some(handle) => Ok(Self {
+                handle,
+                vocab: PhantomData,
+            }),
+            None => Err(match backend::take_errors() {
+                log if log.is_empty() => "it has no rule `root`, or one without end".to_owned(),
+                log => log,
+            }),
+        }
+    }
+
+    /// Keeps of `candidates` those that the grammar lets follow.
+    pub(crate) fn retain_allowed(&self, candidates: &mut Vec<Candidate>) {
+        let mut array = sys::llama_token_data_array {
+            data: candidates.as_mut_ptr(),
+            size: candidates.len(),
+            selected: -1,
+            sorted: false,
+        };
+        // SAFETY: llama.h: the array describes `candidates`, which nothing else
+        // uses meanwhile; the grammar sampler changes logits in place only.
+        unsafe { sys::llama_sampler_apply(self.handle.as_ptr(), &raw mut array) };
+        candidates.retain(|candidate| candidate.logit != f32::NEG_INFINITY);
+    }
+
+    /// The answer goes on with `token`, which must be allowed.
+    pub(crate) fn accept(&mut self, token: Token) {
+        // SAFETY: llama.h: advances the sampler's own state.
+        unsafe { sys::llama_sampler_accept(self.handle.as_ptr(), token) };
+    }
+}
+
+impl Drop for Grammar<'_> {
+    fn drop(&mut self) {
+        // SAFETY: llama.h: frees a sampler that belongs to no chain; this is
+        // its only owner.
+        unsafe { sys::llama_sampler_free(self.handle.as_ptr()) }
+    }
+}

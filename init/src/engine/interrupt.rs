@@ -1,0 +1,116 @@
+//! How a request that has just arrived reaches work that is under way: atomics
+//! that the reader thread writes, and that llama.cpp's abort callback reads
+//! between two operations of a graph.
+//!
+//! Requests are numbered from 1 as they arrive, so that a cancellation names
+//! what it ends: one that overtakes its turn in the queue is not lost, and one
+//! that comes too late does not hit the next turn.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Number that no request reaches: nothing is under way.
+const IDLE: u64 = u64::MAX;
+
+/// What the reader thread and the engine's own thread share.
+#[derive(Debug)]
+pub(crate) struct Interrupt {
+    /// Number of the latest request that arrived.
+    latest: AtomicU64,
+    /// Requests up to this number are cancelled.
+    cancelled: AtomicU64,
+    /// Number of the request being worked on, or [`IDLE`].
+    current: AtomicU64,
+    /// The request being worked on gives way to any later one.
+    yields: AtomicBool,
+    /// The other side is gone.
+    closed: AtomicBool,
+}
+
+impl Interrupt {
+    /// Nothing has arrived, nothing is under way.
+    pub(crate) fn new() -> Self {
+        Self {
+            latest: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            current: AtomicU64::new(IDLE),
+            yields: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// A request has arrived: its number. Called by the reader alone.
+    pub(crate) fn number_next(&self) -> u64 {
+        self.latest.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// All that has arrived so far is cancelled.
+    pub(crate) fn cancel(&self) {
+        self.cancelled
+            .store(self.latest.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// The other side is gone: everything ends.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the other side is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Work on request `number` begins; if it `yields`, any later one ends it.
+    pub(crate) fn begin(&self, number: u64, yields: bool) {
+        self.yields.store(yields, Ordering::Relaxed);
+        self.current.store(number, Ordering::Relaxed);
+    }
+
+    /// Work has ended.
+    pub(crate) fn end(&self) {
+        self.current.store(IDLE, Ordering::Relaxed);
+    }
+
+    /// Whether what is under way should stop now.
+    pub(crate) fn is_requested(&self) -> bool {
+        let current = self.current.load(Ordering::Relaxed);
+        self.is_closed()
+            || self.cancelled.load(Ordering::Relaxed) >= current
+            || (self.yields.load(Ordering::Relaxed)
+                && self.latest.load(Ordering::Relaxed) > current
+                && current != IDLE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancellation_that_overtakes_its_turn_is_kept() {
+        let interrupt = Interrupt::new();
+        let turn = interrupt.number_next();
+        interrupt.cancel();
+        interrupt.begin(turn, false);
+        assert!(interrupt.is_requested());
+        interrupt.end();
+        assert!(!interrupt.is_requested(), "idle");
+        let next = interrupt.number_next();
+        interrupt.begin(next, false);
+        assert!(!interrupt.is_requested(), "the next turn is not hit");
+    }
+
+    #[test]
+    fn a_draft_gives_way_to_any_later_request_and_a_turn_does_not() {
+        let interrupt = Interrupt::new();
+        let first = interrupt.number_next();
+        interrupt.begin(first, true);
+        assert!(!interrupt.is_requested());
+        let second = interrupt.number_next();
+        assert!(interrupt.is_requested());
+        interrupt.begin(second, false);
+        interrupt.number_next();
+        assert!(!interrupt.is_requested());
+        interrupt.close();
+        assert!(interrupt.is_requested());
+    }
+}

@@ -1,0 +1,121 @@
+//! The engine: the child process that holds the model and all C++.
+//!
+//! [`run`] is its whole life: load once, then answer requests until the pipe
+//! ends. Only the files with `unsafe_code` expected speak to llama.cpp; the
+//! others are safe Rust. It keeps no conversation: each turn brings its own.
+
+mod answers;
+mod backend;
+mod context;
+mod cpu;
+mod fit;
+mod generate;
+mod grammar;
+mod interrupt;
+mod load;
+mod model;
+mod prompt;
+mod sampler;
+mod sequence;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod text;
+mod threads;
+mod vocab;
+mod warm;
+mod wire;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use crate::protocol::{EngineParams, Event, Request};
+use interrupt::Interrupt;
+use load::LoadError;
+use serve::Server;
+use wire::{Numbered, Outbox};
+
+/// Serves requests from `input` with events on `output` until `input` ends.
+pub(crate) fn run(input: impl Read + Send + 'static, output: impl Write) -> ExitCode {
+    let started = Instant::now();
+    die_with_parent();
+    offer_to_oom_killer();
+    let interrupt = Arc::new(Interrupt::new());
+    let mut outbox = Outbox::new(output);
+    let requests = match wire::read_requests(input, Arc::clone(&interrupt)) {
+        Ok(requests) => requests,
+        Err(e) => {
+            let error = format!("the engine cannot start a thread: {e}");
+            outbox.send(&Event::Refused { error });
+            return ExitCode::FAILURE;
+        }
+    };
+    let params = match requests.recv() {
+        Ok(Numbered {
+            number,
+            request: Request::Load(params),
+        }) => {
+            interrupt.begin(number, false);
+            params
+        }
+        Ok(_) => {
+            let error = "the engine was asked something before it was given a model".to_owned();
+            outbox.send(&Event::Refused { error });
+            return ExitCode::FAILURE;
+        }
+        Err(_) => return ExitCode::SUCCESS,
+    };
+    match load_and_serve(&params, &requests, &interrupt, &mut outbox, started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if interrupt.is_closed() => ExitCode::SUCCESS,
+        Err(e) => {
+            let error = e.to_string();
+            outbox.send(&Event::Refused { error });
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Each step borrows the one before: backend, model, context.
+fn load_and_serve(
+    params: &EngineParams,
+    requests: &Receiver<Numbered>,
+    interrupt: &Arc<Interrupt>,
+    outbox: &mut Outbox<impl Write>,
+    started: Instant,
+) -> Result<(), LoadError> {
+    let (backend, repack_pays) = load::init_backend(params)?;
+    let checked = load::check(params, repack_pays, outbox)?;
+    let model = checked.load_model(&backend, params, interrupt, outbox)?;
+    let loaded = checked.finish(&backend, &model, params, interrupt, outbox, started)?;
+    outbox.send(&Event::Ready(Box::new(loaded.info)));
+    let mut server = Server::new(&loaded.prompter, loaded.sequence, interrupt, outbox);
+    while let Ok(numbered) = requests.recv() {
+        server.serve(numbered);
+    }
+    Ok(())
+}
+
+/// An engine whose supervisor is gone has nobody to work for.
+fn die_with_parent() {
+    // A kernel that refuses leaves the end of the pipe, which says the same.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+}
+
+/// When memory runs out, this process is the one to end: it can be replaced.
+fn offer_to_oom_killer() {
+    // Without /proc, the kernel still prefers the process that holds the model.
+    let _ = fs::write("/proc/self/oom_score_adj", "1000");
+}
+
+/// The name of the ggml-cpu level that would be used, or why none can be.
+pub(crate) fn level_name(wanted: Option<&str>) -> String {
+    match cpu::choose(wanted) {
+        Ok(level) => level.name.to_owned(),
+        Err(e) => e.to_string(),
+    }
+}

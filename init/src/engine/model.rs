@@ -1,0 +1,158 @@
+//! A loaded model: weights and vocabulary, as llama.cpp holds them.
+
+#![expect(unsafe_code, reason = "llama.cpp's model is a C handle")]
+
+use std::ffi::{CString, c_char, c_void};
+use std::marker::PhantomData;
+use std::os::unix::ffi::OsStrExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::ptr::NonNull;
+
+use llama_cpp_sys_2 as sys;
+
+use super::backend::{self, Backend};
+
+/// A model in memory. The backend outlives it.
+pub(crate) struct Model<'b> {
+    handle: NonNull<sys::llama_model>,
+    backend: PhantomData<&'b Backend>,
+}
+
+/// How the weights get into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weights {
+    /// The file's map is used as it is.
+    Mapped,
+    /// Each tensor is read into memory of its own, in the layout that the
+    /// kernels like best.
+    Repacked,
+}
+
+/// Why a model was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ModelError {
+    /// The path holds a zero byte.
+    #[error("the model's path holds a zero byte")]
+    Path,
+    /// The other side is gone or has asked to stop.
+    #[error("loading was interrupted")]
+    Interrupted,
+    /// llama.cpp's own words.
+    #[error("{0}")]
+    Llama(String),
+}
+
+/// What the progress callback needs.
+struct Watch<'a> {
+    progress: &'a mut dyn FnMut(f32) -> bool,
+    stopped: bool,
+}
+
+impl<'b> Model<'b> {
+    /// Loads the GGUF at `path`. `progress` is told the part done, 0 to 1, and
+    /// returns whether to go on.
+    ///
+    /// # Errors
+    /// [`ModelError`]; [`ModelError::Llama`] carries what llama.cpp logged.
+    pub(crate) fn load(
+        _proof: &'b Backend,
+        path: &Path,
+        weights: Weights,
+        progress: &mut dyn FnMut(f32) -> bool,
+    ) -> Result<Self, ModelError> {
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| ModelError::Path)?;
+        let mut watch = Watch {
+            progress,
+            stopped: false,
+        };
+        // SAFETY: llama.h: returns plain data, no obligation.
+        let mut params = unsafe { sys::llama_model_default_params() };
+        params.n_gpu_layers = 0;
+        params.load_mode = match weights {
+            Weights::Mapped => sys::LLAMA_LOAD_MODE_MMAP,
+            Weights::Repacked => sys::LLAMA_LOAD_MODE_NONE,
+        };
+        params.use_extra_bufts = weights == Weights::Repacked;
+        params.progress_callback = Some(on_progress);
+        params.progress_callback_user_data = (&raw mut watch).cast();
+        // SAFETY: llama.h: `path` is a C string; the callback's data points to
+        // `watch`, which outlives the call, and llama.cpp calls it from this
+        // thread during the call only; the backend is initialised (`_proof`).
+        let handle = unsafe { sys::llama_model_load_from_file(path.as_ptr(), params) };
+        match NonNull::new(handle) {
+            Some(handle) => Ok(Self {
+                handle,
+                backend: PhantomData,
+            }),
+            None if watch.stopped => Err(ModelError::Interrupted),
+            None => Err(ModelError::Llama(backend::take_errors())),
+        }
+    }
+
+    /// llama.cpp's description: "phi3 3B Q4_K - Medium".
+    pub(crate) fn description(&self) -> String {
+        let mut buffer = [0_u8; 256];
+        // SAFETY: llama.h: writes at most `buf_size` bytes, the zero included,
+        // to `buf`; both describe `buffer`.
+        let length = unsafe {
+            sys::llama_model_desc(
+                self.as_ptr(),
+                buffer.as_mut_ptr().cast::<c_char>(),
+                buffer.len(),
+            )
+        };
+        let length = usize::try_from(length).unwrap_or(0);
+        let text = buffer.get(..length.min(buffer.len() - 1)).unwrap_or(&[]);
+        String::from_utf8_lossy(text).into_owned()
+    }
+
+    /// Number of weights.
+    pub(crate) fn parameters(&self) -> u64 {
+        // SAFETY: llama.h: a getter of a live model.
+        unsafe { sys::llama_model_n_params(self.as_ptr()) }
+    }
+
+    /// Context length the model was trained for, tokens; 0 if it does not say.
+    pub(crate) fn ctx_train_tokens(&self) -> u32 {
+        // SAFETY: llama.h: a getter of a live model.
+        let tokens = unsafe { sys::llama_model_n_ctx_train(self.as_ptr()) };
+        u32::try_from(tokens).unwrap_or(0)
+    }
+
+    /// Whether it can be asked for one token after another at all: encoders
+    /// and diffusion models cannot.
+    pub(crate) fn is_decoder(&self) -> bool {
+        // SAFETY: llama.h: a getter of a live model.
+        let decoder = unsafe { sys::llama_model_has_decoder(self.as_ptr()) };
+        // SAFETY: as above.
+        let encoder = unsafe { sys::llama_model_has_encoder(self.as_ptr()) };
+        // SAFETY: as above.
+        let diffusion = unsafe { sys::llama_model_is_diffusion(self.as_ptr()) };
+        decoder && !encoder && !diffusion
+    }
+
+    /// The C handle, for the engine's other wrappers.
+    pub(super) fn as_ptr(&self) -> *mut sys::llama_model {
+        self.handle.as_ptr()
+    }
+}
+
+impl Drop for Model<'_> {
+    fn drop(&mut self) {
+        // SAFETY: llama.h: frees a model; this is its only owner, and contexts
+        // and vocabularies borrow it, so none is left.
+        unsafe { sys::llama_model_free(self.as_ptr()) }
+    }
+}
+
+/// llama.cpp's progress callback.
+unsafe extern "C" fn on_progress(done: f32, data: *mut c_void) -> bool {
+    // SAFETY: `data` is the pointer to the `Watch` of the `Model::load` that is
+    // running on this thread; nothing else uses it meanwhile.
+    let watch = unsafe { &mut *data.cast::<Watch<'_>>() };
+    // A panic must not unwind into C++: it ends the loading.
+    let go_on = catch_unwind(AssertUnwindSafe(|| (watch.progress)(done))).unwrap_or(false);
+    watch.stopped |= !go_on;
+    go_on
+}

@@ -1,0 +1,192 @@
+//! What each request does with the loaded model.
+
+use std::io::Write;
+use std::time::Instant;
+
+use super::answers::Answers;
+use super::context::{Context, DecodeError};
+use super::generate::{Answer, Generation};
+use super::grammar::Grammar;
+use super::interrupt::Interrupt;
+use super::prompt::{Prompt, Prompter};
+use super::sampler::Sampler;
+use super::sequence::Sequence;
+use super::vocab::Token;
+use super::wire::{Numbered, Outbox};
+use crate::chat::{Message, Next};
+use crate::protocol::{Event, Request, Sampling, Stop, TextKind, TurnError, TurnStats};
+
+/// A loaded model at work.
+pub(crate) struct Server<'s, 'm, W> {
+    prompter: &'s Prompter<'m>,
+    sequence: Sequence<Context<'m>>,
+    answers: Answers,
+    interrupt: &'s Interrupt,
+    outbox: &'s mut Outbox<W>,
+}
+
+impl<'s, 'm, W: Write> Server<'s, 'm, W> {
+    /// Nothing said yet.
+    pub(crate) fn new(
+        prompter: &'s Prompter<'m>,
+        sequence: Sequence<Context<'m>>,
+        interrupt: &'s Interrupt,
+        outbox: &'s mut Outbox<W>,
+    ) -> Self {
+        Self {
+            prompter,
+            sequence,
+            answers: Answers::default(),
+            interrupt,
+            outbox,
+        }
+    }
+
+    /// Does what is asked, and tells of it.
+    pub(crate) fn serve(&mut self, Numbered { number, request }: Numbered) {
+        match request {
+            Request::Turn { messages, sampling } => {
+                self.interrupt.begin(number, false);
+                let event = match self.answer(&messages, &sampling) {
+                    Ok(stats) => Event::TurnDone(stats),
+                    Err(e) => Event::TurnFailed(e),
+                };
+                self.interrupt.end();
+                self.outbox.send(&event);
+            }
+            Request::Draft { messages } => {
+                self.interrupt.begin(number, true);
+                self.draft(&messages);
+                self.interrupt.end();
+            }
+            Request::Render { messages } => {
+                let event = match self.prompter.show(&messages) {
+                    Ok((text, tokens)) => Event::Rendered { text, tokens },
+                    Err(e) => Event::TurnFailed(e),
+                };
+                self.outbox.send(&event);
+            }
+            // The reader thread keeps cancellations to itself, and a model is
+            // loaded once.
+            Request::Cancel | Request::Load(_) => {}
+        }
+    }
+
+    fn answer(&mut self, messages: &[Message], sampling: &Sampling) -> Result<TurnStats, TurnError> {
+        let started = Instant::now();
+        let prompter = self.prompter;
+        let Prompt { tokens, splitter } = prompter.prompt(messages, Next::Answer)?;
+        let target = self.splice(&tokens);
+        self.refuse_too_long(&target)?;
+        let grammar = sampling.grammar.as_deref();
+        let grammar = grammar.map(|source| Grammar::parse(prompter.vocab(), source));
+        let grammar = grammar.transpose().map_err(TurnError::Grammar)?;
+        let evaluated = match self.evaluate(&target) {
+            Ok(evaluated) => evaluated,
+            Err(DecodeError::Interrupted) => return Ok(self.cancelled(&target, started)),
+            Err(e) => return Err(TurnError::Evaluation(e.to_string())),
+        };
+        let generation = Generation {
+            prompter,
+            sampler: Sampler::new(sampling, grammar, &target),
+            max_tokens: sampling.max_tokens.map_or(usize::MAX, |max| max as usize),
+            interrupt: self.interrupt,
+        };
+        let outbox = &mut *self.outbox;
+        let answer = generation.run(&mut self.sequence, splitter, &mut |kind, text| {
+            say(outbox, kind, text);
+        })?;
+        self.answers.remember(prompter.vocab(), &target, &answer.tokens);
+        Ok(self.stats(&target, evaluated, answer, started))
+    }
+
+    /// The prompt with the model's own tokens for its own answers.
+    fn splice(&mut self, canonical: &[Token]) -> Vec<Token> {
+        self.answers
+            .splice(self.prompter.vocab(), self.sequence.tokens(), canonical)
+    }
+
+    fn refuse_too_long(&self, target: &[Token]) -> Result<(), TurnError> {
+        let ctx_tokens = self.sequence.ctx_tokens();
+        if target.len() < ctx_tokens {
+            return Ok(());
+        }
+        Err(TurnError::ContextFull {
+            need_tokens: count(target.len() + 1),
+            ctx_tokens: count(ctx_tokens),
+        })
+    }
+
+    fn evaluate(&mut self, target: &[Token]) -> Result<usize, DecodeError> {
+        let outbox = &mut *self.outbox;
+        self.sequence.set(target, &mut |done, total| {
+            outbox.send_sometimes(&Event::Prefill {
+                done: count(done),
+                total: count(total),
+            });
+        })
+    }
+
+    /// Evaluates what is known of the next turn. Nobody hears of it: what goes
+    /// wrong will go wrong again in the turn, and be told there.
+    fn draft(&mut self, messages: &[Message]) {
+        let Ok(prompt) = self.prompter.prompt(messages, Next::Typing) else {
+            return;
+        };
+        let target = self.splice(&prompt.tokens);
+        // The last token may yet grow: what is typed next can join it.
+        let Some((_, certain)) = target.split_last() else {
+            return;
+        };
+        if certain.len() >= self.sequence.ctx_tokens() || self.sequence.holds(certain) {
+            return;
+        }
+        let _ = self.sequence.set(certain, &mut |_, _| {});
+    }
+
+    fn cancelled(&self, target: &[Token], started: Instant) -> TurnStats {
+        TurnStats {
+            stop: Stop::Cancelled,
+            prompt_tokens: count(target.len()),
+            evaluated_tokens: 0,
+            prefill_ms: started.elapsed().as_secs_f64() * 1e3,
+            generated_tokens: 0,
+            decode_ms: 0.0,
+            decode_calls: 0,
+            ctx_used_tokens: count(self.sequence.tokens().len()),
+            tokens: Vec::new(),
+        }
+    }
+
+    fn stats(
+        &self,
+        target: &[Token],
+        evaluated: usize,
+        answer: Answer,
+        started: Instant,
+    ) -> TurnStats {
+        TurnStats {
+            stop: answer.stop,
+            prompt_tokens: count(target.len()),
+            evaluated_tokens: count(evaluated),
+            prefill_ms: (answer.first_token - started).as_secs_f64() * 1e3,
+            generated_tokens: count(answer.tokens.len()),
+            decode_ms: answer.first_token.elapsed().as_secs_f64() * 1e3,
+            decode_calls: answer.decode_calls,
+            ctx_used_tokens: count(self.sequence.tokens().len()),
+            tokens: answer.tokens,
+        }
+    }
+}
+
+fn say(outbox: &mut Outbox<impl Write>, kind: TextKind, text: &str) {
+    outbox.send(&Event::Text {
+        kind,
+        text: text.to_owned(),
+    });
+}
+
+/// A number of tokens: never more than a context holds.
+fn count(tokens: usize) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
+}
