@@ -84,11 +84,11 @@ impl Guard {
         let found_anyway = marks.iter().filter(|mark| !mark.control);
         let found_anyway = found_anyway.map(|mark| mark.text.clone()).collect();
         Self {
-            found_anyway,
             marks,
             by_first_byte,
             edges,
             words,
+            found_anyway,
         }
     }
 

@@ -9,5 +9,5 @@ mod transcript;
 
 pub(crate) use guard::{Mark, Rendered, Segment};
 pub(crate) use reasoning::Splitter;
-pub(crate) use template::{Next, Template, TemplateError, TemplateParams};
+pub(crate) use template::{Next, Template, TemplateParams};
 pub(crate) use transcript::{Message, Role};

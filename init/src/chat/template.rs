@@ -197,8 +197,9 @@ impl Template {
         &self.origin
     }
 
-    /// The text that ends an assistant's turn. A token with this text ends an
-    /// answer; where there is none, the text itself does.
+    /// The text that ends an assistant's turn, unless it ends its thinking as
+    /// well. A token with this text ends an answer; where there is none, the
+    /// text itself does.
     pub(crate) fn end_of_turn(&self) -> Option<&str> {
         self.end_of_turn.as_deref()
     }
@@ -346,7 +347,21 @@ impl Template {
             Some((_, mark)) => mark.text.as_str(),
             None => between.lines().next().unwrap_or_default().trim(),
         };
-        (!end.is_empty()).then(|| end.to_owned())
+        (!end.is_empty() && !self.ends_reasoning(end)).then(|| end.to_owned())
+    }
+
+    /// Whether the template writes `end` between thinking and answer.
+    fn ends_reasoning(&self, end: &str) -> bool {
+        let question = self.template_message("user", probe(0), None);
+        let answer = self.template_message("assistant", probe(1), Some(probe(2)));
+        let Ok(text) = self.run(vec![question, answer], false) else {
+            return false;
+        };
+        let thought = text.split_once(&probe(2)).map_or("", |(_, after)| after);
+        let between = thought
+            .split_once(&probe(1))
+            .map_or("", |(before, _)| before);
+        between.contains(end)
     }
 }
 

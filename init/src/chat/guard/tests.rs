@@ -152,7 +152,7 @@ fn partition(texts: &[&str], rendered: &str) -> Vec<Segment> {
                     }
                     pieces
                 }
-                found => vec![found],
+                found @ Segment::Control(_) => vec![found],
             })
             .collect();
     }

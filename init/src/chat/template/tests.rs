@@ -2,6 +2,7 @@ use serde_json::Value as Json;
 
 use super::super::Segment;
 use super::*;
+use crate::protocol::TextKind::{Answer, Reasoning};
 
 /// 2026-03-07 09:05:03, as in tools/golden-templates.py.
 const NOW_S: i64 = 1_772_874_303;
@@ -323,7 +324,8 @@ fn the_end_of_a_turn_is_what_the_template_writes_after_it() {
         ("qwq", "<|im_end|>"),
         ("deepseek-r1-distill-qwen", "<｜end▁of▁sentence｜>"),
         ("deepseek-r1-distill-llama", "<｜end▁of▁sentence｜>"),
-        ("gpt-oss", "<|end|>"),
+        // Its <|end|> comes after the thinking, too.
+        ("gpt-oss", ""),
         ("smollm3", "<|im_end|>"),
         ("granite-3.3", "<|end_of_text|>"),
         ("glm-4.6", "<|user|>"),
@@ -621,7 +623,6 @@ fn the_splitter_starts_where_the_prompt_ends() {
         splitter.finish(&mut give);
         given
     };
-    use crate::protocol::TextKind::{Answer, Reasoning};
     let thought = [(Reasoning, "Hm".to_owned()), (Answer, "42".to_owned())];
     assert_eq!(split("qwen-3", "<think>\nHm\n</think>\n\n42"), thought);
     assert_eq!(
