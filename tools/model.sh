@@ -6,8 +6,9 @@
 #   list                  the catalogue and what was imported: size, RAM that a
 #                         session needs (at 4096 tokens of context), licence,
 #                         and whether it is here
-#   get [--anyway] NAME...  fetch; a broken-off download goes on where it ended.
-#                         --anyway: also one that does not fit this machine's RAM
+#   get [--anyway] NAME...  fetch what is not here, print its path; a broken-off
+#                         download goes on where it ended. --anyway: also one
+#                         that does not fit this machine's RAM
 #   verify [NAME...]      check the SHA-256 of what is here (default: all)
 #   import FILE [NAME]    copy a .gguf file in, under NAME (default: the file's)
 #   path NAME             print the file's path, for other tools
@@ -66,12 +67,10 @@ get_models() {
     detect_host
     for name in "$@"; do
         named_or_die "$name"
-        if model_is_here; then
-            say "$name is here: $model_file"
-            continue
+        if ! model_is_here; then
+            [ -n "$anyway" ] || require_ram "$name" "$(model_ram_mib "$model_bytes" 4096)" ", or --anyway"
+            fetch_model || die 4 "$name cannot be fetched from ${model_source%%!*}; check the network and try again"
         fi
-        [ -n "$anyway" ] || require_ram "$name" "$(model_ram_mib "$model_bytes" 4096)" ", or --anyway"
-        fetch_model || die 4 "$name cannot be fetched from ${model_source%%!*}; check the network and try again"
         printf '%s\n' "$model_file"
     done
 }

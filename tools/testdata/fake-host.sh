@@ -1,0 +1,229 @@
+#!/bin/sh
+# A host that the test describes: this file, linked under the name of a
+# command, behaves as that command does there. Tools that exist everywhere are
+# passed on to the real ones after a look at their flags: on a Mac they take
+# BSD's only, and a violation is written to $FAKE_VIOLATIONS, which fails the
+# test. Every fake command also leaves a line in $FAKE_LOG.
+#
+# FAKE_OS, FAKE_ARCH  what uname says
+# FAKE_SYSCTL         file of "key: value" lines
+# FAKE_QEMU           version, or "broken"
+# FAKE_RUNS           accel:cpu pairs that run a guest; a pair with "hang:"
+#                     before it never returns
+# FAKE_GUEST          how the guest behaves: answers, refuses, silent, panics,
+#                     killed, waits
+# FAKE_CURL           ok, unreachable, breaks-once, breaks, wrong
+# FAKE_CURL_DATA      the file that curl downloads
+# FAKE_PATH           PATH to the real tools
+
+set -eu
+name=${0##*/}
+PATH=$FAKE_PATH
+
+violation() {
+    printf '%s %s: %s\n' "$name" "$arguments" "$1" >>"$FAKE_VIOLATIONS"
+    exit 64
+}
+
+# Flags that the Mac's tool lacks, or understands otherwise.
+refuse_gnu() {
+    [ "$FAKE_OS" = Darwin ] || return 0
+    for word in "$@"; do
+        case $name:$word in
+            *:--) ;;
+            *:--*) violation "a GNU long option" ;;
+            sed:-i* | sed:-r | sed:-z | sed:-s) violation "a GNU flag" ;;
+            grep:-P | grep:-[a-zA-Z]*P | date:-[dIR]* | cp:-a | ln:-r | mktemp:-p | mktemp:-t) violation "a GNU flag" ;;
+            head:-c-* | head:-n-* | head:-[0-9]* | wc:-L | sort:-[zh] | find:-printf | find:-regextype) violation "a GNU flag" ;;
+            sed:*'\|'* | sed:*'\+'* | sed:*'\?'* | sed:*'\s'* | sed:*'\w'* | sed:*'\b'* | sed:*'\t'*) violation "a GNU regular expression" ;;
+            grep:*'\|'* | grep:*'\+'* | grep:*'\?'* | grep:*'\s'* | grep:*'\w'*) violation "a GNU regular expression" ;;
+        esac
+    done
+}
+
+# The file of the chardev with this id.
+chardev_path() {
+    for word in "$@"; do
+        case $word in
+            *,id="$chardev_id",*) printf '%s\n' "$word" | sed 's/,logappend=off$//; s/.*,[a-z]*=\//\//; s/,,/,/g' ;;
+        esac
+    done
+}
+
+end_guest() {
+    printf '{"timestamp": {"seconds": 1}, "event": "SHUTDOWN", "data": {"guest": true, "reason": "%s"}}\n' "$1" >>"$control.out"
+}
+
+run_qemu() {
+    accel='' cpu='' kernel=''
+    previous=''
+    for word in "$@"; do
+        case $previous in
+            -accel) accel=$word ;;
+            -cpu) cpu=$word ;;
+            -kernel) kernel=$word ;;
+        esac
+        previous=$word
+    done
+    if [ "${kernel##*/}" = probe.bin ]; then
+        # The probe itself is checked: the code of "PSCI, switch off".
+        [ "$(od -An -tx1 "$kernel" | tr -d ' \n')" = 000180d20080b0f2020000d400000014 ] ||
+            violation "the probe is not the code that switches off"
+        case " ${FAKE_RUNS:-} " in
+            *" hang:$accel:$cpu "*) exec sleep 60 ;;
+            *" $accel:$cpu "*) exit 0 ;;
+        esac
+        case $accel in
+            hvf) echo "qemu-system-aarch64: Property 'host-arm-cpu.sme' not found" >&2 ;;
+            kvm) echo "qemu-system-aarch64: -accel kvm: failed to initialize kvm: Permission denied" >&2 ;;
+        esac
+        exit 1
+    fi
+
+    chardev_id=control control=$(chardev_path "$@")
+    read -r greeting <"$control.in"
+    [ "$greeting" = '{"execute":"qmp_capabilities"}' ] || violation "the control channel says $greeting"
+    chardev_id=console console=$(chardev_path "$@")
+    chardev_id=turn turn=$(chardev_path "$@")
+    chardev_id=result result=$(chardev_path "$@")
+    if [ -n "$turn" ]; then
+        exec 6<"$turn.in"
+        read -r head <&6
+        cat <&6 >"$FAKE_LOG.prompt"
+        printf '%s\n' "$head" >"$FAKE_LOG.head"
+    fi
+    case ${FAKE_GUEST:-answers} in
+        answers)
+            case ${head:-} in
+                batch*)
+                    while read -r line || [ -n "$line" ]; do
+                        case $line in
+                            *prompt*) printf '%s\n' '{"answered":true,"stop":"end_of_turn","text":"a \"answered\":true\n"}' ;;
+                            ?*) echo '{"answered":false,"error":"line 2: expected \"prompt\"","text":""}' ;;
+                        esac
+                    done <"$FAKE_LOG.prompt" >"$result"
+                    ;;
+                ?*)
+                    [ -L "$turn.out" ] || printf 'Paris is the capital.\n' >"$turn.out"
+                    printf '%s\n' '{"answered":true,"stop":"end_of_turn","text":"Paris is the capital.\n"}' >"$result"
+                    ;;
+            esac
+            end_guest guest-shutdown
+            ;;
+        refuses)
+            printf 'half an answ' >"$turn.out"
+            echo '{"answered":false,"error":"the file \"model\" is cut","text":"\"answered\":true"}' >"$result"
+            end_guest guest-shutdown
+            ;;
+        silent) end_guest guest-shutdown ;;
+        panics)
+            [ -z "$console" ] || printf '\033[31m[    1.0] Kernel panic - not syncing: Attempted to kill init!\n' >"$console"
+            end_guest guest-reset
+            ;;
+        killed) kill -9 $$ ;;
+        waits)
+            printf 'and so on\n' >"$turn.out"
+            exec sleep 60
+            ;;
+        fails)
+            echo "qemu-system-aarch64: Could not open '/x': No such file or directory" >&2
+            exit 1
+            ;;
+    esac
+}
+
+run_curl() {
+    case $FAKE_CURL in unreachable) exit 6 ;; esac
+    output='' resume='' range=''
+    while [ $# -gt 0 ]; do
+        case $1 in
+            -o) output=$2 && shift ;;
+            -C) resume=1 && shift ;;
+            -r) range=$2 && shift ;;
+            --connect-timeout) shift ;;
+            -fL | -fsL | -sS | --progress-bar | https://*) ;;
+            *) violation "an option that the fake does not know" ;;
+        esac
+        shift
+    done
+    [ -z "$range" ] || exit 0
+    [ -n "$resume" ] || violation "the download cannot be resumed"
+    have=0
+    [ ! -f "$output" ] || have=$(wc -c <"$output")
+    whole=$(wc -c <"$FAKE_CURL_DATA")
+    case $FAKE_CURL in
+        ok) tail -c +$((have + 1)) "$FAKE_CURL_DATA" >>"$output" ;;
+        wrong) head -c "$whole" /dev/zero >"$output" ;;
+        breaks-once)
+            if [ "$have" = 0 ]; then
+                head -c $((whole / 2)) "$FAKE_CURL_DATA" >"$output"
+                echo "curl: (18) transfer closed" >&2
+                exit 18
+            fi
+            tail -c +$((have + 1)) "$FAKE_CURL_DATA" >>"$output"
+            ;;
+        breaks)
+            [ "$have" != 0 ] || head -c $((whole / 2)) "$FAKE_CURL_DATA" >"$output"
+            echo "curl: (18) transfer closed" >&2
+            exit 18
+            ;;
+    esac
+}
+
+arguments=$*
+case $name in
+    uname | sysctl | sw_vers | brew | stty | qemu-system-aarch64 | curl | shasum | vfkit | docker | build.sh | deps.sh)
+        printf '%s %s\n' "$name" "$*" >>"$FAKE_LOG"
+        ;;
+    *) refuse_gnu "$@" ;;
+esac
+case $name in
+    uname)
+        case $* in
+            -s) echo "$FAKE_OS" ;;
+            -m) echo "$FAKE_ARCH" ;;
+            *) violation "neither -s nor -m" ;;
+        esac
+        ;;
+    sysctl)
+        if [ $# != 2 ] || [ "$1" != -n ]; then violation "not sysctl -n KEY"; fi
+        sed -n "s/^$2: //p" "$FAKE_SYSCTL" | grep . || {
+            echo "sysctl: unknown oid '$2'" >&2
+            exit 1
+        }
+        ;;
+    sw_vers) echo 15.5 ;;
+    brew) ;;
+    stty)
+        # A Mac's stty -g is one word of fields and only that is taken back.
+        case $* in
+            size) echo "40 100" ;;
+            -g) echo "gfmt1:cflag=4b00:iflag=6b02" ;;
+            gfmt1:*) ;;
+            *) violation "not -g, size or what -g gave" ;;
+        esac
+        ;;
+    shasum)
+        [ "$*" = "-a 256" ] || violation "not shasum -a 256"
+        sha256sum
+        ;;
+    lscpu)
+        # Four cores of two threads.
+        printf '# CPU\n0,0\n0,0\n1,0\n1,0\n2,0\n2,0\n3,0\n3,0\n'
+        ;;
+    getconf) echo 8 ;;
+    qemu-system-aarch64)
+        if [ "$*" = --version ]; then
+            if [ "$FAKE_QEMU" = broken ]; then
+                echo "dyld[123]: Library not loaded: /opt/homebrew/opt/gnutls/lib/libgnutls.30.dylib" >&2
+                exit 134
+            fi
+            echo "QEMU emulator version $FAKE_QEMU"
+            exit 0
+        fi
+        run_qemu "$@"
+        ;;
+    curl) run_curl "$@" ;;
+    vfkit) ;;
+    *) exec "$name" "$@" ;;
+esac
