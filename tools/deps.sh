@@ -269,6 +269,11 @@ if ! codename=$(debian_codename); then
     exit 0
 fi
 
+# First, as the suite that has it also has the newer compilers.
+if [ -n "$source_missing" ]; then
+    find_package linux-source-6.12 security backports ||
+        die "apt has no package linux-source-6.12 in $codename, nor in its security and backports suites"
+fi
 if [ -n "$packages" ]; then
     update
     # Debian 12's own QEMU is too old, and clashes with a newer qemu-utils.
@@ -298,10 +303,6 @@ if [ -n "$packages" ]; then
 fi
 if [ -n "$rust_missing" ]; then
     install_rust || die "there is no Rust 1.85 or newer for $rust_target to be had: install rustup"
-fi
-if [ -n "$source_missing" ]; then
-    find_package linux-source-6.12 security backports ||
-        die "apt has no package linux-source-6.12 in $codename, nor in its security and backports suites"
 fi
 [ -z "$lints_missing" ] || install_lints ||
     die "rustfmt and clippy could not be installed"
