@@ -8,9 +8,10 @@ use std::time::Duration;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::editor::{Completer, Editor, Outcome, Submission};
+use super::frame::{View, choice_rows, measure};
 use super::history::History;
 use super::keys::{Decoder, Key, Pending};
-use super::layout::{Layout, Measure};
+use super::layout::Layout;
 use super::screen::{Painter, Row, Style};
 use super::size::{Size, SizeQuery};
 
@@ -18,7 +19,10 @@ use super::size::{Size, SizeQuery};
 const KEY_PAUSE: Duration = Duration::from_millis(100);
 /// After this pause a paste without an end mark has ended: the line lost it.
 const PASTE_PAUSE: Duration = Duration::from_secs(5);
-const CHOICE_ROWS_MAX: usize = 6;
+/// What is typed while the prompt is closed is kept up to this many bytes.
+const WAITING_BYTES_MAX: usize = 16 << 20;
+/// What a key that waits counts for, pasted text aside.
+const KEY_BYTES: usize = 64;
 
 /// What stands before the text, and whether colours may be used.
 #[derive(Debug, Clone)]
@@ -71,6 +75,8 @@ pub(crate) struct Prompt {
     query: SizeQuery,
     decoder: Decoder,
     keys: VecDeque<Key>,
+    /// The size of `keys`, as far as they came while the prompt was closed.
+    waiting_bytes: usize,
     actions: VecDeque<Action>,
     editor: Editor,
     history: History,
@@ -103,6 +109,7 @@ impl Prompt {
             query,
             decoder: Decoder::default(),
             keys: VecDeque::new(),
+            waiting_bytes: 0,
             actions: VecDeque::new(),
             editor: Editor::default(),
             history: History::default(),
@@ -158,8 +165,25 @@ impl Prompt {
                     self.actions.push_back(notice);
                 }
                 Key::Ignored => {}
-                key => self.keys.push_back(key),
+                key => self.keep_key(key),
             }
+        }
+    }
+
+    fn keep_key(&mut self, key: Key) {
+        if self.is_open {
+            return self.keys.push_back(key);
+        }
+        let was_full = self.waiting_bytes > WAITING_BYTES_MAX;
+        self.waiting_bytes += KEY_BYTES;
+        if let Key::Paste(text) = &key {
+            self.waiting_bytes += text.len();
+        }
+        if self.waiting_bytes <= WAITING_BYTES_MAX {
+            self.keys.push_back(key);
+        } else if !was_full {
+            let notice = "too much was typed ahead: the rest of it is not taken";
+            self.actions.push_back(Action::Notice(notice.to_owned()));
         }
     }
 
@@ -220,6 +244,7 @@ impl Prompt {
     /// that came meanwhile are taken by the next [`Prompt::next_action`].
     pub(crate) fn open(&mut self) {
         self.is_open = true;
+        self.waiting_bytes = 0;
         self.ask = true;
         self.top = 0;
     }
@@ -383,7 +408,7 @@ impl Prompt {
 
     fn open_frame(&mut self) -> (Vec<Row>, (usize, usize)) {
         let columns = self.columns();
-        let mut below = self.choice_rows();
+        let mut below = choice_rows(&self.choices, self.editor.chosen(), columns);
         if let Some(status) = &self.status {
             below.push(self.status_row(status));
         }
@@ -428,93 +453,5 @@ impl Prompt {
         let mut row = Row::default();
         row.push_text(status, Style::Dim, self.columns() - 1);
         row
-    }
-
-    fn choice_rows(&self) -> Vec<Row> {
-        let columns = self.columns();
-        let cells = |choice: &String| {
-            let mut row = Row::default();
-            row.push_text(choice.trim_end(), Style::Dim, columns / 2);
-            row.width()
-        };
-        let step = self.choices.iter().map(cells).max().unwrap_or(0) + 2;
-        let across = (columns - 1).checked_div(step).unwrap_or(1).max(1);
-        // The rows shown follow what is chosen.
-        let chosen = self.editor.chosen();
-        let skipped = (chosen.unwrap_or(0) / across + 1).saturating_sub(CHOICE_ROWS_MAX);
-        let mut rows = Vec::new();
-        let shown = self.choices.chunks(across).enumerate().skip(skipped);
-        for (i, choices) in shown.take(CHOICE_ROWS_MAX) {
-            let mut row = Row::default();
-            for (j, choice) in choices.iter().enumerate() {
-                let is_chosen = chosen == Some(i * across + j);
-                let style = if is_chosen { Style::Chosen } else { Style::Dim };
-                let text = choice.trim_end();
-                row.push_text(text, style, (j * step + columns / 2).min(columns - 1));
-                let pad = ((j + 1) * step).saturating_sub(row.width());
-                if j + 1 < choices.len() {
-                    row.push_text(&" ".repeat(pad), Style::Plain, columns - 1);
-                }
-            }
-            rows.push(row);
-        }
-        rows
-    }
-}
-
-/// A text with its cursor and prompts, to be cut to the rows on the screen.
-struct View<'a> {
-    text: &'a str,
-    cursor: usize,
-    prompts: (&'a str, &'a str),
-    height: usize,
-}
-
-impl View<'_> {
-    /// The rows to show and the cursor in them; `top` is the first one shown
-    /// and follows the cursor.
-    fn rows(&self, layout: &mut Layout, top: &mut usize) -> (Vec<Row>, (usize, usize)) {
-        let (row, column) = layout.locate(self.text, self.cursor);
-        layout.find_rows(self.text, (*top).min(row) + self.height);
-        let (known, complete) = layout.known();
-        if complete {
-            *top = (*top).min(known.saturating_sub(self.height));
-        }
-        *top = (*top).clamp((row + 1).saturating_sub(self.height), row);
-        layout.find_rows(self.text, *top + self.height);
-        let (known, _) = layout.known();
-        let rows = (*top..known.min(*top + self.height))
-            .map(|i| self.row(layout, i))
-            .collect();
-        (rows, (row - *top, column))
-    }
-
-    fn row(&self, layout: &Layout, i: usize) -> Row {
-        let start = layout.start(i);
-        let mut row = Row::default();
-        let indent = layout.measure().indent(start);
-        let prompt = if start.offset == 0 {
-            self.prompts.0
-        } else {
-            self.prompts.1
-        };
-        if start.is_line {
-            row.push_text(prompt, Style::Prompt, indent);
-        }
-        layout.place_row(self.text, i, |placed| row.push(&placed.glyph, Style::Plain));
-        row
-    }
-}
-
-fn measure(prompt: &str, continuation: &str, columns: usize) -> Measure {
-    let cells = |text: &str| {
-        let mut row = Row::default();
-        row.push_text(text, Style::Prompt, columns / 2);
-        row.width()
-    };
-    Measure {
-        columns,
-        first: cells(prompt),
-        further: cells(continuation),
     }
 }

@@ -7,7 +7,7 @@ use super::editor::{Editor, Outcome};
 use super::history::History;
 use super::keys::Key;
 use super::width::glyph;
-use super::{Action, Completion, Look, Prompt, Size};
+use super::{Action, Completion, Look, Markdown, Prompt, Rendering, Size};
 
 fn no_completion(_: &str) -> Completion {
     Completion::default()
@@ -361,6 +361,103 @@ fn a_mebibyte_is_pasted_and_edited_quickly_and_sent_whole() {
     }
 }
 
+#[test]
+fn too_much_typed_ahead_is_refused_and_says_so() {
+    let mut bench = Bench::new(80, 24);
+    bench.feed(b"go\r").feed(&b"x".repeat(1 << 20));
+    let notices = bench
+        .actions
+        .iter()
+        .filter(|a| matches!(a, Action::Notice(_)));
+    assert_eq!(notices.count(), 1);
+    bench.prompt.open();
+    bench.feed(b"");
+    assert_eq!(bench.prompt.text().len(), (16 << 20) / 64);
+}
+
+/// Hours of a serial line, as many as `ZOSIA_FUZZ_KIB` asks for: 40000 is one
+/// hour at 115200 baud.
+#[test]
+fn random_bytes_break_neither_prompt_nor_renderer() {
+    const PIECES: [&str; 20] = [
+        "\x1b[200~",
+        "\x1b[201~",
+        "\x1b[A",
+        "\x1b[D",
+        "\x1b[24;80R",
+        "\x1b[1;5",
+        "\x12",
+        "\x19",
+        "\x1by",
+        "\r",
+        "\n",
+        "```",
+        "**",
+        "> - ",
+        "| ",
+        "漢字",
+        "👨‍👩‍👧",
+        "🇩",
+        "\u{301}",
+        "/c\t\t",
+    ];
+    let kib = std::env::var("ZOSIA_FUZZ_KIB")
+        .ok()
+        .and_then(|kib| kib.parse().ok());
+    let mut left: usize = kib.unwrap_or(64) << 10;
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed >> 33).unwrap() % below
+    };
+    let mut bench = Bench::new(80, 24);
+    let mut markdown = Markdown::new(80, true, Rendering::Markdown);
+    let mut screen = Screen::new(bench.prompt.size());
+    while left > 0 {
+        let mut read = Vec::new();
+        for _ in 0..=random(8) {
+            match random(3) {
+                0 => read.extend_from_slice(PIECES[random(PIECES.len())].as_bytes()),
+                1 => read.extend((0..random(8)).map(|_| u8::try_from(random(256)).unwrap())),
+                _ => read.extend((0..random(8)).map(|_| u8::try_from(32 + random(95)).unwrap())),
+            }
+        }
+        left = left.saturating_sub(read.len());
+        let mut out = bench.feed(&read).paint();
+        screen.process(&out);
+        out.clear();
+        markdown.push(&String::from_utf8_lossy(&read), &mut out);
+        match random(40) {
+            0 => bench.prompt.flush(),
+            1 => bench.prompt.set_text("", false),
+            2 => {
+                let (columns, rows) = (16 + random(90), 2 + random(40));
+                let size = Size {
+                    columns: u16::try_from(columns).unwrap(),
+                    rows: u16::try_from(rows).unwrap(),
+                };
+                bench.prompt.set_size(size, &mut out);
+                markdown.set_columns(columns);
+                screen = Screen::new(size);
+            }
+            3 => markdown.finish(&mut out),
+            4 => markdown.set_dimmed(random(2) == 0, &mut out),
+            5 => bench
+                .prompt
+                .set_status((random(2) == 0).then(|| "status 漢字".to_owned())),
+            _ => bench.prompt.open(),
+        }
+        bench.actions.clear();
+        // Yanked kills double and double again: keep the run about keys.
+        if bench.prompt.text().len() > 1 << 14 {
+            bench = Bench::new(80, 24);
+            screen = Screen::new(bench.prompt.size());
+        }
+    }
+}
+
 // The editor against a plain string.
 
 /// A naive editor: a string, an index, and everything found anew each time.
@@ -627,10 +724,10 @@ proptest! {
                 bench.prompt.paint(&mut out);
                 screen.process(&out);
                 check_screen(&bench, &screen, above.as_deref())?;
-                if !bench.prompt.is_open() {
-                    bench.prompt.open();
-                } else {
+                if bench.prompt.is_open() {
                     check_naive(&bench, status.as_ref())?;
+                } else {
+                    bench.prompt.open();
                 }
             } else {
                 screen.process(&out);

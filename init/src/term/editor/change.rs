@@ -1,0 +1,139 @@
+//! What changes the text. Everything passes [`Editor::replace`], so that undo,
+//! the pasted ranges and the layout hear of it.
+
+use std::ops::Range;
+
+use super::{Edit, Editor, Outcome, TEXT_BYTES_MAX, UNDO_MAX};
+
+impl Editor {
+    pub(super) fn replace(&mut self, range: Range<usize>, new: &str, is_paste: bool) -> Outcome {
+        if range.is_empty() && new.is_empty() {
+            return Outcome::Bell;
+        }
+        if self.text.len() - range.len() + new.len() > TEXT_BYTES_MAX {
+            return Outcome::Bell;
+        }
+        self.remember(&range, new.len());
+        self.text.replace_range(range.clone(), new);
+        self.shift_pasted(&range, new.len(), is_paste);
+        self.note_change(range.start);
+        self.set_cursor(range.start + new.len());
+        Outcome::Changed
+    }
+
+    pub(super) fn remember(&mut self, range: &Range<usize>, inserted: usize) {
+        if let Some(last) = self.undo.back_mut() {
+            // Characters typed in a row are undone in one go, word by word.
+            let joins = range.is_empty()
+                && last.removed.is_empty()
+                && inserted <= 4
+                && last.inserted < 64
+                && last.at + last.inserted == range.start
+                && last.pasted == self.pasted
+                && !self.text[..range.start].ends_with(char::is_whitespace);
+            if joins {
+                last.inserted += inserted;
+                return;
+            }
+        }
+        self.undo.push_back(Edit {
+            at: range.start,
+            removed: self.text[range.clone()].to_owned(),
+            inserted,
+            cursor: self.cursor,
+            pasted: self.pasted.clone(),
+        });
+        if self.undo.len() > UNDO_MAX {
+            self.undo.pop_front();
+        }
+    }
+
+    pub(super) fn undo(&mut self) -> Outcome {
+        let Some(edit) = self.undo.pop_back() else {
+            return Outcome::Bell;
+        };
+        self.text
+            .replace_range(edit.at..edit.at + edit.inserted, &edit.removed);
+        self.pasted = edit.pasted;
+        self.note_change(edit.at);
+        self.set_cursor(edit.cursor);
+        Outcome::Changed
+    }
+
+    pub(super) fn shift_pasted(&mut self, range: &Range<usize>, inserted: usize, is_paste: bool) {
+        if self.pasted.is_empty() && !is_paste {
+            return;
+        }
+        let mut shifted: Vec<Range<usize>> = Vec::with_capacity(self.pasted.len() + 2);
+        for old in &self.pasted {
+            let left = old.start..old.end.min(range.start);
+            let right = old.start.max(range.end)..old.end;
+            if left.start < left.end {
+                shifted.push(left);
+            }
+            if right.start < right.end {
+                let by = |at: usize| at - range.len() + inserted;
+                shifted.push(by(right.start)..by(right.end));
+            }
+        }
+        if is_paste && inserted > 0 {
+            shifted.push(range.start..range.start + inserted);
+            shifted.sort_by_key(|r| r.start);
+        }
+        self.pasted.clear();
+        for next in shifted {
+            match self.pasted.last_mut() {
+                Some(last) if last.end >= next.start && is_paste => last.end = next.end,
+                _ => self.pasted.push(next),
+            }
+        }
+    }
+
+    pub(super) fn note_change(&mut self, at: usize) {
+        self.changed_from = Some(self.changed_from.map_or(at, |from| from.min(at)));
+    }
+
+    pub(super) fn insert(&mut self, new: &str, is_paste: bool) -> Outcome {
+        self.replace(self.cursor..self.cursor, new, is_paste)
+    }
+
+    pub(super) fn delete(&mut self, range: Range<usize>) -> Outcome {
+        self.replace(range, "", false)
+    }
+
+    pub(super) fn transpose(&mut self) -> Outcome {
+        let middle = if self.cursor == self.line_end(self.cursor) {
+            self.before(self.cursor)
+        } else {
+            self.cursor
+        };
+        let (start, end) = (self.before(middle), self.after(middle));
+        if start < self.line_start(self.cursor) || start == middle || middle == end {
+            return Outcome::Bell;
+        }
+        let swapped = [&self.text[middle..end], &self.text[start..middle]].concat();
+        self.replace(start..end, &swapped, false)
+    }
+
+    pub(super) fn recase(&mut self, case: impl Fn(&str) -> String) -> Outcome {
+        let range = self.cursor..self.word_right();
+        let new = case(&self.text[range.clone()]);
+        self.replace(range, &new, false)
+    }
+}
+
+pub(super) fn capitalize(text: &str) -> String {
+    let mut first = true;
+    text.chars()
+        .flat_map(|c| {
+            let upper = first && c.is_alphanumeric();
+            first &= !upper;
+            let cased: Vec<char> = if upper {
+                c.to_uppercase().collect()
+            } else {
+                c.to_lowercase().collect()
+            };
+            cased
+        })
+        .collect()
+}

@@ -1,0 +1,71 @@
+//! Tab: one candidate is taken, several are offered and cycled through.
+
+use super::{Completer, Completion, Cycle, Editor, Outcome};
+
+impl Editor {
+    pub(super) fn complete(
+        &mut self,
+        cycle: Option<Cycle>,
+        forward: bool,
+        completer: &Completer<'_>,
+    ) -> Outcome {
+        if let Some(mut cycle) = cycle {
+            let count = cycle.candidates.len();
+            let chosen = match (cycle.chosen, forward) {
+                (None, true) => 0,
+                (None, false) => count - 1,
+                (Some(i), true) => (i + 1) % count,
+                (Some(i), false) => (i + count - 1) % count,
+            };
+            cycle.chosen = Some(chosen);
+            let candidate = cycle.candidates[chosen].clone();
+            let choices = cycle.candidates.clone();
+            self.replace(cycle.start..self.cursor, &candidate, false);
+            self.cycle = Some(cycle);
+            return Outcome::Choices(choices);
+        }
+        if !forward || self.is_pasted(0) {
+            return Outcome::Bell;
+        }
+        let Completion { start, candidates } = completer(&self.text[..self.cursor]);
+        if start > self.cursor || !self.text.is_char_boundary(start) {
+            return Outcome::Bell;
+        }
+        match candidates.as_slice() {
+            [] => Outcome::Bell,
+            [only] => {
+                let only = only.clone();
+                self.replace(start..self.cursor, &only, false)
+            }
+            _ => {
+                let common = common_prefix(&candidates);
+                if common.len() > self.cursor - start {
+                    let common = common.to_owned();
+                    self.replace(start..self.cursor, &common, false);
+                }
+                self.cycle = Some(Cycle {
+                    start,
+                    candidates: candidates.clone(),
+                    chosen: None,
+                });
+                Outcome::Choices(candidates)
+            }
+        }
+    }
+}
+
+fn common_prefix(candidates: &[String]) -> &str {
+    let Some((first, rest)) = candidates.split_first() else {
+        return "";
+    };
+    let mut length = first.len();
+    for other in rest {
+        let same = first
+            .char_indices()
+            .zip(other.chars())
+            .find(|((_, a), b)| a != b)
+            .map_or(first.len().min(other.len()), |((i, _), _)| i);
+        length = length.min(same);
+    }
+    &first[..length]
+}

@@ -1,0 +1,145 @@
+//! Where the cursor can go: between clusters, words and lines.
+
+use unicode_segmentation::{GraphemeCursor, UnicodeSegmentation};
+
+use super::super::history::History;
+use super::{Editor, Outcome};
+
+impl Editor {
+    pub(super) fn move_to(&mut self, at: usize) -> Outcome {
+        if at == self.cursor {
+            return Outcome::Bell;
+        }
+        self.cursor = at;
+        Outcome::Changed
+    }
+
+    /// Sets the cursor, forward to the end of the cluster if it is inside one.
+    pub(super) fn set_cursor(&mut self, at: usize) {
+        let mut at = at.min(self.text.len());
+        while !self.text.is_char_boundary(at) {
+            at += 1;
+        }
+        let inside = !matches!(
+            GraphemeCursor::new(at, self.text.len(), true).is_boundary(&self.text, 0),
+            Ok(true)
+        );
+        self.cursor = if inside {
+            next_boundary(&self.text, at)
+        } else {
+            at
+        };
+    }
+
+    pub(super) fn before(&self, at: usize) -> usize {
+        match GraphemeCursor::new(at, self.text.len(), true).prev_boundary(&self.text, 0) {
+            Ok(Some(before)) => before,
+            _ => 0,
+        }
+    }
+
+    pub(super) fn after(&self, at: usize) -> usize {
+        next_boundary(&self.text, at)
+    }
+
+    pub(super) fn line_start(&self, at: usize) -> usize {
+        self.text[..at].rfind('\n').map_or(0, |i| i + 1)
+    }
+
+    pub(super) fn line_end(&self, at: usize) -> usize {
+        let end = self.text[at..]
+            .find('\n')
+            .map_or(self.text.len(), |i| at + i);
+        // CR LF is one cluster: the cursor cannot stand inside it.
+        if end > at && end < self.text.len() && self.text[..end].ends_with('\r') {
+            end - 1
+        } else {
+            end
+        }
+    }
+
+    pub(super) fn word_left(&self) -> usize {
+        let before = self.text[..self.cursor].graphemes(true).rev();
+        let mut at = self.cursor;
+        let mut in_word = false;
+        for cluster in before {
+            match (is_word(cluster), in_word) {
+                (false, true) => break,
+                (word, _) => in_word |= word,
+            }
+            at -= cluster.len();
+        }
+        at
+    }
+
+    pub(super) fn word_right(&self) -> usize {
+        let mut at = self.cursor;
+        let mut in_word = false;
+        for cluster in self.text[self.cursor..].graphemes(true) {
+            match (is_word(cluster), in_word) {
+                (false, true) => break,
+                (word, _) => in_word |= word,
+            }
+            at += cluster.len();
+        }
+        at
+    }
+
+    pub(super) fn blank_word_left(&self) -> usize {
+        let before = &self.text[..self.cursor];
+        let word = before.trim_end_matches(char::is_whitespace);
+        let start = word
+            .char_indices()
+            .rev()
+            .find(|(_, c)| c.is_whitespace())
+            .map_or(0, |(i, c)| i + c.len_utf8());
+        // A mark that combines with a space stays with it.
+        match GraphemeCursor::new(start, self.text.len(), true).is_boundary(&self.text, 0) {
+            Ok(true) => start,
+            _ => self.before(start),
+        }
+    }
+
+    pub(super) fn up(&mut self, goal: Option<usize>, history: &History) -> Outcome {
+        let start = self.line_start(self.cursor);
+        if start == 0 {
+            return self.recall_before(history);
+        }
+        let goal = goal.unwrap_or_else(|| self.text[start..self.cursor].graphemes(true).count());
+        self.goal = Some(goal);
+        self.cursor = self.at_column(self.line_start(start - 1), goal);
+        Outcome::Changed
+    }
+
+    pub(super) fn down(&mut self, goal: Option<usize>, history: &History) -> Outcome {
+        let Some(end) = self.text[self.cursor..].find('\n') else {
+            return self.recall_after(history);
+        };
+        let next = self.cursor + end + 1;
+        let goal = goal.unwrap_or_else(|| {
+            let start = self.line_start(self.cursor);
+            self.text[start..self.cursor].graphemes(true).count()
+        });
+        self.goal = Some(goal);
+        self.cursor = self.at_column(next, goal);
+        Outcome::Changed
+    }
+
+    pub(super) fn at_column(&self, line_start: usize, column: usize) -> usize {
+        let line = &self.text[line_start..self.line_end(line_start)];
+        line.grapheme_indices(true)
+            .nth(column)
+            .map_or(line_start + line.len(), |(i, _)| line_start + i)
+    }
+}
+
+fn next_boundary(text: &str, at: usize) -> usize {
+    match GraphemeCursor::new(at, text.len(), true).next_boundary(text, 0) {
+        Ok(Some(after)) => after,
+        _ => text.len(),
+    }
+}
+
+fn is_word(cluster: &str) -> bool {
+    cluster.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+}

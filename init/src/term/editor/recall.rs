@@ -1,0 +1,99 @@
+//! Earlier lines: Up and Down, with the draft kept, and incremental search.
+
+use super::super::history::History;
+use super::super::keys::Key;
+use super::{Editor, Outcome, Search};
+
+impl Editor {
+    pub(super) fn recall_before(&mut self, history: &History) -> Outcome {
+        let index = self.recalled.unwrap_or(history.len());
+        if index == 0 {
+            return Outcome::Bell;
+        }
+        self.recall(index - 1, history)
+    }
+
+    pub(super) fn recall_after(&mut self, history: &History) -> Outcome {
+        match self.recalled {
+            None => Outcome::Bell,
+            Some(index) => self.recall(index + 1, history),
+        }
+    }
+
+    pub(super) fn recall(&mut self, index: usize, history: &History) -> Outcome {
+        if self.recalled.is_none() {
+            self.draft = Some((self.text.clone(), self.pasted.clone()));
+        }
+        if let Some(entry) = history.get(index) {
+            self.set_text(&entry.text, entry.literal);
+            self.recalled = Some(index);
+        } else {
+            let (text, pasted) = self.draft.take().unwrap_or_default();
+            self.set_text(&text, false);
+            self.pasted = pasted;
+            self.recalled = None;
+        }
+        Outcome::Changed
+    }
+
+    pub(super) fn start_search(&mut self) -> Outcome {
+        self.search = Some(Search {
+            query: String::new(),
+            found: None,
+            failed: false,
+        });
+        Outcome::Changed
+    }
+
+    /// `None` ends the search and lets the key act on what was found.
+    pub(super) fn press_in_search(&mut self, key: &Key, history: &History) -> Option<Outcome> {
+        let search = self.search.as_mut()?;
+        let here = search.found.map_or(history.len(), |(index, _)| index);
+        let found = match key {
+            Key::Char(c) => {
+                search.query.push(*c);
+                history.find_before(&search.query, here + 1)
+            }
+            Key::Backspace => {
+                search.query.pop();
+                if search.query.is_empty() {
+                    search.found = None;
+                    search.failed = false;
+                    return Some(Outcome::Changed);
+                }
+                history.find_before(&search.query, history.len())
+            }
+            Key::Ctrl('r' | 'p') | Key::Up => history.find_before(&search.query, here),
+            Key::Ctrl('s' | 'n') | Key::Down => {
+                history.find_from(&search.query, here.saturating_add(1))
+            }
+            Key::Ctrl('c' | 'g') => {
+                self.search = None;
+                return Some(Outcome::Changed);
+            }
+            Key::Esc => {
+                self.accept_search(history);
+                return Some(Outcome::Changed);
+            }
+            Key::Ignored | Key::Ctrl('q' | 'z') => return Some(Outcome::None),
+            _ => return None,
+        };
+        search.failed = found.is_none() && !search.query.is_empty();
+        if found.is_some() && !search.query.is_empty() {
+            search.found = found;
+        }
+        Some(if search.failed {
+            Outcome::Bell
+        } else {
+            Outcome::Changed
+        })
+    }
+
+    pub(super) fn accept_search(&mut self, history: &History) {
+        let found = self.search.take().and_then(|search| search.found);
+        if let Some((index, at)) = found {
+            self.recall(index, history);
+            self.set_cursor(at);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Bytes from the terminal to keys. The decoder keeps what is unfinished, so
+//! the caller may feed it whatever a read returned. Bracketed paste, modified
+//! keys and cursor reports are decoded here, for termion has none of them.
+
+mod sequence;
+
+use std::collections::VecDeque;
+
+use sequence::{Parsed, parse};
+
+/// The longest paste that is taken.
+pub(crate) const PASTE_BYTES_MAX: usize = 8 << 20;
+
+const PASTE_START: &[u8] = b"\x1b[200~";
+const PASTE_END: &[u8] = b"\x1b[201~";
+const PASTE_READ_MAX: usize = 64 << 10;
+
+/// What was pressed, pasted or reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// A character; never a control character below U+0020.
+    Char(char),
+    /// Enter.
+    Enter,
+    /// Enter with Alt or Shift, or Ctrl-J: a line break in the text.
+    Newline,
+    /// Tab.
+    Tab,
+    /// Shift-Tab.
+    BackTab,
+    /// Backspace.
+    Backspace,
+    /// Delete.
+    Delete,
+    /// Left.
+    Left,
+    /// Right.
+    Right,
+    /// Up.
+    Up,
+    /// Down.
+    Down,
+    /// Home.
+    Home,
+    /// End.
+    End,
+    /// Page up.
+    PageUp,
+    /// Page down.
+    PageDown,
+    /// Left with Ctrl or Alt.
+    WordLeft,
+    /// Right with Ctrl or Alt.
+    WordRight,
+    /// Home with Ctrl.
+    TextStart,
+    /// End with Ctrl.
+    TextEnd,
+    /// Delete with Ctrl or Alt.
+    DeleteWord,
+    /// Backspace with Ctrl or Alt.
+    EraseWord,
+    /// Ctrl and a lower-case letter, `_` or `space`.
+    Ctrl(char),
+    /// Alt and a character.
+    Alt(char),
+    /// Escape alone.
+    Esc,
+    /// What was pasted, line ends as in [`paste_text`].
+    Paste(String),
+    /// Something went wrong with a paste.
+    PasteProblem(PasteProblem),
+    /// The answer to `CSI 6n`, counted from 1.
+    CursorReport {
+        /// The row.
+        row: u16,
+        /// The column.
+        column: u16,
+    },
+    /// A sequence without a meaning here.
+    Ignored,
+}
+
+/// What went wrong with a paste.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PasteProblem {
+    /// Nothing of it was taken.
+    #[error("the paste of {bytes} bytes was not taken: {PASTE_BYTES_MAX} bytes is the most")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// It was taken as far as it came.
+    #[error("the terminal never ended the paste: check the end of the text")]
+    Unfinished,
+    /// It was taken, with U+FFFD for what could not be read.
+    #[error("the paste was not all UTF-8: look for \u{fffd} in the text")]
+    NotUtf8,
+}
+
+/// What the decoder waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pending {
+    /// The rest of a key.
+    Key,
+    /// The rest of a paste.
+    Paste,
+}
+
+/// The decoder's state between reads.
+#[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
+pub(crate) struct Decoder {
+    partial: Vec<u8>,
+    paste: Option<Paste>,
+}
+
+#[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
+struct Paste {
+    bytes: Vec<u8>,
+    dropped: usize,
+}
+
+impl Decoder {
+    /// Decodes `bytes` and appends the keys in them to `keys`.
+    pub(crate) fn feed(&mut self, bytes: &[u8], keys: &mut VecDeque<Key>) {
+        let joined;
+        let mut data = if self.partial.is_empty() {
+            bytes
+        } else {
+            self.partial.extend_from_slice(bytes);
+            joined = std::mem::take(&mut self.partial);
+            &joined
+        };
+        while !data.is_empty() {
+            if self.paste.is_some() {
+                data = &data[self.feed_paste(data, keys)..];
+                continue;
+            }
+            match parse(data) {
+                Parsed::Key(used, key) => {
+                    keys.push_back(key);
+                    data = &data[used..];
+                }
+                Parsed::PasteStart(used) => {
+                    self.paste = Some(Paste::default());
+                    data = &data[used..];
+                }
+                Parsed::Incomplete => {
+                    self.partial = data.to_vec();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What is unfinished. After a pause (50 ms for a key, some seconds for a
+    /// paste) the caller ends it with [`Decoder::flush`].
+    pub(crate) fn pending(&self) -> Option<Pending> {
+        if self.paste.is_some() {
+            Some(Pending::Paste)
+        } else if self.partial.is_empty() {
+            None
+        } else {
+            Some(Pending::Key)
+        }
+    }
+
+    /// Ends what is unfinished: Escape was Escape alone.
+    pub(crate) fn flush(&mut self, keys: &mut VecDeque<Key>) {
+        if let Some(paste) = self.paste.take() {
+            paste.finish(keys);
+            keys.push_back(Key::PasteProblem(PasteProblem::Unfinished));
+        }
+        let partial = std::mem::take(&mut self.partial);
+        match *partial.as_slice() {
+            [] => {}
+            [0x1b] => keys.push_back(Key::Esc),
+            [0x1b, c @ (b'[' | b'O')] => keys.push_back(Key::Alt(c.into())),
+            [0x1b, b'[', ..] => keys.push_back(Key::Ignored),
+            _ => keys.push_back(Key::Char(char::REPLACEMENT_CHARACTER)),
+        }
+    }
+
+    /// Takes bytes of a paste up to its end mark; returns how many.
+    fn feed_paste(&mut self, bytes: &[u8], keys: &mut VecDeque<Key>) -> usize {
+        let Some(mut paste) = self.paste.take() else {
+            return 0;
+        };
+        let before = paste.bytes.len();
+        // The end mark may have begun in an earlier read.
+        let from = (before + 1).saturating_sub(PASTE_END.len());
+        let window = &bytes[..bytes.len().min(PASTE_READ_MAX)];
+        paste.bytes.extend_from_slice(window);
+        if let Some(at) = find(&paste.bytes[from..], PASTE_END) {
+            paste.bytes.truncate(from + at);
+            paste.finish(keys);
+            return from + at + PASTE_END.len() - before;
+        }
+        if paste.bytes.len() > PASTE_BYTES_MAX || paste.dropped > 0 {
+            // Too long already: keep only what may be a part of the end mark.
+            let dropped = paste.bytes.len().saturating_sub(PASTE_END.len() - 1);
+            paste.dropped += dropped;
+            paste.bytes.drain(..dropped);
+        }
+        self.paste = Some(paste);
+        window.len()
+    }
+}
+
+impl Paste {
+    fn finish(self, keys: &mut VecDeque<Key>) {
+        let length = self.dropped + self.bytes.len();
+        if self.dropped > 0 || length > PASTE_BYTES_MAX {
+            let problem = PasteProblem::TooLong { bytes: length };
+            keys.push_back(Key::PasteProblem(problem));
+            return;
+        }
+        match String::from_utf8(self.bytes) {
+            Ok(text) => keys.push_back(Key::Paste(paste_text(text))),
+            Err(error) => {
+                let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                keys.push_back(Key::Paste(paste_text(text)));
+                keys.push_back(Key::PasteProblem(PasteProblem::NotUtf8));
+            }
+        }
+    }
+}
+
+/// A paste with its line ends as they were. Most terminals send a carriage
+/// return for each line feed of what is pasted: where there are only carriage
+/// returns they are undone; a paste with line feeds is kept byte for byte.
+fn paste_text(text: String) -> String {
+    if text.contains('\r') && !text.contains('\n') {
+        text.replace('\r', "\n")
+    } else {
+        text
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(at) = haystack[from..].iter().position(|b| *b == needle[0]) {
+        from += at;
+        if haystack[from..].starts_with(needle) {
+            return Some(from);
+        }
+        from += 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

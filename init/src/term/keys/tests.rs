@@ -1,0 +1,169 @@
+use super::*;
+
+fn keys(bytes: &[u8]) -> Vec<Key> {
+    let mut keys = VecDeque::new();
+    let mut decoder = Decoder::default();
+    decoder.feed(bytes, &mut keys);
+    assert_eq!(decoder.pending(), None, "{bytes:?} is complete");
+    keys.into()
+}
+
+#[test]
+fn decodes_keys() {
+    let table: &[(&[u8], Key)] = &[
+        (b"a", Key::Char('a')),
+        ("é".as_bytes(), Key::Char('é')),
+        ("😀".as_bytes(), Key::Char('😀')),
+        (b"\r", Key::Enter),
+        (b"\n", Key::Newline),
+        (b"\x1b\r", Key::Newline),
+        (b"\x1b[13;2u", Key::Newline),
+        (b"\x1b[27;5;13~", Key::Newline),
+        (b"\t", Key::Tab),
+        (b"\x1b[Z", Key::BackTab),
+        (b"\x7f", Key::Backspace),
+        (b"\x08", Key::Backspace),
+        (b"\x1b\x7f", Key::EraseWord),
+        (b"\x01", Key::Ctrl('a')),
+        (b"\x1a", Key::Ctrl('z')),
+        (b"\x1f", Key::Ctrl('_')),
+        (b"\0", Key::Ctrl(' ')),
+        (b"\x1b[99;5u", Key::Ctrl('c')),
+        (b"\x1bb", Key::Alt('b')),
+        ("\x1bé".as_bytes(), Key::Alt('é')),
+        (b"\x1b[A", Key::Up),
+        (b"\x1bOA", Key::Up),
+        (b"\x1b[1;5C", Key::WordRight),
+        (b"\x1b[1;3D", Key::WordLeft),
+        (b"\x1b[1;2D", Key::Left),
+        (b"\x1b[H", Key::Home),
+        (b"\x1bOF", Key::End),
+        (b"\x1b[1~", Key::Home),
+        (b"\x1b[8~", Key::End),
+        (b"\x1b[1;5H", Key::TextStart),
+        (b"\x1b[3~", Key::Delete),
+        (b"\x1b[3;5~", Key::DeleteWord),
+        (b"\x1b[5~", Key::PageUp),
+        (
+            b"\x1b[24;80R",
+            Key::CursorReport {
+                row: 24,
+                column: 80,
+            },
+        ),
+        (b"\x1b[999~", Key::Ignored),
+        (b"\x1b[99999999999999999999A", Key::Ignored),
+        (b"\x1b[<0;1;1M", Key::Ignored),
+        (b"\x1b[[A", Key::Ignored),
+        (b"\x1bOP", Key::Ignored),
+        (b"\xff", Key::Char('\u{fffd}')),
+    ];
+    for (bytes, key) in table {
+        assert_eq!(keys(bytes), std::slice::from_ref(key), "{bytes:?}");
+    }
+}
+
+#[test]
+fn one_byte_at_a_time_decodes_the_same() {
+    let bytes = "aé😀\x1b[1;5C\x1b[200~x\ry\x1b[201~\x1b\rz\x1b[24;80R".as_bytes();
+    let mut split = VecDeque::new();
+    let mut decoder = Decoder::default();
+    for byte in bytes {
+        decoder.feed(&[*byte], &mut split);
+    }
+    assert_eq!(Vec::from(split), keys(bytes));
+}
+
+#[test]
+fn a_pause_makes_escape_a_key() {
+    for (bytes, key) in [
+        (&b"\x1b"[..], Key::Esc),
+        (b"\x1b[", Key::Alt('[')),
+        (b"\x1bO", Key::Alt('O')),
+        (b"\x1b[1;", Key::Ignored),
+        (b"\xe2\x82", Key::Char('\u{fffd}')),
+    ] {
+        let mut keys = VecDeque::new();
+        let mut decoder = Decoder::default();
+        decoder.feed(bytes, &mut keys);
+        assert_eq!(decoder.pending(), Some(Pending::Key));
+        assert!(keys.is_empty());
+        decoder.flush(&mut keys);
+        assert_eq!(Vec::from(keys), [key]);
+    }
+}
+
+#[test]
+fn invalid_bytes_are_not_lost() {
+    assert_eq!(
+        keys(b"a\xe2\x82z\xc3"[..4].as_ref()),
+        [Key::Char('a'), Key::Char('\u{fffd}'), Key::Char('z')]
+    );
+}
+
+#[test]
+fn a_mebibyte_pastes_byte_exact_in_small_reads() {
+    let text: String = (0..)
+        .map(|i: u32| char::from_u32(i * 7919 % 0xd000).unwrap_or('x'))
+        .filter(|c| *c != '\x1b')
+        .scan(0, |bytes, c| {
+            *bytes += c.len_utf8();
+            (*bytes <= 1 << 20).then_some(c)
+        })
+        .collect();
+    let mut bytes = PASTE_START.to_vec();
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.extend_from_slice(PASTE_END);
+    bytes.push(b'!');
+    for read in [1, 7, 4096, usize::MAX] {
+        let mut keys = VecDeque::new();
+        let mut decoder = Decoder::default();
+        for chunk in bytes.chunks(read.min(bytes.len())) {
+            decoder.feed(chunk, &mut keys);
+        }
+        assert_eq!(keys.len(), 2);
+        assert!(keys[0] == Key::Paste(text.clone()), "reads of {read}");
+        assert_eq!(keys[1], Key::Char('!'));
+    }
+}
+
+#[test]
+fn line_ends_of_a_paste_are_restored() {
+    for (sent, text) in [("a\rb\r", "a\nb\n"), ("a\nb", "a\nb"), ("a\r\nb", "a\r\nb")] {
+        let bytes = [PASTE_START, sent.as_bytes(), PASTE_END].concat();
+        assert_eq!(keys(&bytes), [Key::Paste(text.to_owned())]);
+    }
+}
+
+#[test]
+fn a_paste_that_is_too_long_is_refused_and_says_so() {
+    let mut keys = VecDeque::new();
+    let mut decoder = Decoder::default();
+    decoder.feed(PASTE_START, &mut keys);
+    for _ in 0..=PASTE_BYTES_MAX / 4096 {
+        decoder.feed(&[b'x'; 4096], &mut keys);
+    }
+    decoder.feed(b"\x1b[201~a", &mut keys);
+    let bytes = PASTE_BYTES_MAX + 4096;
+    let problem = PasteProblem::TooLong { bytes };
+    assert_eq!(
+        Vec::from(keys),
+        [Key::PasteProblem(problem), Key::Char('a')]
+    );
+}
+
+#[test]
+fn an_endless_paste_ends_with_a_flush() {
+    let mut keys = VecDeque::new();
+    let mut decoder = Decoder::default();
+    decoder.feed(b"\x1b[200~abc\x03", &mut keys);
+    assert_eq!(decoder.pending(), Some(Pending::Paste));
+    decoder.flush(&mut keys);
+    assert_eq!(
+        Vec::from(keys),
+        [
+            Key::Paste("abc\x03".to_owned()),
+            Key::PasteProblem(PasteProblem::Unfinished)
+        ]
+    );
+}
