@@ -2,10 +2,12 @@
 # Builds out/init, the static AArch64 executable, and out/zosia.efi, the kernel
 # with that executable inside.
 #
-# Usage: tools/build.sh [--native | --init]
+# Usage: tools/build.sh [--native | --init | --container]
 #
-#   --native   out/native/init instead: the same program for this machine
-#   --init     out/init alone, no kernel
+#   --native      out/native/init instead: the same program for this machine
+#   --init        out/init alone, no kernel
+#   --container   both artefacts, built in a Debian container by docker, podman
+#                 or Apple's container: for machines that are not Linux
 #
 # What is missing on a Debian machine is installed (tools/deps.sh build). The
 # Rust that is used is the PATH's, rustup's or the distribution's: the first
@@ -86,11 +88,26 @@ write_manifest() {
     mv out/manifest.txt.new out/manifest.txt
 }
 
+# in_container: this script, in an image that has everything it needs. What it
+# keeps between builds is in the volume zosia-cache.
+in_container() {
+    for engine in docker podman container; do
+        ! command -v "$engine" >/dev/null || break
+        engine=
+    done
+    [ -n "$engine" ] || die "there is no docker, podman or container to build with"
+    show "$engine" build --tag zosia-build --file tools/Containerfile tools >&2 ||
+        die "$engine could not make the image; see above"
+    show "$engine" run --rm --volume "$top:/zosia" --volume zosia-cache:/cache \
+        --env ZOSIA_JOBS="${ZOSIA_JOBS:-}" zosia-build tools/build.sh
+}
+
 what=efi
 for option in "$@"; do
     case $option in
         --native) what=native ;;
         --init) what=init ;;
+        --container) what=container ;;
         -h | --help)
             usage
             exit 0
@@ -100,6 +117,10 @@ for option in "$@"; do
 done
 
 cd "$top"
+if [ "$what" = container ]; then
+    in_container
+    exit 0
+fi
 "$top/tools/deps.sh" build
 find_rust || die "no Rust for $rust_target: run tools/deps.sh build"
 PATH=$rust_dir:$PATH
