@@ -168,7 +168,8 @@ impl Markdown {
     }
 
     /// Ends the answer: everything held is written, and the cursor goes to
-    /// column 0 of a fresh line. The next answer starts anew.
+    /// column 0 of a fresh line. What comes next starts anew, dimmed or not as
+    /// before.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         if std::mem::take(&mut self.carriage_return) {
             self.take_sign('\r', out);
@@ -178,7 +179,9 @@ impl Markdown {
         if self.column > 0 {
             out.extend_from_slice(b"\r\n");
         }
+        let dimmed = self.dimmed;
         *self = Markdown::new(self.columns, self.colour, self.rendering);
+        self.dimmed = dimmed;
     }
 
     /// Writes what is held, as if the line ended here, but does not end it.
