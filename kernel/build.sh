@@ -174,6 +174,8 @@ compiler=$("${prefix}gcc" --version | head -n 1)
 linker=$("${prefix}ld" --version | head -n 1)
 
 lock
+# What a build that was broken off has left.
+rm -rf "$cache/fetch" "$cache"/*.new
 get_source
 key=$({
     echo "$sha256 $(pinned date) $compiler $linker $settings"
