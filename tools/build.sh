@@ -15,9 +15,8 @@
 # with what they were made; the same sources and tools give the same bytes in
 # any directory. With nothing changed it takes a second.
 #
-#   ZOSIA_CACHE        what is kept between builds (default ~/.cache/zosia)
-#   CARGO_TARGET_DIR   default $ZOSIA_CACHE/target
-#   ZOSIA_JOBS         compilers at once (default: the processors)
+#   ZOSIA_CACHE   what is kept between builds (default ~/.cache/zosia)
+#   ZOSIA_JOBS    compilers at once (default: the processors)
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -125,7 +124,9 @@ fi
 find_rust || die "no Rust for $rust_target: run tools/deps.sh build"
 PATH=$rust_dir:$PATH
 ZOSIA_CACHE=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
-CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$ZOSIA_CACHE/target}
+# A folder of its own: artefacts never mix with what cargo made with other flags,
+# and do not wait for its lock.
+CARGO_TARGET_DIR=$ZOSIA_CACHE/artefacts
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 # Nothing of the caller's surroundings gets into the build but this.
 LC_ALL=C

@@ -39,7 +39,7 @@ build() {
     # network goes along.
     (
         umask "$mask"
-        unset CARGO_TARGET_DIR CARGO_HOME XDG_CACHE_HOME
+        unset CARGO_HOME XDG_CACHE_HOME
         HOME=$home ZOSIA_CACHE=$home/cache ZOSIA_JOBS=$jobs RUSTUP_HOME=$rustup_home \
             "$@" "$checkout/tools/build.sh"
     ) || die "the build in $checkout failed; see above"
