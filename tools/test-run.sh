@@ -197,7 +197,10 @@ macs() {
     mv "$checkout/out/zosia.efi" "$checkout/out/hidden"
     try mac_without_efi_file_and_containers 3 run.sh "$model"
     says "brew install podman"
-    mv "$checkout/out/hidden" "$checkout/out/zosia.efi"
+    machine mac sysctl curl shasum qemu-system-aarch64 podman
+    try mac_with_containers_builds_in_one 0 run.sh -p x "$model"
+    logged "build.sh --container"
+    rm "$checkout/out/hidden"
 }
 
 linuxes() {
@@ -235,6 +238,18 @@ linuxes() {
     says "this machine has 2048 MiB"
 
     linux x86_64 16 ''
+    try fresh_efi_file_is_not_built_again 0 run.sh -p x "$model"
+    logged_not build.sh
+    touch "$checkout/kernel/fragment"
+    try stale_efi_file_is_not_built_by_a_dry_run 0 run.sh --dry-run "$model"
+    says "would build out/zosia.efi: it is older than kernel/fragment"
+    logged_not build.sh
+    try stale_efi_file_is_built_again 0 run.sh -p x "$model"
+    logged "build.sh "
+    printed_exactly 'Paris is the capital.\n'
+    try chosen_efi_file_is_not_built 3 run.sh --efi "$work/none.efi" -p x "$model"
+    says "none.efi cannot be read"
+
     try options 0 run.sh --dry-run --threads=3 --mem=2G --cpu max --append 'zosia.temp=0 zosia.seed=1' --append zosia.x=y "$model"
     command_is tcg max 3 2048 '' 'console=ttyAMA0 quiet loglevel=2 panic=-1 zosia.threads=3 zosia.temp=0 zosia.seed=1 zosia.x=y'
     try no_firmware 0 run.sh --dry-run --no-firmware "$model"
@@ -266,7 +281,14 @@ refusals() {
 }
 
 turns() {
+    mac 4 16 qemu-system-aarch64
+    turns_here
     linux x86_64 16 ''
+    turns_here
+    interrupted
+}
+
+turns_here() {
     try turn 0 run.sh -p 'Capital of France?' "$model"
     printed_exactly 'Paris is the capital.\n'
     got_prompt 'Capital of France?'
@@ -331,11 +353,11 @@ turns() {
     # shellcheck disable=SC2086 # a shell may be two words
     PATH=$prefix/bin $shell "$checkout/tools/run.sh" -p x "$model" </dev/null 2>"$work/err" | true
     ! pgrep -f "$TMPDIR/zosia" >/dev/null || fail "a process is left"
-    interrupted
 }
 
 # Signals to the script end it, QEMU and its files.
 interrupted() {
+    FAKE_GUEST=waits
     for signal_status in TERM:143 HUP:129; do
         case_name=${signal_status%:*}_in_a_turn
         checks=$((checks + 1))
@@ -364,7 +386,13 @@ terminals() {
         echo "no script(1): the terminal cases are left out" >&2
         return 0
     }
+    mac 4 16 qemu-system-aarch64
+    terminals_here
     linux x86_64 16 ''
+    terminals_here
+}
+
+terminals_here() {
     for guest_status in answers:0 panics:5 killed:6 fails:6; do
         case_name=terminal_when_the_guest_${guest_status%:*}
         checks=$((checks + 1))
@@ -372,9 +400,11 @@ terminals() {
         : >"$FAKE_LOG"
         : >"$work/err"
         status=0
+        : >"$FAKE_VIOLATIONS"
         PATH=$FAKE_PATH "$have_script" -qec "env PATH=$prefix/bin $shell $checkout/tools/run.sh $model" /dev/null </dev/null >"$work/out" 2>&1 || status=$?
         [ "$status" = "${guest_status#*:}" ] || fail "status $status"
         [ "$(grep '^stty' "$FAKE_LOG" | tail -n 1)" = "stty gfmt1:cflag=4b00:iflag=6b02" ] || fail "the terminal is not restored"
+        [ ! -s "$FAKE_VIOLATIONS" ] || fail "not on this system: $(cat "$FAKE_VIOLATIONS")"
         logged "zosia.cols=100 zosia.rows=40"
     done
 }
@@ -461,7 +491,10 @@ run_all() {
 checkout=$work/checkout
 mkdir -p "$checkout/tools" "$checkout/out" "$checkout/init" "$checkout/kernel"
 cp -R "$tools/run.sh" "$tools/model.sh" "$tools/models.tsv" "$tools/lib" "$checkout/tools/"
-: >"$checkout/out/zosia.efi"
+ln -s "$tools/testdata/fake-host.sh" "$checkout/tools/build.sh"
+FAKE_EFI=$checkout/out/zosia.efi
+export FAKE_EFI
+: >"$FAKE_EFI"
 model=$work/model.gguf
 head -c 99614720 /dev/zero >"$model"
 

@@ -154,7 +154,7 @@ run_interactive() {
     "$qemu" "$@" <&3 2>"$scratch/qemu.log" 3<&- 4>&- &
     children=$!
     session_status=0
-    wait "$children" || session_status=$?
+    wait "$children" 2>/dev/null || session_status=$?
     children=''
     report_end "$session_status"
     [ ! -s "$saved" ] || say "the conversation is in $saved"
@@ -165,7 +165,7 @@ run_vfkit() {
     vfkit "$@" <&3 3<&- &
     children=$!
     session_status=0
-    wait "$children" || session_status=$?
+    wait "$children" 2>/dev/null || session_status=$?
     children=''
     [ "$session_status" = 0 ] || die 6 "vfkit ended with status $session_status"
     exit 0

@@ -14,6 +14,7 @@
 #                     killed, waits
 # FAKE_CURL           ok, unreachable, breaks-once, breaks, wrong
 # FAKE_CURL_DATA      the file that curl downloads
+# FAKE_EFI            what build.sh makes
 # FAKE_PATH           PATH to the real tools
 
 set -eu
@@ -172,7 +173,7 @@ run_curl() {
 
 arguments=$*
 case $name in
-    uname | sysctl | sw_vers | brew | stty | qemu-system-aarch64 | curl | shasum | vfkit | docker | build.sh | deps.sh)
+    uname | sysctl | sw_vers | brew | stty | qemu-system-aarch64 | curl | shasum | vfkit | podman | build.sh | deps.sh)
         printf '%s %s\n' "$name" "$*" >>"$FAKE_LOG"
         ;;
     *) refuse_gnu "$@" ;;
@@ -224,6 +225,11 @@ case $name in
         run_qemu "$@"
         ;;
     curl) run_curl "$@" ;;
-    vfkit) ;;
+    vfkit | podman) ;;
+    build.sh)
+        echo "building" # on standard output, where only the answer belongs
+        sleep 0.1
+        : >"$FAKE_EFI"
+        ;;
     *) exec "$name" "$@" ;;
 esac
