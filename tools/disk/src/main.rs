@@ -1,0 +1,123 @@
+//! `zosia-disk`: makes, lists and verifies the disks that zosia's models live on.
+//!
+//! A disk is a GPT image: optionally an EFI system partition, so that it boots
+//! by itself, then a small partition of parameters, one of checksums, and one
+//! for each model. docs/models-and-disks.md describes it for users.
+//!
+//! Deliberately absent: anything that needs root, a loop device or a mount, and
+//! anything that writes to a model once it is on a disk.
+
+mod create;
+mod esp;
+mod filesystem;
+mod inspect;
+mod layout;
+mod partial;
+mod text;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::filesystem::Format;
+use crate::partial::Interrupt;
+
+/// Makes, lists and verifies zosia's model disks.
+#[derive(Parser)]
+#[command(name = "zosia-disk", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a disk image out of models.
+    Create {
+        /// The EFI file that makes the disk boot by itself.
+        #[arg(long, value_name = "FILE")]
+        efi: Option<PathBuf>,
+        /// A parameter that the disk carries, such as zosia.temp=0; repeatable.
+        #[arg(long, value_name = "zosia.NAME=VALUE")]
+        append: Vec<String>,
+        /// How models are stored.
+        #[arg(long, value_enum, default_value_t = Format::Raw)]
+        fs: Format,
+        /// Replace IMAGE if it exists.
+        #[arg(long)]
+        force: bool,
+        /// The image to make.
+        image: PathBuf,
+        /// GGUF files; LABEL=FILE names the partition other than the file.
+        #[arg(value_name = "[LABEL=]MODEL")]
+        models: Vec<String>,
+    },
+    /// Show what is on a disk image.
+    List {
+        /// The image.
+        image: PathBuf,
+    },
+    /// Read everything on a disk image and check it against its checksums.
+    Verify {
+        /// The image.
+        image: PathBuf,
+    },
+    /// Show the parameters that a disk carries, or change them.
+    Params {
+        /// The image.
+        image: PathBuf,
+        /// Parameters to set; an empty VALUE removes one.
+        #[arg(value_name = "zosia.NAME=VALUE")]
+        assignments: Vec<String>,
+    },
+}
+
+fn run(arguments: Arguments, interrupt: &Interrupt) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match arguments.command {
+        Command::Create {
+            efi,
+            append,
+            fs,
+            force,
+            image,
+            models,
+        } => create::create(
+            &create::Order {
+                image: &image,
+                efi: efi.as_deref(),
+                parameters: &append,
+                format: fs,
+                replace: force,
+                models: &models,
+            },
+            interrupt,
+        ),
+        Command::List { image } => inspect::list(&image, &mut out),
+        Command::Verify { image } => inspect::verify(&image, interrupt, &mut out),
+        Command::Params { image, assignments } => inspect::params(&image, &assignments, &mut out),
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let interrupt = match Interrupt::watch() {
+        Ok(interrupt) => interrupt,
+        Err(error) => {
+            eprintln!("zosia-disk: cannot watch for signals: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(arguments, &interrupt) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("zosia-disk: {error:#}");
+            match interrupt.signal() {
+                Some(signal) => ExitCode::from(128 + signal),
+                None => ExitCode::FAILURE,
+            }
+        }
+    }
+}
