@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""Checks that troubleshooting.md has an entry for every error the sources print.
+
+Usage: docs/check_messages.py
+
+Takes the texts of `#[error("…")]` in the Rust sources and of `die STATUS "…"`
+and `say "…"` in the scripts that users run, cuts them at their placeholders,
+and looks for the longest piece in the page. Prints what is missing.
+"""
+
+import pathlib
+import re
+import sys
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+PIECE_MIN = 10
+# Messages that only name what another one, which is in the page, is about.
+INTERNAL = {
+    "cannot make the directory ": "/run/models cannot be made: never seen, no remedy",
+    "cannot unmount ": "not shown: an unused mount harms nobody",
+    "the model's path holds a zero byte": "paths from the system cannot hold one",
+    "loading was interrupted": "said to nobody: the user interrupted",
+    " bytes is too long to tokenize": "2 GiB in one message, which nothing can send",
+    "llama.cpp's decode returned ": "part of 'evaluation failed'",
+    "the worker threads cannot be started": "part of 'llama.cpp cannot make a context'",
+    "the grammar allows no further token": "part of 'evaluation failed'",
+    "it refuses this conversation: ": "part of 'chat template failed'",
+    "it runs without end": "part of 'chat template failed'",
+    "it writes more than ": "part of 'chat template failed'",
+    "it leaves out what the user says": "part of 'chat template failed'",
+}
+# Progress, not errors.
+SAID = re.compile(r"^(fetching|would |building out|imported; to chat|the conversation is in)")
+
+
+def rust_texts():
+    error = re.compile(r'#\[error\(\s*"((?:[^"\\]|\\.)*)"', re.S)
+    for file in sorted((TOP / "init/src").rglob("*.rs")):
+        for text in error.findall(file.read_text()):
+            text = re.sub(r"\\\n\s*", "", text).replace('\\"', '"')
+            yield file, re.split(r"\{[^}]*\}|\\u", text)
+
+
+def shell_texts():
+    scripts = [TOP / "tools/run.sh", TOP / "tools/model.sh", *sorted((TOP / "tools/lib").glob("*.sh"))]
+    call = re.compile(r'(?:\bdie \d|\bsay) "((?:[^"\\]|\\.)*)"')
+    for file in scripts:
+        for text in call.findall(file.read_text()):
+            if not SAID.match(text):
+                yield file, re.split(r"\$\{[^}]*\}|\$\([^)]*\)+|\$\(.*|\$\w+|\$\*", text)
+
+
+def squeeze(text):
+    return re.sub(r"[`\s]+", " ", text)
+
+
+def main():
+    page = squeeze((TOP / "docs/troubleshooting.md").read_text())
+    missing = 0
+    seen = 0
+    for file, pieces in [*rust_texts(), *shell_texts()]:
+        piece = max(pieces, key=len)
+        if len(piece.strip()) < PIECE_MIN or piece in INTERNAL:
+            continue
+        seen += 1
+        if squeeze(piece).strip() not in page:
+            print(f"{file.relative_to(TOP)}: no entry for: {piece.strip()}")
+            missing += 1
+    if seen < 50:
+        sys.exit(f"only {seen} messages were found: the search is broken")
+    sys.exit(1 if missing else 0)
+
+
+if __name__ == "__main__":
+    main()
