@@ -92,6 +92,10 @@ const CXX_SOURCES: &[&str] = &[
     "llamafile/sgemm.cpp",
 ];
 
+/// Joins a level's objects. COMDAT groups are dissolved: else the final link
+/// would keep one copy (say the AVX-512 one) of each inline function for all.
+const PARTIAL_LINK: &[&str] = &["-r", "-nostdlib", "-Wl,--force-group-allocation"];
+
 fn main() -> Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=ZOSIA_CACHE");
@@ -103,11 +107,11 @@ fn main() -> Result<()> {
         "x86_64" => (X86_64, "x86"),
         other => return Err(format!("no processor levels are defined for {other}").into()),
     };
-    let digest = source.digest()?;
+    let sources = source.digest()?;
     let mut archive = cc::Build::new();
     for level in levels {
         let object = out.join(format!("ggml_cpu_{}.o", level.name));
-        let kept = cache_path(level, &digest, &toolchain)?;
+        let kept = cache_path(level, &sources, &source, &toolchain)?;
         match kept.as_deref() {
             Some(kept) if kept.exists() => {
                 fs::copy(kept, &object).map_err(named(kept))?;
@@ -121,7 +125,9 @@ fn main() -> Result<()> {
         }
         archive.object(object);
     }
-    archive.cargo_metadata(false).try_compile("ggml_cpu_levels")?;
+    archive
+        .cargo_metadata(false)
+        .try_compile("ggml_cpu_levels")?;
     println!("cargo:rustc-link-search=native={}", out.display());
     println!("cargo:rustc-link-lib=static=ggml_cpu_levels");
     Ok(())
@@ -137,23 +143,28 @@ impl Source {
     /// Follows llama-cpp-sys-2's build metadata to the CMake cache, which names
     /// the folder that was configured.
     fn find() -> Result<Self> {
-        let cmake_dir = cargo_env("DEP_LLAMA_GGML_CMAKE_DIR").map_err(|_| {
-            "llama-cpp-sys-2 does not export GGML_CMAKE_DIR; zosia needs exactly 0.1.161"
-        })?;
+        let cmake_dir = cargo_env("DEP_LLAMA_GGML_CMAKE_DIR").map_err(
+            |_| "llama-cpp-sys-2 does not export GGML_CMAKE_DIR; zosia needs exactly 0.1.161",
+        )?;
         let cache = Path::new(&cmake_dir).join("../../build/CMakeCache.txt");
         let text = fs::read_to_string(&cache).map_err(named(&cache))?;
         if !text.lines().any(|line| line == "GGML_CPU:BOOL=OFF") {
-            return Err("llama-cpp-sys-2 was built with its own ggml-cpu, which would clash with \
+            return Err(
+                "llama-cpp-sys-2 was built with its own ggml-cpu, which would clash with \
                  zosia's; build from inside the checkout, where .cargo/config.toml sets \
                  GGML_CPU=OFF (and `cargo clean -p llama-cpp-sys-2` once)"
-                .into());
+                    .into(),
+            );
         }
         let home = text
             .lines()
             .find_map(|line| line.strip_prefix("CMAKE_HOME_DIRECTORY:INTERNAL="))
             .ok_or_else(|| format!("{} names no source folder", cache.display()))?;
         let ggml = Path::new(home).join("ggml");
-        println!("cargo:rerun-if-changed={}", ggml.join("src/ggml-cpu").display());
+        println!(
+            "cargo:rerun-if-changed={}",
+            ggml.join("src/ggml-cpu").display()
+        );
         Ok(Self { ggml })
     }
 
@@ -196,7 +207,6 @@ fn list_files(dir: &Path, deep: bool, files: &mut Vec<PathBuf>) -> Result<()> {
 struct Toolchain {
     /// GCC or Clang for C, also the driver of the partial link.
     cc: PathBuf,
-    cxx: PathBuf,
     objcopy: PathBuf,
     /// All that `--version` prints: part of the cache's key.
     versions: String,
@@ -206,7 +216,11 @@ impl Toolchain {
     fn find() -> Result<Self> {
         let target = cargo_env("TARGET")?;
         let cc = cc::Build::new().try_get_compiler()?.path().to_owned();
-        let cxx = cc::Build::new().cpp(true).try_get_compiler()?.path().to_owned();
+        let cxx = cc::Build::new()
+            .cpp(true)
+            .try_get_compiler()?
+            .path()
+            .to_owned();
         let variable = format!("OBJCOPY_{}", target.replace('-', "_"));
         println!("cargo:rerun-if-env-changed={variable}");
         println!("cargo:rerun-if-env-changed=OBJCOPY");
@@ -223,14 +237,14 @@ impl Toolchain {
             (cxx.as_os_str(), "g++-aarch64-linux-gnu (or g++)"),
             (&objcopy, "binutils-aarch64-linux-gnu (or binutils)"),
         ] {
-            let output = Command::new(tool).arg("--version").output().map_err(|e| {
-                format!("{} does not run ({e}); install {package}", tool.display())
-            })?;
+            let output = Command::new(tool)
+                .arg("--version")
+                .output()
+                .map_err(|e| format!("{} does not run ({e}); install {package}", tool.display()))?;
             versions.push_str(&String::from_utf8_lossy(&output.stdout));
         }
         Ok(Self {
             cc,
-            cxx,
             objcopy: objcopy.into(),
             versions,
         })
@@ -254,13 +268,18 @@ fn build_level(
     let mut cxx: Vec<PathBuf> = CXX_SOURCES.iter().map(|file| cpu.join(file)).collect();
     cxx.push(cpu.join(format!("arch/{arch_dir}/repack.cpp")));
 
-    let mut objects = compiler(level, source, &dir, false).files(c).try_compile_intermediates()?;
-    objects.extend(compiler(level, source, &dir, true).files(cxx).try_compile_intermediates()?);
+    let mut objects = compiler(level, source, &dir, false)
+        .files(c)
+        .try_compile_intermediates()?;
+    objects.extend(
+        compiler(level, source, &dir, true)
+            .files(cxx)
+            .try_compile_intermediates()?,
+    );
 
-    // COMDAT groups are dissolved here: else the final link would keep one copy
-    // (say the AVX-512 one) of each inline function for all levels.
     run(Command::new(&toolchain.cc)
-        .args(["-r", "-nostdlib", "-Wl,--force-group-allocation", "-o"])
+        .args(PARTIAL_LINK)
+        .arg("-o")
         .arg(object)
         .args(&objects))?;
     run(Command::new(&toolchain.objcopy)
@@ -307,21 +326,25 @@ fn register_symbol(level: &Level) -> String {
     format!("ggml_backend_cpu_reg_{}", level.name)
 }
 
-/// Where the level's object is kept between checkouts, if anywhere.
-fn cache_path(level: &Level, source: &[u8; 32], tools: &Toolchain) -> Result<Option<PathBuf>> {
+/// Where the level's object is kept between checkouts, if anywhere: under a
+/// hash of the sources, the tools and their arguments.
+fn cache_path(
+    level: &Level,
+    sources: &[u8; 32],
+    source: &Source,
+    toolchain: &Toolchain,
+) -> Result<Option<PathBuf>> {
     let Some(root) = env::var_os("ZOSIA_CACHE") else {
         return Ok(None);
     };
     let mut hash = Sha256::new();
-    hash.update(source);
-    hash.update(fs::read("build.rs").map_err(named(Path::new("build.rs")))?);
-    hash.update(&tools.versions);
-    hash.update(level.name);
-    for variable in ["CFLAGS", "CXXFLAGS"] {
-        println!("cargo:rerun-if-env-changed={variable}");
-        hash.update(env::var(variable).unwrap_or_default());
-        hash.update([0]);
+    hash.update(sources);
+    hash.update(&toolchain.versions);
+    for cpp in [false, true] {
+        let compiler = compiler(level, source, Path::new("."), cpp).try_get_compiler()?;
+        hash.update(format!("{:?}", compiler.args()));
     }
+    hash.update(format!("{C_SOURCES:?} {CXX_SOURCES:?} {PARTIAL_LINK:?}"));
     let mut key = String::new();
     for byte in hash.finalize().iter().take(16) {
         write!(key, "{byte:02x}")?;

@@ -34,12 +34,7 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// Remembers that `generated` was written after `prompt`.
-    pub(crate) fn remember(
-        &mut self,
-        pieces: &impl Pieces,
-        prompt: &[Token],
-        generated: &[Token],
-    ) {
+    pub(crate) fn remember(&mut self, pieces: &impl Pieces, prompt: &[Token], generated: &[Token]) {
         self.answers.retain(|answer| answer.start < prompt.len());
         if generated.iter().any(|token| pieces.is_markup(*token)) {
             return;

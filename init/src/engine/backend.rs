@@ -141,9 +141,15 @@ mod tests {
     fn errors_are_kept_whole_once_and_without_the_function_name() {
         let mut log = Log::new();
         log.push(sys::GGML_LOG_LEVEL_INFO, "loading\n");
-        log.push(sys::GGML_LOG_LEVEL_ERROR, "llama_model_load: error loading ");
+        log.push(
+            sys::GGML_LOG_LEVEL_ERROR,
+            "llama_model_load: error loading ",
+        );
         log.push(sys::GGML_LOG_LEVEL_CONT, "model: x\n");
-        log.push(sys::GGML_LOG_LEVEL_ERROR, "llama_model_load: error loading model: x\n");
+        log.push(
+            sys::GGML_LOG_LEVEL_ERROR,
+            "llama_model_load: error loading model: x\n",
+        );
         log.push(sys::GGML_LOG_LEVEL_ERROR, "plain line: y\n");
         let kept: Vec<_> = log.errors.iter().map(String::as_str).collect();
         assert_eq!(kept, ["error loading model: x", "plain line: y"]);

@@ -85,9 +85,7 @@ mod levels {
         Level {
             name: "v82",
             register: ggml_backend_cpu_reg_v82,
-            missing: || {
-                first_missing!(is_aarch64_feature_detected: "lse", "rdm", "crc", "dotprod", "fp16")
-            },
+            missing: || first_missing!(is_aarch64_feature_detected: "lse", "rdm", "crc", "dotprod", "fp16"),
             repack_pays: true,
         },
         Level {

@@ -148,7 +148,8 @@ impl<'a, 'm> Speech<'a, 'm> {
             }
         }
         let Some(end) = self.prompter.end_text() else {
-            self.splitter.push(&text, &mut |kind, text| show(kind, text));
+            self.splitter
+                .push(&text, &mut |kind, text| show(kind, text));
             return false;
         };
         self.held_back.push_str(&text);
@@ -158,14 +159,16 @@ impl<'a, 'm> Speech<'a, 'm> {
         if ended {
             self.held_back.clear();
         }
-        self.splitter.push(&text, &mut |kind, text| show(kind, text));
+        self.splitter
+            .push(&text, &mut |kind, text| show(kind, text));
         ended
     }
 
     fn finish(&mut self, show: &mut Show<'_>) {
         let mut text = std::mem::take(&mut self.held_back);
         text.push_str(&self.utf8.finish());
-        self.splitter.push(&text, &mut |kind, text| show(kind, text));
+        self.splitter
+            .push(&text, &mut |kind, text| show(kind, text));
         self.splitter.finish(&mut |kind, text| show(kind, text));
     }
 }

@@ -8,7 +8,6 @@ use std::ptr::NonNull;
 
 use llama_cpp_sys_2 as sys;
 
-use super::backend;
 use super::vocab::{Token, Vocab};
 
 /// A token that may be drawn, with its logit.
@@ -30,7 +29,6 @@ impl<'v> Grammar<'v> {
             return Err("it is empty".to_owned());
         }
         let text = CString::new(source).map_err(|_| "it holds a zero byte".to_owned())?;
-        backend::take_errors();
         // SAFETY: llama.h: two C strings, read during the call, and a live
         // vocabulary, which outlives the sampler (lifetime); null on failure.
         let handle = unsafe {
@@ -41,10 +39,12 @@ impl<'v> Grammar<'v> {
                 handle,
                 vocab: PhantomData,
             }),
-            None => Err(match backend::take_errors() {
-                log if log.is_empty() => "it has no rule `root`, or one without end".to_owned(),
-                log => log,
-            }),
+            // Its parser writes what it found to standard error only.
+            None => Err(
+                "llama.cpp's parser refuses it; it needs a rule `root`, and a definition \
+                 of every rule that it names"
+                    .to_owned(),
+            ),
         }
     }
 

@@ -20,8 +20,6 @@ pub(crate) struct Interrupt {
     cancelled: AtomicU64,
     /// Number of the request being worked on, or [`IDLE`].
     current: AtomicU64,
-    /// The request being worked on gives way to any later one.
-    yields: AtomicBool,
     /// The other side is gone.
     closed: AtomicBool,
 }
@@ -33,7 +31,6 @@ impl Interrupt {
             latest: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
             current: AtomicU64::new(IDLE),
-            yields: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
     }
@@ -59,9 +56,8 @@ impl Interrupt {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Work on request `number` begins; if it `yields`, any later one ends it.
-    pub(crate) fn begin(&self, number: u64, yields: bool) {
-        self.yields.store(yields, Ordering::Relaxed);
+    /// Work on request `number` begins.
+    pub(crate) fn begin(&self, number: u64) {
         self.current.store(number, Ordering::Relaxed);
     }
 
@@ -73,11 +69,13 @@ impl Interrupt {
     /// Whether what is under way should stop now.
     pub(crate) fn is_requested(&self) -> bool {
         let current = self.current.load(Ordering::Relaxed);
-        self.is_closed()
-            || self.cancelled.load(Ordering::Relaxed) >= current
-            || (self.yields.load(Ordering::Relaxed)
-                && self.latest.load(Ordering::Relaxed) > current
-                && current != IDLE)
+        self.is_closed() || self.cancelled.load(Ordering::Relaxed) >= current
+    }
+
+    /// Whether a later request waits than the one being worked on.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.is_requested()
+            || self.latest.load(Ordering::Relaxed) > self.current.load(Ordering::Relaxed)
     }
 }
 
@@ -90,25 +88,23 @@ mod tests {
         let interrupt = Interrupt::new();
         let turn = interrupt.number_next();
         interrupt.cancel();
-        interrupt.begin(turn, false);
+        interrupt.begin(turn);
         assert!(interrupt.is_requested());
         interrupt.end();
         assert!(!interrupt.is_requested(), "idle");
         let next = interrupt.number_next();
-        interrupt.begin(next, false);
+        interrupt.begin(next);
         assert!(!interrupt.is_requested(), "the next turn is not hit");
     }
 
     #[test]
-    fn a_draft_gives_way_to_any_later_request_and_a_turn_does_not() {
+    fn a_later_request_supersedes_and_does_not_interrupt() {
         let interrupt = Interrupt::new();
         let first = interrupt.number_next();
-        interrupt.begin(first, true);
-        assert!(!interrupt.is_requested());
-        let second = interrupt.number_next();
-        assert!(interrupt.is_requested());
-        interrupt.begin(second, false);
+        interrupt.begin(first);
+        assert!(!interrupt.is_superseded());
         interrupt.number_next();
+        assert!(interrupt.is_superseded());
         assert!(!interrupt.is_requested());
         interrupt.close();
         assert!(interrupt.is_requested());

@@ -127,8 +127,7 @@ pub(crate) fn check(
         path: path.clone(),
         source,
     })?;
-    let header =
-        gguf::check(&file, bytes).map_err(|source| LoadError::Header { path, source })?;
+    let header = gguf::check(&file, bytes).map_err(|source| LoadError::Header { path, source })?;
     let wishes = Wishes {
         ctx_tokens: params.ctx_tokens,
         kv: params.kv,
@@ -314,7 +313,9 @@ impl Checked {
 fn now_s() -> Option<i64> {
     /// Before 2020 the clock was never set: a guest without one starts in 1970.
     const PLAUSIBLE_S: i64 = 1_577_836_800;
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok()?;
     let seconds = i64::try_from(since.as_secs()).ok()?;
     (seconds > PLAUSIBLE_S).then_some(seconds)
 }

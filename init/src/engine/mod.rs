@@ -59,7 +59,7 @@ pub(crate) fn run(input: impl Read + Send + 'static, output: impl Write) -> Exit
             number,
             request: Request::Load(params),
         }) => {
-            interrupt.begin(number, false);
+            interrupt.begin(number);
             params
         }
         Ok(_) => {

@@ -130,7 +130,9 @@ impl<'v> Sampler<'v> {
             if self.recent.iter().take(at).any(|earlier| earlier == token) {
                 continue;
             }
-            let logit = usize::try_from(*token).ok().and_then(|at| logits.get_mut(at));
+            let logit = usize::try_from(*token)
+                .ok()
+                .and_then(|at| logits.get_mut(at));
             if let Some(logit) = logit {
                 if *logit > 0.0 {
                     *logit /= self.repeat_penalty;
@@ -145,7 +147,11 @@ impl<'v> Sampler<'v> {
     /// probability) leaves, best first.
     fn collect(&mut self, logits: &[f32]) -> Result<(), SampleError> {
         self.candidates.clear();
-        let keep = if self.top_k == 0 { logits.len() } else { self.top_k };
+        let keep = if self.top_k == 0 {
+            logits.len()
+        } else {
+            self.top_k
+        };
         let (_, max) = best(logits).ok_or(SampleError::NotANumber)?;
         let mut floor = max - NEGLIGIBLE_LOGIT;
         if self.min_p > 0.0 {
@@ -185,7 +191,8 @@ impl<'v> Sampler<'v> {
         if let Some(grammar) = &self.grammar {
             grammar.retain_allowed(&mut self.candidates);
         }
-        self.candidates.retain(|candidate| !candidate.logit.is_nan());
+        self.candidates
+            .retain(|candidate| !candidate.logit.is_nan());
         if self.candidates.is_empty() {
             return Err(SampleError::GrammarDead);
         }
@@ -319,13 +326,18 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_of_the_largest_wherever_it_is() {
-        let greedy = Sampling { temp: 0.0, ..sampling() };
+        let greedy = Sampling {
+            temp: 0.0,
+            ..sampling()
+        };
         for at in [0, 1, 15, 16, 63, 64, 65, 999] {
             let mut logits = noise(1000, 1);
             logits[at] = 99.0;
             logits[999] = 99.0;
             logits[500] = f32::NAN;
-            let got = Sampler::new(&greedy, None, &[]).sample(&mut logits).unwrap();
+            let got = Sampler::new(&greedy, None, &[])
+                .sample(&mut logits)
+                .unwrap();
             assert_eq!(got, Token::try_from(at).unwrap());
         }
         let error = Sampler::new(&greedy, None, &[]).sample(&mut [f32::NAN; 70]);
@@ -336,10 +348,20 @@ mod tests {
     fn top_k_collects_what_a_full_sort_would() {
         for (count, top_k) in [(100, 7), (5000, 40), (5000, 1), (64, 100), (262_144, 40)] {
             let logits = noise(count, 3);
-            let mut sampler = Sampler::new(&Sampling { top_k, ..sampling() }, None, &[]);
+            let mut sampler = Sampler::new(
+                &Sampling {
+                    top_k,
+                    ..sampling()
+                },
+                None,
+                &[],
+            );
             sampler.collect(&logits).unwrap();
             let got: Vec<_> = sampler.candidates.iter().map(|c| c.id).collect();
-            let mut all: Vec<_> = (0..).zip(&logits).map(|(id, l)| candidate(id, *l)).collect();
+            let mut all: Vec<_> = (0..)
+                .zip(&logits)
+                .map(|(id, l)| candidate(id, *l))
+                .collect();
             sort(&mut all);
             all.truncate(top_k as usize);
             let want: Vec<_> = all.iter().map(|c| c.id).collect();
@@ -368,19 +390,55 @@ mod tests {
             let got = frequencies(sampling, &logits, 2000);
             got.iter().filter(|share| **share > 0.0).count()
         };
-        assert_eq!(drawn(&Sampling { top_p: 0.7, ..sampling() }), 2);
-        assert_eq!(drawn(&Sampling { top_p: 0.0, ..sampling() }), 1);
-        assert_eq!(drawn(&Sampling { min_p: 0.1, ..sampling() }), 3);
-        assert_eq!(drawn(&Sampling { min_p: 1.0, ..sampling() }), 1);
-        assert_eq!(drawn(&Sampling { top_k: 2, ..sampling() }), 2);
+        assert_eq!(
+            drawn(&Sampling {
+                top_p: 0.7,
+                ..sampling()
+            }),
+            2
+        );
+        assert_eq!(
+            drawn(&Sampling {
+                top_p: 0.0,
+                ..sampling()
+            }),
+            1
+        );
+        assert_eq!(
+            drawn(&Sampling {
+                min_p: 0.1,
+                ..sampling()
+            }),
+            3
+        );
+        assert_eq!(
+            drawn(&Sampling {
+                min_p: 1.0,
+                ..sampling()
+            }),
+            1
+        );
+        assert_eq!(
+            drawn(&Sampling {
+                top_k: 2,
+                ..sampling()
+            }),
+            2
+        );
         assert_eq!(drawn(&sampling()), 4);
     }
 
     #[test]
     fn the_penalty_hits_recent_tokens_once_each() {
-        let greedy = Sampling { temp: 0.0, repeat_penalty: 2.0, ..sampling() };
+        let greedy = Sampling {
+            temp: 0.0,
+            repeat_penalty: 2.0,
+            ..sampling()
+        };
         let mut logits = [3.0, 2.0, -1.0];
-        let got = Sampler::new(&greedy, None, &[0, 0, 2]).sample(&mut logits).unwrap();
+        let got = Sampler::new(&greedy, None, &[0, 0, 2])
+            .sample(&mut logits)
+            .unwrap();
         assert_eq!((got, logits), (1, [1.5, 2.0, -2.0]));
     }
 

@@ -79,11 +79,6 @@ impl<M: Memory> Sequence<M> {
         &self.tokens
     }
 
-    /// Whether `target` is held already, alone or as a beginning.
-    pub(crate) fn holds(&self, target: &[Token]) -> bool {
-        self.tokens.starts_with(target)
-    }
-
     /// Tokens that the context holds at most.
     pub(crate) fn ctx_tokens(&self) -> usize {
         self.memory.ctx_tokens()
@@ -132,6 +127,11 @@ impl<M: Memory> Sequence<M> {
             Err(_) => {}
         }
         result
+    }
+
+    /// Keeps what is held of `target`'s beginning.
+    pub(crate) fn rewind_to_common(&mut self, target: &[Token]) {
+        self.rewind(common_prefix(&self.tokens, target));
     }
 
     /// Keeps the first `keep` tokens; memory that cannot rewind keeps none.
@@ -256,7 +256,11 @@ pub(crate) mod tests {
     fn memory_that_cannot_rewind_starts_again() {
         let mut sequence = sequence(false);
         assert_eq!(set(&mut sequence, &[1, 2, 3, 4, 5]), 5);
-        assert_eq!(set(&mut sequence, &[1, 2, 3, 4, 5, 6]), 1, "appending is no rewinding");
+        assert_eq!(
+            set(&mut sequence, &[1, 2, 3, 4, 5, 6]),
+            1,
+            "appending is no rewinding"
+        );
         assert_eq!(set(&mut sequence, &[1, 2, 3]), 3);
     }
 

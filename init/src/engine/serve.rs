@@ -16,6 +16,10 @@ use super::wire::{Numbered, Outbox};
 use crate::chat::{Message, Next};
 use crate::protocol::{Event, Request, Sampling, Stop, TextKind, TurnError, TurnStats};
 
+/// Tokens of a draft evaluated at once: a few tenths of a second on a slow
+/// machine, and a multiple of what the kernels take together.
+const DRAFT_BATCH_TOKENS: usize = 16;
+
 /// A loaded model at work.
 pub(crate) struct Server<'s, 'm, W> {
     prompter: &'s Prompter<'m>,
@@ -46,7 +50,7 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
     pub(crate) fn serve(&mut self, Numbered { number, request }: Numbered) {
         match request {
             Request::Turn { messages, sampling } => {
-                self.interrupt.begin(number, false);
+                self.interrupt.begin(number);
                 let event = match self.answer(&messages, &sampling) {
                     Ok(stats) => Event::TurnDone(stats),
                     Err(e) => Event::TurnFailed(e),
@@ -55,7 +59,7 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
                 self.outbox.send(&event);
             }
             Request::Draft { messages } => {
-                self.interrupt.begin(number, true);
+                self.interrupt.begin(number);
                 self.draft(&messages);
                 self.interrupt.end();
             }
@@ -72,7 +76,11 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         }
     }
 
-    fn answer(&mut self, messages: &[Message], sampling: &Sampling) -> Result<TurnStats, TurnError> {
+    fn answer(
+        &mut self,
+        messages: &[Message],
+        sampling: &Sampling,
+    ) -> Result<TurnStats, TurnError> {
         let started = Instant::now();
         let prompter = self.prompter;
         let Prompt { tokens, splitter } = prompter.prompt(messages, Next::Answer)?;
@@ -96,7 +104,8 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         let answer = generation.run(&mut self.sequence, splitter, &mut |kind, text| {
             say(outbox, kind, text);
         })?;
-        self.answers.remember(prompter.vocab(), &target, &answer.tokens);
+        self.answers
+            .remember(prompter.vocab(), &target, &answer.tokens);
         Ok(self.stats(&target, evaluated, answer, started))
     }
 
@@ -127,9 +136,17 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         })
     }
 
-    /// Evaluates what is known of the next turn. Nobody hears of it: what goes
-    /// wrong will go wrong again in the turn, and be told there.
+    /// Evaluates what is known of the next turn, until anything else is asked.
+    /// Nobody hears of it: what goes wrong will go wrong again in the turn, and
+    /// be told there.
+    ///
+    /// A batch under way is finished: what was typed before is mostly still
+    /// true after the next key, so its tokens are rarely lost work, and a small
+    /// batch is soon done.
     fn draft(&mut self, messages: &[Message]) {
+        if self.interrupt.is_superseded() {
+            return;
+        }
         let Ok(prompt) = self.prompter.prompt(messages, Next::Typing) else {
             return;
         };
@@ -138,10 +155,20 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         let Some((_, certain)) = target.split_last() else {
             return;
         };
-        if certain.len() >= self.sequence.ctx_tokens() || self.sequence.holds(certain) {
+        // It is no more than a guess: it must not cost the room of an answer.
+        if certain.len() >= self.sequence.ctx_tokens() {
             return;
         }
-        let _ = self.sequence.set(certain, &mut |_, _| {});
+        self.sequence.rewind_to_common(certain);
+        let new = certain
+            .get(self.sequence.tokens().len()..)
+            .unwrap_or(&[])
+            .to_vec();
+        for batch in new.chunks(DRAFT_BATCH_TOKENS) {
+            if self.sequence.extend(batch, 0).is_err() || self.interrupt.is_superseded() {
+                return;
+            }
+        }
     }
 
     fn cancelled(&self, target: &[Token], started: Instant) -> TurnStats {

@@ -99,7 +99,8 @@ impl<'m> Vocab<'m> {
 
     /// Whether `token` is markup and no text.
     pub(crate) fn is_control(&self, token: Token) -> bool {
-        self.attributes(token) & (sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN) != 0
+        self.attributes(token) & (sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN)
+            != 0
     }
 
     /// The token whose whole text is `text`, if it has a meaning of its own.

@@ -86,7 +86,10 @@ pub(crate) fn warm(
             return Err(WarmError::Interrupted);
         }
         let window = WINDOW_BYTES.min(length - offset);
-        if map.advise_range(Advice::PopulateRead, offset, window).is_err() {
+        if map
+            .advise_range(Advice::PopulateRead, offset, window)
+            .is_err()
+        {
             // A kernel older than 5.14 does not know the advice; a disk that
             // cannot be read fails here too, and there.
             let from = offset as u64;
@@ -117,7 +120,9 @@ pub(crate) fn warm_and_hash(
     let mut take = |offset: u64, data: &[u8]| {
         let mut from = 0;
         for end in ends {
-            let at = end.checked_sub(offset).and_then(|at| usize::try_from(at).ok());
+            let at = end
+                .checked_sub(offset)
+                .and_then(|at| usize::try_from(at).ok());
             if let Some(part) = at.and_then(|at| data.get(from..at)) {
                 hash.update(part);
                 from += part.len();
@@ -191,7 +196,10 @@ fn locate(file: &File, start: u64, window: &mut [u8], source: io::Error) -> Warm
         offset += page.len() as u64;
     }
     // It was readable the second time; the first error stands.
-    WarmError::Read { offset: start, source }
+    WarmError::Read {
+        offset: start,
+        source,
+    }
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -230,7 +238,9 @@ impl<'a> Meter<'a> {
             self.next_mark = (now, bytes);
         }
         let millis = u64::try_from((now - self.mark.0).as_millis()).unwrap_or(u64::MAX);
-        let rate = (bytes - self.mark.1).saturating_mul(1000).checked_div(millis);
+        let rate = (bytes - self.mark.1)
+            .saturating_mul(1000)
+            .checked_div(millis);
         (self.progress)(bytes, rate.unwrap_or(0));
     }
 }
@@ -262,7 +272,7 @@ mod tests {
     fn busy() -> Interrupt {
         let interrupt = Interrupt::new();
         let number = interrupt.number_next();
-        interrupt.begin(number, false);
+        interrupt.begin(number);
         interrupt
     }
 
@@ -286,7 +296,10 @@ mod tests {
     fn a_file_that_ends_early_is_named_with_the_place() {
         let file = file_of(&[7; 5000]);
         let error = warm_and_hash(&file, 9000, &[], ABC, &busy(), &mut |_, _| {}).unwrap_err();
-        assert!(matches!(error, WarmError::Read { offset: 5000, .. }), "{error}");
+        assert!(
+            matches!(error, WarmError::Read { offset: 5000, .. }),
+            "{error}"
+        );
         warm(&file, 5000, &busy(), &mut |_, _| {}).unwrap();
     }
 
