@@ -220,11 +220,10 @@ if [ -n "$turn" ]; then
         -chardev "pipe,id=turn,path=$(qemu_value "$scratch/turn")" -device virtserialport,chardev=turn,name=zosia.turn \
         -chardev "file,id=result,path=$(qemu_value "$scratch/result")" -device virtserialport,chardev=result,name=zosia.result
 else
-    saved=$top/transcripts/$(date +%Y-%m-%d-%H%M%S).md
     set -- "$@" \
         -chardev "stdio,id=console,mux=on,signal=off,logfile=$(qemu_value "$scratch/console.log"),logappend=off" \
         -serial chardev:console -echr 0x1d \
-        -chardev "file,id=save,path=$(qemu_value "$saved")" -device virtserialport,chardev=save,name=zosia.save
+        -chardev "file,id=save,path=$(qemu_value "$scratch/save")" -device virtserialport,chardev=save,name=zosia.save
 fi
 
 if [ -n "$dry_run" ]; then

@@ -33,7 +33,7 @@ fail() {
 
 # What /usr/bin and /bin have on a Mac, of what the scripts may want. There is
 # no readlink -f, timeout, nproc, sha256sum or lscpu.
-everywhere='awk basename cat cp cut date df dirname du env find grep head id ln ls mkdir mkfifo mktemp mv od rm sed sleep sort tail tee touch tr wc'
+everywhere='awk basename cat cp cut date dd df dirname du env find grep head id ln ls mkdir mkfifo mktemp mv od rm sed sleep sort tail tee touch tr wc'
 
 # machine NAME COMMAND...: a fresh PATH of the commands that are everywhere and
 # of these.
@@ -93,12 +93,12 @@ logged() { grep -qF -- "$1" "$FAKE_LOG" || fail "the command was not run: $1"; }
 logged_not() { ! grep -qF -- "$1" "$FAKE_LOG" || fail "the command was run: $1"; }
 got_prompt() { printf '%b' "$1" | cmp -s - "$FAKE_LOG.prompt" || fail "the guest read: $(cat "$FAKE_LOG.prompt")"; }
 
-# The whole command of an interactive session; what differs between two runs,
-# the private directory and the date, is named first.
+# The whole command of an interactive session. Its private directory, another in
+# each run, is called SCRATCH.
 command_is() { # ACCEL CPU SMP MEM [MACHINE] [PARAMETERS]
-    sed "s|$TMPDIR/zosia\.[A-Za-z0-9]*|SCRATCH|g; s|transcripts/[-0-9]*\.md|transcripts/DATE.md|" "$work/out" >"$work/command"
+    sed "s|$TMPDIR/zosia\.[A-Za-z0-9]*|SCRATCH|g" "$work/out" >"$work/command"
     cat >"$work/expected" <<END
-$prefix/bin/qemu-system-aarch64 -name zosia -no-user-config -nodefaults -display none -nic none -no-reboot -machine ${5:-virt,acpi=off} -accel $1 -cpu $2 -smp $3 -m $4 -bios $firmware -kernel $checkout/out/zosia.efi -append '${6:-console=ttyAMA0 quiet loglevel=2 panic=-1}' -drive if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$model -device virtio-blk-device,drive=model -chardev pipe,id=control,path=SCRATCH/control -mon chardev=control,mode=control -device virtio-serial-device -chardev stdio,id=console,mux=on,signal=off,logfile=SCRATCH/console.log,logappend=off -serial chardev:console -echr 0x1d -chardev file,id=save,path=$checkout/transcripts/DATE.md -device virtserialport,chardev=save,name=zosia.save
+$prefix/bin/qemu-system-aarch64 -name zosia -no-user-config -nodefaults -display none -nic none -no-reboot -machine ${5:-virt,acpi=off} -accel $1 -cpu $2 -smp $3 -m $4 -bios $firmware -kernel $checkout/out/zosia.efi -append '${6:-console=ttyAMA0 quiet loglevel=2 panic=-1}' -drive if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$model -device virtio-blk-device,drive=model -chardev pipe,id=control,path=SCRATCH/control -mon chardev=control,mode=control -device virtio-serial-device -chardev stdio,id=console,mux=on,signal=off,logfile=SCRATCH/console.log,logappend=off -serial chardev:console -echr 0x1d -chardev file,id=save,path=SCRATCH/save -device virtserialport,chardev=save,name=zosia.save
 END
     cmp -s "$work/expected" "$work/command" || {
         fail "the command differs"
@@ -393,7 +393,7 @@ terminals() {
 }
 
 terminals_here() {
-    for guest_status in answers:0 panics:5 killed:6 fails:6; do
+    for guest_status in answers:0 saves:0 panics:5 killed:6 fails:6; do
         case_name=terminal_when_the_guest_${guest_status%:*}
         checks=$((checks + 1))
         FAKE_GUEST=${guest_status%:*}
@@ -406,7 +406,15 @@ terminals_here() {
         [ "$(grep '^stty' "$FAKE_LOG" | tail -n 1)" = "stty gfmt1:cflag=4b00:iflag=6b02" ] || fail "the terminal is not restored"
         [ ! -s "$FAKE_VIOLATIONS" ] || fail "not on this system: $(cat "$FAKE_VIOLATIONS")"
         logged "zosia.cols=100 zosia.rows=40"
+        [ "$FAKE_GUEST" != saves ] || check_transcripts
     done
+}
+
+check_transcripts() {
+    printf 'one\ntwo' | cmp -s - "$checkout/transcripts/a talk.md" || fail "the first transcript is not kept"
+    printf 'żółć\n' | cmp -s - "$checkout/transcripts/run.sh" || fail "the second transcript is not kept"
+    [ "$(ls "$checkout/transcripts")" = "$(printf 'a talk.md\nrun.sh')" ] || fail "there are other transcripts"
+    rm -r "$checkout/transcripts"
 }
 
 downloads() {

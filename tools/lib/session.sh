@@ -6,7 +6,6 @@
 scratch=''
 terminal=''
 children=''
-saved=''
 
 # One private directory for everything of this run, gone with it.
 open_scratch() {
@@ -36,7 +35,6 @@ close_session() {
     if [ -n "$log" ] && [ -f "$scratch/console.log" ]; then
         cp "$scratch/console.log" "$log" || :
     fi
-    [ -z "$saved" ] || [ -s "$saved" ] || rm -f "$saved"
     rm -rf "$scratch"
     exit "$session_status"
 }
@@ -144,20 +142,45 @@ report_end() {
     die 6 "QEMU $qemu_version ended with status $1: ${end_line:-it gave no reason}"
 }
 
+# What the guest's /save sends, again and again: "NAME LENGTH", a newline and
+# that many bytes. Each appears in transcripts/ at once, whole or not at all,
+# under a name without directories.
+keep_transcripts() {
+    transcripts=$top/transcripts
+    while IFS= read -r save_head; do
+        save_length=${save_head##* }
+        save_name=${save_head% *}
+        save_name=${save_name##*/}
+        case $save_name in '' | .*) save_name=unnamed$save_name ;; esac
+        case $save_length in '' | *[!0-9]*) return 1 ;; esac
+        mkdir -p "$transcripts"
+        # A byte at a time, so that not one of the next save's is taken.
+        dd bs=1 count="$save_length" of="$scratch/transcript" 2>/dev/null
+        [ "$(file_bytes "$scratch/transcript")" != "$save_length" ] ||
+            mv "$scratch/transcript" "$transcripts/$save_name"
+    done
+}
+
 # QEMU in the background and the shell in wait, so that a signal to the shell
-# is heard at once; the terminal goes along as descriptor 3.
+# is heard at once; the terminal goes along as descriptor 3. The shell holds
+# the writing end of the transcripts until QEMU has it.
 run_interactive() {
-    mkdir -p "${saved%/*}"
     open_control
     save_terminal
-    exec 3<&0
+    mkfifo "$scratch/save"
+    keep_transcripts <"$scratch/save" &
+    keeper=$!
+    children=$keeper
+    exec 3<&0 5>"$scratch/save"
     "$qemu" "$@" <&3 2>"$scratch/qemu.log" 3<&- 4>&- &
-    children=$!
+    machine_pid=$!
+    children="$keeper $machine_pid"
+    exec 5>&-
     session_status=0
-    wait "$children" 2>/dev/null || session_status=$?
+    wait "$machine_pid" 2>/dev/null || session_status=$?
+    wait "$keeper" 2>/dev/null || :
     children=''
     report_end "$session_status"
-    [ ! -s "$saved" ] || say "the conversation is in $saved"
 }
 
 run_vfkit() {

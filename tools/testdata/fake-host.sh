@@ -10,8 +10,8 @@
 # FAKE_QEMU           version, or "broken"
 # FAKE_RUNS           accel:cpu pairs that run a guest; a pair with "hang:"
 #                     before it never returns
-# FAKE_GUEST          how the guest behaves: answers, refuses, silent, panics,
-#                     killed, waits
+# FAKE_GUEST          how the guest behaves: answers, refuses, silent, saves,
+#                     panics, killed, waits, fails
 # FAKE_CURL           ok, unreachable, breaks-once, breaks, wrong
 # FAKE_CURL_DATA      the file that curl downloads
 # FAKE_EFI            what build.sh makes
@@ -114,6 +114,12 @@ run_qemu() {
         refuses)
             printf 'half an answ' >"$turn.out"
             echo '{"answered":false,"error":"the file \"model\" is cut","text":"\"answered\":true"}' >"$result"
+            end_guest guest-shutdown
+            ;;
+        saves)
+            # The last is cut off with the machine.
+            chardev_id=save save=$(chardev_path "$@")
+            printf 'a talk.md 7\none\ntwo../tools/run.sh 9\nżółć\ncut.md 9\nhalf' >"$save"
             end_guest guest-shutdown
             ;;
         silent) end_guest guest-shutdown ;;
