@@ -20,6 +20,7 @@ mod session;
 mod supervisor;
 mod term;
 
+use std::io;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     }
     let mut args = std::env::args_os().skip(1).peekable();
     if args.peek().is_some_and(|first| first == supervisor::ENGINE_ROLE) {
-        return engine::run(rustix::stdio::stdin(), rustix::stdio::stdout());
+        return engine::run(io::stdin(), io::stdout());
     }
     command::run(args)
 }

@@ -185,7 +185,7 @@ pub(crate) struct ModelInfo {
     pub name: String,
     /// `general.architecture`.
     pub arch: String,
-    /// llama.cpp's description: "phi3 3B Q4_K - Medium".
+    /// llama.cpp's description: `phi3 3B Q4_K - Medium`.
     pub description: String,
     /// Bytes of the model's file.
     pub file_bytes: u64,

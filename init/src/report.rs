@@ -41,7 +41,7 @@ pub(crate) fn diagnosis(config: &Config, found: &Found) -> String {
             uname.machine().to_string_lossy()
         ),
         format!("processors: {}", processors()),
-        format!("processor level: {}", engine::best_level()),
+        format!("processor level: {}", engine::level_name(config.cpu.as_deref())),
     ];
     if let Some(features) = cpu_features() {
         lines.push(format!("processor features: {features}"));
