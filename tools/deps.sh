@@ -95,6 +95,13 @@ has_package() {
     apt-cache policy "$1" 2>/dev/null | grep -q '^  Candidate: [^(]'
 }
 
+# has_source: whether apt knows the kernel's source in the version that is pinned.
+has_source() {
+    apt-cache madison "$(pinned package)" 2>/dev/null | grep -Fq " $(pinned version) "
+}
+
+pinned() { sed -n "s/^$1=//p" "$top/kernel/source"; }
+
 updated=
 update() {
     [ -z "$updated" ] || return 0
@@ -126,19 +133,6 @@ add_suite() {
     updated=yes
 }
 
-# find_package NAME SUITE...: adds suites until apt knows the package.
-find_package() {
-    has_package "$1" && return 0
-    update
-    find_name=$1
-    shift
-    for find_suite in "$@"; do
-        has_package "$find_name" && return 0
-        add_suite "$codename-$find_suite" || :
-    done
-    has_package "$find_name"
-}
-
 install() {
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get -q -y install --no-install-recommends "$@" >&2 ||
@@ -166,7 +160,7 @@ need_build() {
     find_rust || rust_missing=yes
     # The kernel's source is a package; kernel/build.sh fetches it by itself.
     if debian_codename >/dev/null && ! any_file "$cache/kernel"/*.deb; then
-        has_package linux-source-6.12 || source_missing=yes
+        has_source || source_missing=yes
     fi
 }
 
@@ -218,7 +212,8 @@ install_rust() {
     fi
     update
     # Debian 12 has a current Rust only under this name, for browsers.
-    if find_package rustc-web security; then
+    has_package rustc-web || add_suite "$codename-security" || :
+    if has_package rustc-web; then
         install cargo-web rustc-web libstd-rust-web-dev:arm64
     else
         install cargo rustc libstd-rust-dev:arm64
@@ -271,8 +266,13 @@ fi
 
 # First, as the suite that has it also has the newer compilers.
 if [ -n "$source_missing" ]; then
-    find_package linux-source-6.12 security backports ||
-        die "apt has no package linux-source-6.12 in $codename, nor in its security and backports suites"
+    update
+    for suite in security backports; do
+        has_source || add_suite "$codename-$suite" || :
+    done
+    # Another version will do, and kernel/build.sh says so.
+    has_package "$(pinned package)" ||
+        die "apt has no package $(pinned package) in $codename, nor in its security and backports suites"
 fi
 if [ -n "$packages" ]; then
     update
