@@ -73,7 +73,7 @@ get_source() {
         say "*** building the newest that it has, $newest ***"
         say "*** this is not the kernel that kernel/source names ***"
         version=$newest
-        sha256=$(apt-cache show "$package=$newest" | sed -n 's/^SHA256: //p')
+        sha256=$(apt-cache show "$package=$newest" | sed -n 's/^SHA256: //p' | head -n 1)
         [ ! -f "$cache/$sha256.deb" ] || return 0
         fetch || die "$package $version cannot be fetched either; see above"
     fi

@@ -159,7 +159,7 @@ need_build() {
         /usr/lib/*/libclang.so
     find_rust || rust_missing=yes
     # The kernel's source is a package; kernel/build.sh fetches it by itself.
-    if debian_codename >/dev/null && ! any_file "$cache/kernel"/*.deb; then
+    if debian_codename >/dev/null && [ ! -f "$cache/kernel/$(pinned sha256).deb" ]; then
         has_source || source_missing=yes
     fi
 }
