@@ -40,3 +40,10 @@ pub const LOAD: Duration = Duration::from_secs(120);
 pub const TURN: Duration = Duration::from_secs(300);
 /// Whatever is answered at once.
 pub const SOON: Duration = Duration::from_secs(30);
+
+/// The system prompt of every test. With the one in its own template the
+/// test model, asked for the capital of France, goes on in French without end.
+pub const SYSTEM_PROMPT: &str = "You are a helpful assistant.";
+
+/// What the status line says once the model can answer: its `general.name`.
+pub const MODEL_NAME: &str = "Smollm2 135M";

@@ -175,6 +175,18 @@ impl Terminal {
             .to_owned()
     }
 
+    /// Types `line` and returns how many tokens of the prompt the engine had to
+    /// evaluate for its answer: the rest it still held.
+    #[track_caller]
+    pub fn count_new_tokens(&self, line: &str, within: Duration) -> u32 {
+        let shown = self.ask(line, within);
+        let count = shown.rsplit_once("prompt ").and_then(|(_, rest)| {
+            let (count, _) = rest.split_once(" new")?;
+            count.parse().ok()
+        });
+        count.or_fail(format_args!("find the count of tokens in {shown:?}"))
+    }
+
     /// Sends `keys` as they are.
     #[track_caller]
     pub fn type_keys(&self, keys: &str) {

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::gdb::Debugger;
 use crate::qmp::Monitor;
-use crate::{BOOT, COLS, OrFail, ROWS, SOON, Terminal, efi_file};
+use crate::{BOOT, COLS, OrFail, ROWS, SOON, SYSTEM_PROMPT, Terminal, efi_file};
 
 /// Where distributions put the firmware.
 const FIRMWARE: [&str; 4] = [
@@ -67,6 +67,7 @@ impl VmSpec {
         Self::new()
             .disk(Drive::File(path.into()))
             .parameter("zosia.temp=0")
+            .parameter(&format!("zosia.system=\"{SYSTEM_PROMPT}\""))
     }
 
     /// Another disk.

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use vmtest::{
-    BOOT, Disks, LOAD, OrFail, PlainCommand, SOON, TURN, model, native_executable, repository,
+    BOOT, Disks, LOAD, OrFail, PlainCommand, SOON, SYSTEM_PROMPT, TURN, model, native_executable,
+    repository,
 };
 
 const CAPITAL: &str = "What is the capital of France?";
@@ -18,8 +19,11 @@ fn run(arguments: &[&OsStr]) -> Output {
         .or_fail("start the plain command")
 }
 
+/// One thread, as tests share the machine's processors with others.
 fn greedy(path: &Path) -> Vec<&OsStr> {
-    vec!["--temp".as_ref(), "0".as_ref(), path.as_os_str()]
+    let parameters = ["--temp", "0", "--threads", "1", "--system", SYSTEM_PROMPT];
+    let parameters = parameters.into_iter().map(OsStr::new);
+    parameters.chain([path.as_os_str()]).collect()
 }
 
 #[test]
@@ -93,7 +97,8 @@ fn run_sh_answers_from_the_machine_and_names_a_missing_file() {
             .output()
             .or_fail("start tools/run.sh")
     };
-    let parameters: [&OsStr; 2] = ["--append".as_ref(), "zosia.temp=0".as_ref()];
+    let system = format!("zosia.temp=0 zosia.system=\"{SYSTEM_PROMPT}\"");
+    let parameters: [&OsStr; 2] = ["--append".as_ref(), system.as_ref()];
     let turn: [&OsStr; 3] = [model().as_os_str(), "-p".as_ref(), CAPITAL.as_ref()];
     let done = run(&[parameters.as_slice(), turn.as_slice()].concat());
     let (answer, said) = (

@@ -4,13 +4,14 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use vmtest::{BOOT, Disks, LOAD, OrFail, SOON, TURN, Vm, VmSpec, model, static_executable};
+use vmtest::{
+    BOOT, Disks, LOAD, MODEL_NAME, OrFail, SOON, SYSTEM_PROMPT, TURN, Vm, VmSpec, model,
+    static_executable,
+};
 
-/// What the status line says once the model can answer: its `general.name`.
-const MODEL_NAME: &str = "Smollm2 135M";
 const CAPITAL: &str = "What is the capital of France?";
-/// A question whose answer does not end soon.
-const ENDLESS: &str = "Count from one to one thousand in words.";
+/// What takes long to fulfil.
+const ENDLESS: &str = "Write a long story about a lighthouse.";
 
 #[test]
 fn boots_to_prompt_and_powers_off_with_ctrl_d() {
@@ -76,11 +77,18 @@ fn ctrl_c_ends_the_turn_and_keeps_the_session() {
     let first = vm.ask(CAPITAL, LOAD + TURN);
     assert!(first.contains("Paris"), "{first}");
     vm.type_line(ENDLESS);
-    let _ = vm.expect("two", TURN);
+    let _ = vm.expect("lighthouse", TURN);
     vm.ctrl_c();
-    let _ = vm.expect_prompt(SOON);
-    let again = vm.ask("What was the capital that you told me?", TURN);
-    assert!(again.contains("Paris"), "{again}");
+    let end = vm.expect_prompt(SOON);
+    assert!(end.contains("stopped"), "{end}");
+    // The model sees both turns, and only what is new is evaluated.
+    let seen = vm.ask("/template", SOON);
+    for words in [CAPITAL, "Paris", ENDLESS, "The lighthouse"] {
+        assert!(seen.contains(words), "{words:?} is missing: {seen}");
+    }
+    let _ = vm.ask("/set max_tokens 4", SOON);
+    let new_tokens = vm.count_new_tokens("And in Italy?", TURN);
+    assert!(new_tokens < 25, "{new_tokens} tokens were evaluated");
 }
 
 /// Debian has it under either name.
@@ -96,6 +104,7 @@ fn user_mode_qemu() -> &'static str {
 #[test]
 fn the_greedy_text_is_the_plain_commands_token_for_token() {
     let parameters = ["--temp", "0", "--max-tokens", "24", "--threads", "2"];
+    let parameters = [parameters.as_slice(), &["--system", SYSTEM_PROMPT]].concat();
     let mut spec = VmSpec::with_model(model()).one_turn(CAPITAL);
     for parameter in ["zosia.max_tokens=24", "zosia.threads=2"] {
         spec = spec.parameter(parameter);

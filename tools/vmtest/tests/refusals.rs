@@ -1,10 +1,7 @@
 //! What cannot work says why in one line, with a remedy, and leaves a prompt;
 //! asked for one answer, it says the same in the result and powers off.
 
-use vmtest::{BOOT, Disks, Drive, LOAD, SOON, Vm, VmSpec, model};
-
-/// A status line that stands for a model which can answer.
-const READY: &str = "Smollm2 135M";
+use vmtest::{BOOT, Disks, Drive, LOAD, MODEL_NAME, SOON, Vm, VmSpec, model};
 
 /// Boots `spec` twice: to a prompt, where one line must hold all of `words`,
 /// and for one turn, whose result must hold them.
@@ -115,7 +112,7 @@ fn refuses_a_disk_that_fails_and_names_the_place() {
 #[test]
 fn a_bad_parameter_warns_and_names_the_default() {
     let vm = Vm::at_prompt(&VmSpec::with_model(model()).parameter("zosia.threads=x"));
-    let _ = vm.expect(READY, LOAD);
+    let _ = vm.expect(MODEL_NAME, LOAD);
     let shown = vm.words();
     for words in ["zosia.threads", "\"x\"", "auto"] {
         assert!(shown.contains(words), "{words} is missing: {shown}");
