@@ -30,16 +30,12 @@ impl Debugger {
         debugger
     }
 
-    /// Lets whichever process runs on the first processor go on at `address`,
-    /// and the machine with it. Waits for a process to be running there: one
-    /// that decodes nearly always is.
-    pub(crate) fn divert_process(mut self, address: u64) {
+    /// Lets whichever process runs on one of the `processors` go on at
+    /// `address`, and the machine with it. Waits until there is one.
+    pub(crate) fn divert_process(mut self, processors: u32, address: u64) {
         let deadline = Instant::now() + SOON;
-        while self.register(CPSR) & CPSR_LEVEL != 0 {
-            assert!(
-                Instant::now() < deadline,
-                "no process runs on the first processor"
-            );
+        while !(1..=processors).any(|processor| self.runs_process(processor)) {
+            assert!(Instant::now() < deadline, "no processor runs a process");
             self.send("c");
             thread::sleep(Duration::from_millis(20));
             self.stub
@@ -55,6 +51,16 @@ impl Debugger {
             "the jump is set"
         );
         assert_eq!(self.request("D"), "OK", "the debugger detaches");
+    }
+
+    /// Looks at this processor, counted from 1, from now on.
+    fn runs_process(&mut self, processor: u32) -> bool {
+        assert_eq!(
+            self.request(&format!("Hg{processor:x}")),
+            "OK",
+            "there is such a processor"
+        );
+        self.register(CPSR) & CPSR_LEVEL == 0
     }
 
     fn register(&mut self, number: usize) -> u64 {

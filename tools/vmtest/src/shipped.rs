@@ -26,13 +26,14 @@ pub fn static_executable() -> PathBuf {
 }
 
 /// The same program for the machine that runs the tests: `ZOSIA_NATIVE`, else
-/// what cargo put beside these tests.
+/// what cargo's release profile made in the directory of these tests.
 #[must_use]
 pub fn native_executable() -> PathBuf {
     let beside = || {
         let test = env::current_exe().or_fail("find the running test");
-        let profile = test.ancestors().nth(2).or_fail("find cargo's directory");
-        profile.join("init")
+        // …/PROFILE/deps/TEST
+        let target = test.ancestors().nth(3).or_fail("find cargo's directory");
+        target.join("release/init")
     };
     let path = env::var_os("ZOSIA_NATIVE").map_or_else(beside, PathBuf::from);
     built(path, "cargo build --release -p init")

@@ -25,6 +25,9 @@ const FIRMWARE: [&str; 4] = [
     "/opt/homebrew/share/qemu/edk2-aarch64-code.fd",
 ];
 
+/// Virtual processors of every machine.
+const PROCESSORS: u32 = 2;
+
 /// What to build a machine of.
 #[derive(Debug, Clone)]
 pub struct VmSpec {
@@ -61,12 +64,15 @@ impl VmSpec {
         Self::default()
     }
 
-    /// A machine with this model, greedy, so that its answers can be foretold.
+    /// A machine with this model, greedy, so that its answers can be foretold,
+    /// and with one thread: emulated on a host that is busy too, two of them
+    /// wait for each other most of the time.
     #[must_use]
     pub fn with_model(path: impl Into<PathBuf>) -> Self {
         Self::new()
             .disk(Drive::File(path.into()))
             .parameter("zosia.temp=0")
+            .parameter("zosia.threads=1")
             .parameter(&format!("zosia.system=\"{SYSTEM_PROMPT}\""))
     }
 
@@ -135,8 +141,10 @@ impl Vm {
         let listen = |name: &str| UnixListener::bind(at(name)).or_fail("listen on a socket");
         let (console, monitor, turn) = (listen("console"), listen("monitor"), listen("turn"));
 
-        let mut command = Command::new("qemu-system-aarch64");
+        // setpriv becomes QEMU, which then dies with this thread, however that ends.
+        let mut command = Command::new("setpriv");
         command
+            .args(["--pdeathsig", "KILL", "qemu-system-aarch64"])
             .args([
                 "-machine",
                 "virt,acpi=off",
@@ -145,7 +153,12 @@ impl Vm {
                 "-accel",
                 "tcg",
             ])
-            .args(["-smp", "2", "-m", &spec.memory_mib.to_string()])
+            .args([
+                "-smp",
+                &PROCESSORS.to_string(),
+                "-m",
+                &spec.memory_mib.to_string(),
+            ])
             .args(["-nodefaults", "-display", "none", "-no-reboot"])
             .arg("-bios")
             .arg(firmware())
@@ -213,10 +226,10 @@ impl Vm {
         vm
     }
 
-    /// Makes the process that runs on the first processor jump to an address
-    /// where it has no code: SIGSEGV.
+    /// Makes the process that runs right now jump to an address where it has no
+    /// code: SIGSEGV. While the engine decodes, that is the engine.
     pub fn crash_running_process(&self) {
-        Debugger::attach(&self.directory.path().join("debug")).divert_process(0);
+        Debugger::attach(&self.directory.path().join("debug")).divert_process(PROCESSORS, 0);
     }
 
     /// Waits for the machine to end by itself.
