@@ -140,7 +140,7 @@ struct Source {
 }
 
 impl Source {
-    /// Follows llama-cpp-sys-2's build metadata to the CMake cache, which names
+    /// Follows llama-cpp-sys-2's build metadata to the `CMake` cache, which names
     /// the folder that was configured.
     fn find() -> Result<Self> {
         let cmake_dir = cargo_env("DEP_LLAMA_GGML_CMAKE_DIR").map_err(

@@ -258,7 +258,7 @@ if ! codename=$(debian_codename); then
         say "this is not Debian; please install what provides:$commands"
     [ -z "$commands" ] || say "(Debian's packages are called:$packages)"
     [ -z "$rust_missing" ] ||
-        say "please install Rust 1.85 or newer with rustup, then: rustup target add $rust_target"
+        say "please install Rust 1.88 or newer with rustup, then: rustup target add $rust_target"
     [ -z "$lints_missing" ] || say "please install: rustup component add rustfmt clippy"
     [ -z "$commands$rust_missing$lints_missing" ] || exit 1
     exit 0
@@ -302,7 +302,7 @@ if [ -n "$packages" ]; then
     [ -z "$qemu" ] || install $options $qemu
 fi
 if [ -n "$rust_missing" ]; then
-    install_rust || die "there is no Rust 1.85 or newer for $rust_target to be had: install rustup"
+    install_rust || die "there is no Rust 1.88 or newer for $rust_target to be had: install rustup"
 fi
 [ -z "$lints_missing" ] || install_lints ||
     die "rustfmt and clippy could not be installed"

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::{self, Config, LogLevel, Mode};
@@ -38,7 +39,15 @@ enum BootError {
 fn run() -> Result<(), BootError> {
     mounts::mount_kernel_file_systems()?;
     let line = fs::read_to_string("/proc/cmdline")?;
-    let (config, warnings) = config::from_kernel_command_line(&line);
+    let on_disk = disk::read_parameters(Path::new("/sys"), Path::new("/dev"));
+    let (config, warnings) = match on_disk {
+        Ok(words) => config::from_kernel_command_line(&format!("{words}{line}")),
+        Err(warning) => {
+            let (config, mut warnings) = config::from_kernel_command_line(&line);
+            warnings.push(warning);
+            (config, warnings)
+        }
+    };
     tune_kernel(config.log);
     let tty = console::take()?;
     if config.log >= LogLevel::Warn {
@@ -127,7 +136,11 @@ fn answer_once(config: Config, prompt: &str) -> io::Result<()> {
 }
 
 fn open_if_given(port: &str) -> io::Result<Option<File>> {
-    if ports::is_there(port) { ports::open(port).map(Some) } else { Ok(None) }
+    if ports::is_there(port) {
+        ports::open(port).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 fn one_model(config: &Config) -> Result<Session, String> {

@@ -59,7 +59,13 @@ fn run_with(config: Config) -> io::Result<ExitCode> {
     };
     match config.mode {
         Mode::Diag => return print(&report::diagnosis(&config, &found)),
-        Mode::Selftest => return Ok(exit_code(report::selftest(config, &found, &mut io::stdout())?)),
+        Mode::Selftest => {
+            return Ok(exit_code(report::selftest(
+                config,
+                &found,
+                &mut io::stdout(),
+            )?));
+        }
         Mode::Chat => {}
     }
     let Some(prompt) = prompt(&config)? else {
@@ -73,7 +79,11 @@ fn run_with(config: Config) -> io::Result<ExitCode> {
     if let [_, others @ ..] = found.models.as_slice()
         && !others.is_empty()
     {
-        warn(&format!("{} is the first of {} models", model.name, found.models.len()));
+        warn(&format!(
+            "{} is the first of {} models",
+            model.name,
+            found.models.len()
+        ));
     }
     let mut session = Session::new(config);
     session.load(&model.path);
@@ -104,7 +114,10 @@ fn prompt(config: &Config) -> io::Result<Option<String>> {
 fn read_input() -> io::Result<String> {
     let mut text = String::new();
     io::stdin().read_to_string(&mut text).map_err(|e| {
-        io::Error::new(e.kind(), format!("standard input cannot be read as text: {e}"))
+        io::Error::new(
+            e.kind(),
+            format!("standard input cannot be read as text: {e}"),
+        )
     })?;
     if text.trim().is_empty() {
         return Err(io::Error::new(
@@ -119,7 +132,9 @@ fn read_input() -> io::Result<String> {
 /// else (a socket, `/dev/null`) just came with the process.
 fn read_input_if_file() -> io::Result<String> {
     use std::os::unix::fs::FileTypeExt as _;
-    let kind = File::from(io::stdin().as_fd().try_clone_to_owned()?).metadata()?.file_type();
+    let kind = File::from(io::stdin().as_fd().try_clone_to_owned()?)
+        .metadata()?
+        .file_type();
     if !kind.is_file() && !kind.is_fifo() {
         return Ok(String::new());
     }
@@ -133,7 +148,11 @@ fn owned(fd: impl std::os::fd::AsFd) -> io::Result<File> {
 }
 
 fn exit_code(answered: bool) -> ExitCode {
-    if answered { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+    if answered {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    }
 }
 
 fn print(text: &str) -> io::Result<ExitCode> {

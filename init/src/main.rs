@@ -28,7 +28,10 @@ fn main() -> ExitCode {
         boot::boot();
     }
     let mut args = std::env::args_os().skip(1).peekable();
-    if args.peek().is_some_and(|first| first == supervisor::ENGINE_ROLE) {
+    if args
+        .peek()
+        .is_some_and(|first| first == supervisor::ENGINE_ROLE)
+    {
         return engine::run(io::stdin(), io::stdout());
     }
     command::run(args)

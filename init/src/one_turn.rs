@@ -79,7 +79,11 @@ impl Timings {
 
 /// Tokens a second; 0 when there was no time to measure.
 pub(crate) fn rate(tokens: u32, ms: f64) -> f64 {
-    if ms > 0.0 { f64::from(tokens) * 1e3 / ms } else { 0.0 }
+    if ms > 0.0 {
+        f64::from(tokens) * 1e3 / ms
+    } else {
+        0.0
+    }
 }
 
 /// A line of a batch.
@@ -168,7 +172,11 @@ pub(crate) fn run_batch(
 ) -> io::Result<bool> {
     let configured = session.config().clone();
     let mut all_answered = true;
-    for (number, line) in lines.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+    for (number, line) in lines
+        .lines()
+        .enumerate()
+        .filter(|(_, l)| !l.trim().is_empty())
+    {
         let outcome = match serde_json::from_str::<BatchLine>(line) {
             Ok(order) => {
                 let config = session.config_mut();

@@ -95,7 +95,11 @@ pub(crate) fn read_order(from: &mut impl Read) -> io::Result<Order> {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let text = String::from_utf8(text).map_err(|e| invalid(&format!("the prompt: {e}")))?;
-    Ok(if batch { Order::Batch(text) } else { Order::Prompt(text) })
+    Ok(if batch {
+        Order::Batch(text)
+    } else {
+        Order::Prompt(text)
+    })
 }
 
 fn invalid(what: &str) -> io::Error {
@@ -109,13 +113,23 @@ mod tests {
     #[test]
     fn orders_are_read_to_their_length() {
         let mut wire: &[u8] = b"5\nab\ncdbatch 2\n{}";
-        assert_eq!(read_order(&mut wire).unwrap(), Order::Prompt("ab\ncd".into()));
+        assert_eq!(
+            read_order(&mut wire).unwrap(),
+            Order::Prompt("ab\ncd".into())
+        );
         assert_eq!(read_order(&mut wire).unwrap(), Order::Batch("{}".into()));
     }
 
     #[test]
     fn bad_orders_are_errors() {
-        for wire in [&b"x\n"[..], b"", b"3\nab", b"99999999999\n", b"1\n\xff", &[b'1'; 100]] {
+        for wire in [
+            &b"x\n"[..],
+            b"",
+            b"3\nab",
+            b"99999999999\n",
+            b"1\n\xff",
+            &[b'1'; 100],
+        ] {
             assert!(read_order(&mut &*wire).is_err(), "{wire:?}");
         }
     }

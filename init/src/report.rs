@@ -41,7 +41,10 @@ pub(crate) fn diagnosis(config: &Config, found: &Found) -> String {
             uname.machine().to_string_lossy()
         ),
         format!("processors: {}", processors()),
-        format!("processor level: {}", engine::level_name(config.cpu.as_deref())),
+        format!(
+            "processor level: {}",
+            engine::level_name(config.cpu.as_deref())
+        ),
     ];
     if let Some(features) = cpu_features() {
         lines.push(format!("processor features: {features}"));
@@ -60,9 +63,8 @@ pub(crate) fn diagnosis(config: &Config, found: &Found) -> String {
 /// # Errors
 /// `out`'s.
 pub(crate) fn selftest(config: Config, found: &Found, out: &mut impl Write) -> io::Result<bool> {
-    let failed = |out: &mut dyn Write, why: &str| {
-        writeln!(out, "selftest: failed: {why}").map(|()| false)
-    };
+    let failed =
+        |out: &mut dyn Write, why: &str| writeln!(out, "selftest: failed: {why}").map(|()| false);
     let model = match disk::choose(&found.models, config.model.as_deref()) {
         Ok(disk::Choice::One(model)) => model,
         Ok(disk::Choice::Several(models)) => match models.first() {
@@ -71,7 +73,15 @@ pub(crate) fn selftest(config: Config, found: &Found, out: &mut impl Write) -> i
         },
         Err(e) => {
             let notes = found.notes.join("; ");
-            return failed(out, if notes.is_empty() { e.to_string() } else { notes }.as_str());
+            return failed(
+                out,
+                if notes.is_empty() {
+                    e.to_string()
+                } else {
+                    notes
+                }
+                .as_str(),
+            );
         }
     };
     let mut config = config;
@@ -100,10 +110,17 @@ pub(crate) fn selftest(config: Config, found: &Found, out: &mut impl Write) -> i
     }
     match tokens.as_slice() {
         [first, second] if first == second && !first.is_empty() => {
-            writeln!(out, "selftest: passed, {} tokens twice the same", first.len())?;
+            writeln!(
+                out,
+                "selftest: passed, {} tokens twice the same",
+                first.len()
+            )?;
             Ok(true)
         }
-        _ => failed(out, "the same question got two different answers at temperature 0"),
+        _ => failed(
+            out,
+            "the same question got two different answers at temperature 0",
+        ),
     }
 }
 
@@ -146,7 +163,13 @@ fn memory() -> String {
     let field = |name: &str| -> u64 {
         meminfo
             .lines()
-            .find_map(|l| l.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok())
+            .find_map(|l| {
+                l.strip_prefix(name)?
+                    .trim()
+                    .strip_suffix(" kB")?
+                    .parse()
+                    .ok()
+            })
             .unwrap_or(0)
     };
     format!(

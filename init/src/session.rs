@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::chat::{Message, Role};
 use crate::config::Config;
-use crate::protocol::{
-    Event, ModelInfo, Progress, Request, Stop, TextKind, TurnError, TurnStats,
-};
+use crate::protocol::{Event, ModelInfo, Progress, Request, Stop, TextKind, TurnError, TurnStats};
 use crate::supervisor::{Death, Engine};
 
 /// An engine that dies this often in a row, without an answer between, is not
@@ -204,7 +202,11 @@ impl Session {
 
     /// Forgets the oldest user message and its answer.
     pub(crate) fn drop_oldest(&mut self) -> bool {
-        let next_user = self.messages.iter().skip(1).position(|m| m.role == Role::User);
+        let next_user = self
+            .messages
+            .iter()
+            .skip(1)
+            .position(|m| m.role == Role::User);
         let Some(turn) = next_user else { return false };
         self.messages.drain(..=turn);
         true
@@ -280,7 +282,10 @@ impl Session {
         let system = Some(&self.config.system)
             .filter(|text| !text.is_empty())
             .map(|text| Message::new(Role::System, text));
-        system.into_iter().chain(self.messages.iter().cloned()).collect()
+        system
+            .into_iter()
+            .chain(self.messages.iter().cloned())
+            .collect()
     }
 
     fn send(&mut self, request: &Request) {
@@ -306,7 +311,9 @@ impl Session {
             Event::Progress(progress) => self.updates.push(Update::Progress(progress)),
             Event::Notice(line) => self.updates.push(Update::Notice(line)),
             Event::Prefill { done, total } => self.updates.push(Update::Prefill(done, total)),
-            Event::Rendered { text, tokens } => self.updates.push(Update::Rendered { text, tokens }),
+            Event::Rendered { text, tokens } => {
+                self.updates.push(Update::Rendered { text, tokens })
+            }
             Event::Ready(info) => {
                 self.info = Some(*info);
                 self.state = State::Ready;

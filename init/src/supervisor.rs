@@ -139,7 +139,11 @@ impl Engine {
     /// of ggml name the file and the condition; lines of a back trace do not.
     fn last_line(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.last_words);
-        let told: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        let told: Vec<&str> = text
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .collect();
         told.iter()
             .rfind(|l| l.contains("GGML_ASSERT") || l.contains("panicked") || l.contains("abort"))
             .or(told.last())
@@ -214,7 +218,13 @@ mod tests {
         let killed = ExitStatus::from_raw(9);
         assert_eq!(how_it_ended(killed, false), "was killed by SIGKILL");
         assert!(how_it_ended(killed, true).contains("memory ran out"));
-        assert_eq!(how_it_ended(ExitStatus::from_raw(11), true), "was killed by SIGSEGV");
-        assert_eq!(how_it_ended(ExitStatus::from_raw(3 << 8), false), "ended with status 3");
+        assert_eq!(
+            how_it_ended(ExitStatus::from_raw(11), true),
+            "was killed by SIGSEGV"
+        );
+        assert_eq!(
+            how_it_ended(ExitStatus::from_raw(3 << 8), false),
+            "ended with status 3"
+        );
     }
 }

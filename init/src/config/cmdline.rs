@@ -201,7 +201,14 @@ mod tests {
     #[test]
     fn flags_are_the_same_parameters() {
         let Ok(Invocation::Run(config)) = flags(&[
-            "--threads", "2", "--top-p=0.5", "--max_tokens", "9", "-p", "-", "m.gguf",
+            "--threads",
+            "2",
+            "--top-p=0.5",
+            "--max_tokens",
+            "9",
+            "-p",
+            "-",
+            "m.gguf",
         ]) else {
             panic!("not a run")
         };
@@ -215,9 +222,15 @@ mod tests {
     #[test]
     fn wrong_flags_say_what_is_wrong() {
         for (args, message) in [
-            (&["--thread", "2"][..], "--thread: no such parameter; did you mean threads?"),
+            (
+                &["--thread", "2"][..],
+                "--thread: no such parameter; did you mean threads?",
+            ),
             (&["--threads"], "--threads: needs a value, N"),
-            (&["--seed", "x"], "--seed x: expected a number from 0 to 4294967295, or random"),
+            (
+                &["--seed", "x"],
+                "--seed x: expected a number from 0 to 4294967295, or random",
+            ),
             (&["-q"], "-q: no such option; --help lists them"),
             (&["a", "b"], "two models, a and b: give one"),
         ] {

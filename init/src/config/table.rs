@@ -368,7 +368,13 @@ pub(crate) fn help_text() -> String {
         let default = p.default_text();
         let default = if default.is_empty() { "none" } else { &default };
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "  {} {}\n      {} [{default}]", p.flag(), p.value, p.help);
+        let _ = writeln!(
+            out,
+            "  {} {}\n      {} [{default}]",
+            p.flag(),
+            p.value,
+            p.help
+        );
     }
     out.push_str(
         "  -p TEXT\n      As --prompt; - reads the message from standard input.\n\
@@ -438,7 +444,13 @@ where
         .parse()
         .ok()
         .filter(|n| range.contains(n))
-        .ok_or_else(|| format!("expected a number from {} to {}", range.start(), range.end()))
+        .ok_or_else(|| {
+            format!(
+                "expected a number from {} to {}",
+                range.start(),
+                range.end()
+            )
+        })
 }
 
 fn named_number<T>(value: &str, name: &str, range: RangeInclusive<T>) -> Result<Option<T>, String>

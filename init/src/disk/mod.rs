@@ -7,6 +7,7 @@
 mod content;
 mod given;
 mod listing;
+mod parameters;
 mod select;
 mod sysfs;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub(crate) use given::model_from_path;
+pub(crate) use parameters::read_parameters;
 pub(crate) use select::{Choice, choose};
 pub(crate) use sysfs::exact_bytes;
 
@@ -218,7 +220,8 @@ impl Finder {
 
     /// Finds what one device holds.
     fn examine(&self, device: &Device) -> io::Result<Found> {
-        if device.has_partitions {
+        let holds_none = |label: &str| device.partition && parameters::LABELS.contains(&label);
+        if device.has_partitions || device.label.as_deref().is_some_and(holds_none) {
             return Ok(Found::default());
         }
         let path = self.dev_root.join(&device.name);

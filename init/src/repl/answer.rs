@@ -14,7 +14,11 @@ pub(crate) struct AnswerView {
 impl AnswerView {
     /// A view that has shown nothing.
     pub(crate) fn new(columns: u16, colour: bool, raw: bool, shows_reasoning: bool) -> Self {
-        let rendering = if raw { Rendering::Plain } else { Rendering::Markdown };
+        let rendering = if raw {
+            Rendering::Plain
+        } else {
+            Rendering::Markdown
+        };
         Self {
             markdown: Markdown::new(usize::from(columns), colour, rendering),
             shows_reasoning,

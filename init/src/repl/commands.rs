@@ -151,9 +151,9 @@ const COMMANDS: &[Entry] = &[
         help: "save the conversation on the host; NAME.json as JSON, else Markdown",
         parse: |name| match name {
             "" => Err("/save needs a name: /save NAME, or /save NAME.json".to_owned()),
-            name if name.contains(['/', '\0']) || name.starts_with('.') => {
-                Err(format!("/save {name}: a name has no / and does not begin with a dot"))
-            }
+            name if name.contains(['/', '\0']) || name.starts_with('.') => Err(format!(
+                "/save {name}: a name has no / and does not begin with a dot"
+            )),
             name => Ok(Command::Save(name.to_owned())),
         },
     },
@@ -181,19 +181,26 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
         });
     };
     if entry.operand.is_empty() && !operand.is_empty() {
-        return Err(format!("{word} takes no operand; // sends a line that begins with /"));
+        return Err(format!(
+            "{word} takes no operand; // sends a line that begins with /"
+        ));
     }
     (entry.parse)(operand)
 }
 
 fn parse_set(operand: &str) -> Result<Command, String> {
-    let (name, value) = operand.split_once([' ', '=', '\t']).unwrap_or((operand, ""));
+    let (name, value) = operand
+        .split_once([' ', '=', '\t'])
+        .unwrap_or((operand, ""));
     if name.is_empty() {
         return Err("/set NAME VALUE; /show lists the names".to_owned());
     }
     let param = parameter(name)?;
     if param.when == When::Start {
-        return Err(format!("{name} can be given at the start only, as zosia.{name}={}", param.value));
+        return Err(format!(
+            "{name} can be given at the start only, as zosia.{name}={}",
+            param.value
+        ));
     }
     let value = value.trim();
     if value.is_empty() {
@@ -203,12 +210,12 @@ fn parse_set(operand: &str) -> Result<Command, String> {
 }
 
 fn parameter(name: &str) -> Result<&'static config::Param, String> {
-    config::find(name).ok_or_else(|| {
-        match config::nearest(name, PARAMS.iter().map(|p| p.name)) {
+    config::find(name).ok_or_else(
+        || match config::nearest(name, PARAMS.iter().map(|p| p.name)) {
             Some(near) => format!("{name}: no such parameter; did you mean {near}?"),
             None => format!("{name}: no such parameter; /show lists them"),
-        }
-    })
+        },
+    )
 }
 
 /// What `/help` shows.
@@ -238,7 +245,11 @@ pub(crate) fn candidates(typed: &str, models: &[String]) -> Vec<String> {
     }
     let words: Vec<&str> = typed.split(' ').collect();
     let names = |of: &dyn Fn(&config::Param) -> bool| -> Vec<String> {
-        PARAMS.iter().filter(|&p| of(p)).map(|p| p.name.to_owned()).collect()
+        PARAMS
+            .iter()
+            .filter(|&p| of(p))
+            .map(|p| p.name.to_owned())
+            .collect()
     };
     let all = match words.as_slice() {
         [_] => COMMANDS
@@ -267,7 +278,10 @@ mod tests {
     fn commands_are_understood() {
         assert_eq!(parse("/exit"), Ok(Command::Exit));
         assert_eq!(parse("/poweroff "), Ok(Command::Exit));
-        assert_eq!(parse("/system Be  brief."), Ok(Command::System(Some("Be  brief.".into()))));
+        assert_eq!(
+            parse("/system Be  brief."),
+            Ok(Command::System(Some("Be  brief.".into())))
+        );
         let Ok(Command::Set(param, value)) = parse("/set top-p 0.5") else {
             panic!("not understood")
         };
@@ -279,10 +293,19 @@ mod tests {
         for (line, error) in [
             ("/hlep", "/hlep: no such command; did you mean /help?"),
             ("/xyzzy", "/xyzzy: no such command; /help lists them"),
-            ("/exit now", "/exit takes no operand; // sends a line that begins with /"),
+            (
+                "/exit now",
+                "/exit takes no operand; // sends a line that begins with /",
+            ),
             ("/set tmep 1", "tmep: no such parameter; did you mean temp?"),
-            ("/set model x", "model can be given at the start only, as zosia.model=NAME"),
-            ("/save ../x", "/save ../x: a name has no / and does not begin with a dot"),
+            (
+                "/set model x",
+                "model can be given at the start only, as zosia.model=NAME",
+            ),
+            (
+                "/save ../x",
+                "/save ../x: a name has no / and does not begin with a dot",
+            ),
         ] {
             assert_eq!(parse(line), Err(error.to_owned()), "{line}");
         }
@@ -293,7 +316,10 @@ mod tests {
         assert_eq!(candidates("/he", &[]), ["/help"]);
         assert_eq!(candidates("/set top", &[]), ["top_p", "top_k"]);
         assert_eq!(candidates("/set kv ", &[]), ["f16", "q8_0"]);
-        assert_eq!(candidates("/model p", &["phi".into(), "smol".into()]), ["phi"]);
+        assert_eq!(
+            candidates("/model p", &["phi".into(), "smol".into()]),
+            ["phi"]
+        );
         assert!(candidates("hello /he", &[]).is_empty());
     }
 
@@ -301,7 +327,11 @@ mod tests {
     fn every_command_is_in_the_help() {
         let help = help();
         for c in COMMANDS {
-            assert!(help.contains(&format!("  {} ", c.names[0])), "{}", c.names[0]);
+            assert!(
+                help.contains(&format!("  {} ", c.names[0])),
+                "{}",
+                c.names[0]
+            );
         }
     }
 }

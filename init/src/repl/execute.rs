@@ -78,7 +78,9 @@ impl Repl {
 
     fn system(&mut self, text: Option<String>) {
         match text.as_deref() {
-            None if self.session.config().system.is_empty() => self.tell("there is no system prompt"),
+            None if self.session.config().system.is_empty() => {
+                self.tell("there is no system prompt")
+            }
             None => {
                 let text = self.session.config().system.clone();
                 self.tell(&text);
@@ -105,7 +107,11 @@ impl Repl {
             self.complain(&e);
             return;
         }
-        self.quiet(&format!("{} is {}", param.name, (param.get)(self.session.config())));
+        self.quiet(&format!(
+            "{} is {}",
+            param.name,
+            (param.get)(self.session.config())
+        ));
         if param.when == When::Reload && self.session.model().is_some() {
             self.session.reload();
         }
@@ -116,9 +122,11 @@ impl Repl {
         let config = self.session.config();
         let grammar = match (&config.grammar, config.json) {
             (Some(name), _) => {
-                let directory = self.session.model().and_then(|m| m.parent()).ok_or(
-                    "there is no model loaded whose disk could hold the grammar",
-                )?;
+                let directory = self
+                    .session
+                    .model()
+                    .and_then(|m| m.parent())
+                    .ok_or("there is no model loaded whose disk could hold the grammar")?;
                 let path = directory.join(format!("{name}.gbnf"));
                 let text = fs::read_to_string(&path)
                     .map_err(|e| format!("grammar {}: {e}", path.display()))?;
@@ -144,7 +152,13 @@ impl Repl {
                 "none".clone_into(&mut value);
             }
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "  {:<15} {:<12} {}", p.name, first_line(&value), p.help);
+            let _ = writeln!(
+                text,
+                "  {:<15} {:<12} {}",
+                p.name,
+                first_line(&value),
+                p.help
+            );
         }
         self.tell(&text);
     }
@@ -168,7 +182,11 @@ impl Repl {
                 info.cpu,
                 info.threads,
                 info.batch_threads,
-                if info.repacked { "repacked" } else { "as in the file" },
+                if info.repacked {
+                    "repacked"
+                } else {
+                    "as in the file"
+                },
                 info.template,
                 seconds(info.load_ms),
                 mib(info.anonymous_bytes),
@@ -266,10 +284,22 @@ impl Repl {
     fn list_models(&mut self) {
         let mut list = String::new();
         for m in self.models.all() {
-            let mark = if self.session.model() == Some(m.path.as_path()) { '*' } else { ' ' };
-            let place = m.device.clone().unwrap_or_else(|| m.path.display().to_string());
+            let mark = if self.session.model() == Some(m.path.as_path()) {
+                '*'
+            } else {
+                ' '
+            };
+            let place = m
+                .device
+                .clone()
+                .unwrap_or_else(|| m.path.display().to_string());
             // Writing to a String cannot fail.
-            let _ = writeln!(list, "{mark} {:<40} {:>7} MiB  {place}", m.name, mib(m.bytes));
+            let _ = writeln!(
+                list,
+                "{mark} {:<40} {:>7} MiB  {place}",
+                m.name,
+                mib(m.bytes)
+            );
         }
         if list.is_empty() {
             match self.models.choose(None) {
@@ -392,7 +422,10 @@ fn first_line(text: &str) -> String {
     short
 }
 
-#[expect(clippy::cast_precision_loss, reason = "milliseconds of a load, to one decimal")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds of a load, to one decimal"
+)]
 fn seconds(ms: u64) -> f64 {
     ms as f64 / 1e3
 }

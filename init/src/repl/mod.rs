@@ -168,7 +168,11 @@ impl Repl {
             }
             self.prompt.feed(bytes.get(..n).unwrap_or_default());
             self.typed_at = Instant::now();
-        } else if self.prompt.timeout().is_some_and(|t| self.typed_at.elapsed() >= t) {
+        } else if self
+            .prompt
+            .timeout()
+            .is_some_and(|t| self.typed_at.elapsed() >= t)
+        {
             self.prompt.flush();
         }
         self.take_signals();
@@ -432,7 +436,14 @@ impl Repl {
 
     /// One quiet line, dimmed where colours are.
     fn quiet(&mut self, line: &str) {
-        self.lines(line, if self.colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") });
+        self.lines(
+            line,
+            if self.colour {
+                ("\x1b[2m", "\x1b[0m")
+            } else {
+                ("", "")
+            },
+        );
     }
 
     /// Something to know.
@@ -443,7 +454,14 @@ impl Repl {
     /// Something went wrong.
     fn complain(&mut self, error: &str) {
         let error = format!("zosia: {error}");
-        self.lines(&error, if self.colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") });
+        self.lines(
+            &error,
+            if self.colour {
+                ("\x1b[31m", "\x1b[0m")
+            } else {
+                ("", "")
+            },
+        );
     }
 
     fn lines(&mut self, text: &str, (before, after): (&str, &str)) {

@@ -53,8 +53,8 @@ impl Models {
         }
         if let Some(search) = &mut self.search {
             self.found = search.finder.scan();
-            let waited = search.began.elapsed();
-            self.settled = Finder::is_settled(&self.found, wanted, waited, search.deadline);
+            let elapsed = search.began.elapsed();
+            self.settled = Finder::is_settled(&self.found, wanted, elapsed, search.deadline);
         } else {
             self.settled = true;
         }
@@ -84,8 +84,8 @@ impl Models {
     /// [`DiskError`]: none, or none of that name.
     pub(crate) fn choose(&self, wanted: Option<&str>) -> Result<Choice<'_>, DiskError> {
         if self.found.models.is_empty() {
-            let waited = self.search.as_ref().map_or(Duration::ZERO, |s| s.deadline);
-            self.found.clone().or_why_not(waited)?;
+            let patience = self.search.as_ref().map_or(Duration::ZERO, |s| s.deadline);
+            self.found.clone().or_why_not(patience)?;
         }
         disk::choose(&self.found.models, wanted)
     }

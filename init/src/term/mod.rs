@@ -45,7 +45,7 @@ mod width;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use editor::{Completion, Submission};
+pub(crate) use editor::Completion;
 pub(crate) use markdown::{Markdown, Rendering};
 pub(crate) use prompt::{Action, Look, Prompt};
 pub(crate) use size::Size;
