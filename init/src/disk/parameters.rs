@@ -1,0 +1,119 @@
+//! Parameters that a disk carries, for machines whose firmware starts the EFI
+//! file from it and gives no command line. docs/models-and-disks.md has the
+//! format.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::sysfs::list_devices;
+
+/// The labels of partitions of a disk made by zosia-disk that hold no model.
+pub(super) const LABELS: [&str; 3] = ["EFI", "zosia-manifest", LABEL];
+
+const LABEL: &str = "zosia-parameters";
+const MAGIC: &str = "# zosia parameters";
+const BYTES_MAX: u64 = 4096;
+
+/// The parameters on the first disk that has some, written as on the kernel's
+/// command line, to be put before it: what is given there counts. Does not
+/// wait: disks that the machine starts with are there before PID 1 is.
+///
+/// # Errors
+/// One line that says why the partition cannot be used.
+pub(crate) fn read_parameters(sys_root: &Path, dev_root: &Path) -> Result<String, String> {
+    let devices = list_devices(sys_root);
+    let Some(device) = devices.iter().find(|d| d.label.as_deref() == Some(LABEL)) else {
+        return Ok(String::new());
+    };
+    let mut bytes = Vec::new();
+    File::open(dev_root.join(&device.name))
+        .and_then(|file| file.take(BYTES_MAX).read_to_end(&mut bytes))
+        .map_err(|error| format!("{} cannot be read: {error}; check the disk", device.shown()))?;
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
+    let text = bytes
+        .get(..end)
+        .map(String::from_utf8_lossy)
+        .unwrap_or_default();
+    to_command_line(&text).ok_or_else(|| {
+        format!(
+            "{} does not begin with \"{MAGIC}\"; its parameters are not used, make the disk anew",
+            device.shown()
+        )
+    })
+}
+
+/// `None`: not a text of parameters.
+fn to_command_line(text: &str) -> Option<String> {
+    let mut lines = text.lines();
+    if lines.next() != Some(MAGIC) {
+        return None;
+    }
+    let mut words = String::new();
+    for line in lines.filter(|line| line.starts_with("zosia.")) {
+        for (index, byte) in line.bytes().enumerate() {
+            // The name needs no escape; a space in it makes it none.
+            if byte.is_ascii_graphic() && !matches!(byte, b'%' | b'"') || index < "zosia.".len() {
+                words.push(char::from(byte));
+            } else {
+                // Writing to a String cannot fail.
+                let _ = write!(words, "%{byte:02X}");
+            }
+        }
+        words.push(' ');
+    }
+    Some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::from_kernel_command_line;
+
+    const TEXT: &str = "# zosia parameters\n# a comment\n\nzosia.system=50 % = \"za\u{17c}\"\n\
+                        zosia.temp=0\npanic=1\n";
+
+    #[test]
+    fn values_arrive_as_they_are_and_the_command_line_counts() {
+        let words = to_command_line(TEXT).unwrap();
+        let (config, warnings) = from_kernel_command_line(&format!("{words} quiet zosia.temp=1"));
+        assert_eq!(warnings, Vec::<String>::new());
+        assert_eq!(config.system, "50 % = \"za\u{17c}\"");
+        assert!((config.temp - 1.0).abs() < f32::EPSILON);
+        assert!(!words.contains("panic"));
+    }
+
+    #[test]
+    fn refuses_what_is_no_text_of_parameters() {
+        assert_eq!(to_command_line("zosia.temp=0\n"), None);
+        assert_eq!(to_command_line(""), None);
+        assert_eq!(to_command_line("# zosia parameters\n"), Some(String::new()));
+    }
+
+    #[test]
+    fn reads_the_partition_by_its_label() {
+        let root = std::env::temp_dir().join(format!("zosia-parameters-{}", std::process::id()));
+        let sys = root.join("sys/class/block/vda1");
+        std::fs::create_dir_all(&sys).unwrap();
+        std::fs::create_dir_all(root.join("dev")).unwrap();
+        std::fs::write(sys.join("size"), "8\n").unwrap();
+        std::fs::write(sys.join("partition"), "1\n").unwrap();
+        std::fs::write(sys.join("uevent"), "PARTNAME=zosia-parameters\n").unwrap();
+        let mut bytes = TEXT.as_bytes().to_vec();
+        bytes.resize(4096, 0);
+        std::fs::write(root.join("dev/vda1"), bytes).unwrap();
+        let words = read_parameters(&root.join("sys"), &root.join("dev")).unwrap();
+        assert!(words.ends_with("zosia.temp=0 "), "{words}");
+        std::fs::write(root.join("dev/vda1"), "something else").unwrap();
+        let error = read_parameters(&root.join("sys"), &root.join("dev")).unwrap_err();
+        assert!(
+            error.contains("vda1 (zosia-parameters) does not begin"),
+            "{error}"
+        );
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+}
