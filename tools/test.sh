@@ -19,7 +19,8 @@ set -eu
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
-export CARGO_TARGET_DIR
+ZOSIA_CACHE=$cache
+export CARGO_TARGET_DIR ZOSIA_CACHE
 mkdocs_version=1.6.1
 # shellcheck source=tools/lib/rust.sh disable=SC2154
 . "$top/tools/lib/rust.sh"
