@@ -196,6 +196,12 @@ need_docs() {
         /usr/local/lib/python3*/ensurepip/__init__.py
 }
 
+# candidate_minor PACKAGE: the 96 of the version 1.96.0 that apt would install.
+candidate_minor() {
+    apt-cache policy "$1" 2>/dev/null |
+        awk '/^  Candidate: / { split($2, part, "."); minor = part[2] } END { print minor + 0 }'
+}
+
 install_rust() {
     if have rustup || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/rustup" ]; then
         rustup=$(command -v rustup) || rustup=${CARGO_HOME:-$HOME/.cargo}/bin/rustup
@@ -211,14 +217,18 @@ install_rust() {
         updated=
     fi
     update
-    # Debian 12 has a current Rust only under this name, for browsers.
-    has_package rustc-web || add_suite "$codename-security" || :
-    if has_package rustc-web; then
-        install cargo-web rustc-web libstd-rust-web-dev:arm64
-    else
-        install cargo rustc libstd-rust-dev:arm64
-    fi
-    find_rust
+    # Debian 12 has a current Rust only under the second name, for browsers; the
+    # security suite and backports have newer ones than the release.
+    for suite in '' security backports; do
+        [ -z "$suite" ] || add_suite "$codename-$suite" || continue
+        for rust_name in rustc rustc-web; do
+            [ "$(candidate_minor "$rust_name")" -ge "$rust_needs" ] || continue
+            web=${rust_name#rustc}
+            install "cargo$web" "rustc$web" "libstd-rust$web-dev:arm64"
+            if find_rust; then return 0; fi
+        done
+    done
+    return 1
 }
 
 install_lints() {
@@ -258,7 +268,7 @@ if ! codename=$(debian_codename); then
         say "this is not Debian; please install what provides:$commands"
     [ -z "$commands" ] || say "(Debian's packages are called:$packages)"
     [ -z "$rust_missing" ] ||
-        say "please install Rust 1.88 or newer with rustup, then: rustup target add $rust_target"
+        say "please install Rust 1.$rust_needs or newer with rustup, then: rustup target add $rust_target"
     [ -z "$lints_missing" ] || say "please install: rustup component add rustfmt clippy"
     [ -z "$commands$rust_missing$lints_missing" ] || exit 1
     exit 0
@@ -302,7 +312,7 @@ if [ -n "$packages" ]; then
     [ -z "$qemu" ] || install $options $qemu
 fi
 if [ -n "$rust_missing" ]; then
-    install_rust || die "there is no Rust 1.88 or newer for $rust_target to be had: install rustup"
+    install_rust || die "there is no Rust 1.$rust_needs or newer for $rust_target to be had: install rustup"
 fi
 [ -z "$lints_missing" ] || install_lints ||
     die "rustfmt and clippy could not be installed"

@@ -2,13 +2,15 @@
 # Which Rust builds for AArch64 here: sourced, not run.
 
 rust_target=aarch64-unknown-linux-gnu
+# The workspace's rust-version is 1.this.
+rust_needs=88
 
-# rust_builds DIR: whether DIR/cargo and DIR/rustc are new enough (1.88, the
-# workspace's rust-version) and have the target's standard library.
+# rust_builds DIR: whether DIR/cargo and DIR/rustc are new enough and have the
+# target's standard library.
 rust_builds() {
     [ -x "$1/cargo" ] && [ -x "$1/rustc" ] || return 1
     rust_minor=$("$1/rustc" --version 2>/dev/null | sed -n 's/^rustc 1\.\([0-9]*\)\..*/\1/p')
-    [ "${rust_minor:-0}" -ge 88 ] || return 1
+    [ "${rust_minor:-0}" -ge "$rust_needs" ] || return 1
     rust_sysroot=$("$1/rustc" --print sysroot) || return 1
     for rust_library in "$rust_sysroot/lib/rustlib/$rust_target/lib"/libstd-*.rlib; do
         [ ! -f "$rust_library" ] || return 0
