@@ -51,7 +51,9 @@ fn run() -> Result<(), BootError> {
     tune_kernel(config.log);
     let tty = console::take()?;
     if config.log >= LogLevel::Warn {
-        warnings.iter().for_each(|w| warn(w));
+        for warning in &warnings {
+            warn(warning);
+        }
     }
     match (config.mode, config.prompt.clone()) {
         (Mode::Diag, _) => {
@@ -62,7 +64,7 @@ fn run() -> Result<(), BootError> {
             let found = found_or_why_not(&config);
             report::selftest(config, &found, &mut io::stdout())?;
         }
-        (Mode::Chat, Some(prompt)) => answer_once(config, &prompt)?,
+        (Mode::Chat, Some(prompt)) => answer_once(&config, &prompt)?,
         (Mode::Chat, None) => {
             let models = repl::Models::on_disks(Finder::new(), DISK_DEADLINE);
             repl::run(config, models, tty, repl::Place::Machine)?;
@@ -105,7 +107,7 @@ fn found_or_why_not(config: &Config) -> Found {
 
 /// One turn, or a batch of them, for the host: the prompt from the command line
 /// or a port, the answer to a port or, where the host gave none, the console.
-fn answer_once(config: Config, prompt: &str) -> io::Result<()> {
+fn answer_once(config: &Config, prompt: &str) -> io::Result<()> {
     let (order, mut answers): (io::Result<Order>, Box<dyn Write>) = if prompt == "-" {
         match ports::open(ports::TURN) {
             Ok(mut port) => (ports::read_order(&mut port), Box::new(port)),
@@ -118,7 +120,7 @@ fn answer_once(config: Config, prompt: &str) -> io::Result<()> {
         Some(port) => Box::new(port),
         None => Box::new(io::sink()),
     };
-    let outcome = match (order, one_model(&config)) {
+    let outcome = match (order, one_model(config)) {
         (Ok(Order::Prompt(text)), Ok(mut session)) => {
             one_turn::run(&mut session, &text, &mut answers)?
         }

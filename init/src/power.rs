@@ -14,11 +14,6 @@ pub(crate) fn power_off() -> ! {
     end(RebootCommand::PowerOff, 0)
 }
 
-/// Restarts the machine. In a process that is not PID 1: exits with status 0.
-pub(crate) fn restart() -> ! {
-    end(RebootCommand::Restart, 0)
-}
-
 /// From now on a panic prints one line on standard error, where the host finds
 /// it by its first words, and powers the machine off; the kernel never sees
 /// PID 1 die. For PID 1 only.
@@ -63,6 +58,9 @@ fn end(command: RebootCommand, status: i32) -> ! {
         std::process::exit(status);
     }
     rustix::fs::sync();
+    // Not even the kernel's last word: what stands on the terminal is the
+    // user's. Without the file it is shown, no more.
+    let _ = std::fs::write("/proc/sys/kernel/printk", "0");
     if let Err(error) = rustix::system::reboot(command) {
         say(&format!(
             "zosia: the machine does not power off ({error}); it is safe to switch it off now"

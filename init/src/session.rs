@@ -312,7 +312,7 @@ impl Session {
             Event::Notice(line) => self.updates.push(Update::Notice(line)),
             Event::Prefill { done, total } => self.updates.push(Update::Prefill(done, total)),
             Event::Rendered { text, tokens } => {
-                self.updates.push(Update::Rendered { text, tokens })
+                self.updates.push(Update::Rendered { text, tokens });
             }
             Event::Ready(info) => {
                 self.info = Some(*info);

@@ -194,7 +194,7 @@ fn signal_name(signal: i32) -> String {
     name.to_owned()
 }
 
-/// How often the kernel has killed for want of memory (proc_vmstat(5)).
+/// How often the kernel has killed for want of memory (`oom_kill` of `/proc/vmstat`).
 fn oom_kills() -> Option<u64> {
     let vmstat = std::fs::read_to_string("/proc/vmstat").ok()?;
     vmstat

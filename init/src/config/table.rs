@@ -237,7 +237,7 @@ pub(crate) const PARAMS: &[Param] = &[
         help: "diag says what was found and ends; selftest loads, answers, checks and ends.",
         when: When::Start,
         set: |c, v| choice(v, MODES).map(|v| c.mode = v),
-        get: |c| choice_text(c.mode, MODES),
+        get: |c| choice_text(&c.mode, MODES),
     },
     Param {
         name: "cols",
@@ -293,7 +293,7 @@ pub(crate) const PARAMS: &[Param] = &[
         help: "How much is told; debug adds the kernel's and llama.cpp's own messages.",
         when: When::Reload,
         set: |c, v| choice(v, LEVELS).map(|v| c.log = v),
-        get: |c| choice_text(c.log, LEVELS),
+        get: |c| choice_text(&c.log, LEVELS),
     },
 ];
 
@@ -483,10 +483,10 @@ fn choice<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, String> {
         })
 }
 
-fn choice_text<T: PartialEq>(value: T, choices: &[(&str, T)]) -> String {
+fn choice_text<T: PartialEq>(value: &T, choices: &[(&str, T)]) -> String {
     choices
         .iter()
-        .find(|(_, v)| *v == value)
+        .find(|(_, v)| v == value)
         .map_or(String::new(), |(name, _)| (*name).to_owned())
 }
 
@@ -495,7 +495,7 @@ fn switch(value: &str) -> Result<Switch, String> {
 }
 
 fn switch_text(value: Switch) -> String {
-    choice_text(value, SWITCHES)
+    choice_text(&value, SWITCHES)
 }
 
 fn on_off(value: &str) -> Result<bool, String> {

@@ -56,7 +56,7 @@ impl Repl {
                 Some(text) => self.prompt.set_text(&text, true),
                 None => self.complain("there is no message to edit"),
             },
-            Command::System(text) => self.system(text),
+            Command::System(text) => self.system(text.as_deref()),
             Command::Set(param, value) => self.set(param, &value),
             Command::Show(param) => self.show(param),
             Command::Stats => self.stats(),
@@ -76,10 +76,10 @@ impl Repl {
         }
     }
 
-    fn system(&mut self, text: Option<String>) {
-        match text.as_deref() {
+    fn system(&mut self, text: Option<&str>) {
+        match text {
             None if self.session.config().system.is_empty() => {
-                self.tell("there is no system prompt")
+                self.tell("there is no system prompt");
             }
             None => {
                 let text = self.session.config().system.clone();
@@ -334,9 +334,10 @@ impl Repl {
         } else {
             markdown(self.session.messages())
         };
-        let file_name = match name.contains('.') {
-            true => name.to_owned(),
-            false => format!("{name}.md"),
+        let file_name = if name.contains('.') {
+            name.to_owned()
+        } else {
+            format!("{name}.md")
         };
         match self.place {
             Place::Machine => {

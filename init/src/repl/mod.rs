@@ -243,7 +243,9 @@ impl Repl {
         self.mark("disks");
         if self.session.config().log >= LogLevel::Info {
             let notes = self.models.notes().to_vec();
-            notes.iter().for_each(|note| self.tell(note));
+            for note in &notes {
+                self.tell(note);
+            }
         }
         match self.models.choose(wanted.as_deref()) {
             Ok(Choice::One(model)) => {

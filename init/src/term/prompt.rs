@@ -274,15 +274,9 @@ impl Prompt {
     }
 
     /// Adds a line to the history; sent lines are there already.
+    #[cfg(test)]
     pub(crate) fn history_add(&mut self, text: &str, literal: bool) {
         self.history.add(text, literal);
-    }
-
-    /// Changes the prompt's strings or colours.
-    pub(crate) fn set_look(&mut self, look: Look, out: &mut Vec<u8>) {
-        self.hide(out);
-        self.look = look;
-        self.painter = Painter::new(self.columns(), self.look.colour);
     }
 
     /// Shows one quiet line below the edit line, or alone while the prompt is
@@ -314,11 +308,6 @@ impl Prompt {
         } else {
             SizeQuery::fixed()
         };
-    }
-
-    /// Whether the terminal was asked for its size and has not answered.
-    pub(crate) fn is_size_asked(&self) -> bool {
-        self.query.is_asked()
     }
 
     #[cfg(test)]
@@ -367,6 +356,7 @@ impl Prompt {
 
     /// Prints lines of plain text above the prompt. Control characters are
     /// shown as signs. Ends with the prompt painted again.
+    #[cfg(test)]
     pub(crate) fn print_above(&mut self, text: &str, out: &mut Vec<u8>) {
         self.hide(out);
         for line in text.lines() {

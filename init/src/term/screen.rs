@@ -116,11 +116,6 @@ impl Painter {
         }
     }
 
-    /// Whether anything is painted.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// Sets the width for what is painted next; erase first.
     pub(crate) fn set_columns(&mut self, columns: usize) {
         self.columns = columns;

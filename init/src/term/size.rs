@@ -64,11 +64,6 @@ impl SizeQuery {
         QUERY
     }
 
-    /// Whether an answer may come.
-    pub(crate) fn is_asked(&self) -> bool {
-        self.asked > 0
-    }
-
     /// Takes a cursor report: the size, if the report is an answer. Zero is
     /// what a terminal without a size says.
     pub(crate) fn answer(&mut self, row: u16, column: u16) -> Option<Size> {

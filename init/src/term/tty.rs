@@ -24,19 +24,6 @@ pub(crate) struct Tty {
 }
 
 impl Tty {
-    /// Opens the terminal at `path` without making it the controlling one.
-    ///
-    /// # Errors
-    /// When it cannot be opened or is not a terminal.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(rustix::fs::OFlags::NOCTTY.bits().cast_signed())
-            .open(path)?;
-        Self::new(file.into())
-    }
-
     /// Takes an open terminal (read and write), sets raw mode and turns
     /// bracketed paste on.
     ///

@@ -133,6 +133,7 @@ impl Markdown {
 
     /// The column of the cursor; 0 at the start of a line. In lines that pass
     /// as they are it may lie beyond the width.
+    #[cfg(test)]
     pub(crate) fn column(&self) -> usize {
         self.column
     }
