@@ -340,8 +340,10 @@ fn cache_path(
     let mut hash = Sha256::new();
     hash.update(sources);
     hash.update(&toolchain.versions);
+    // Trying a flag leaves files behind: not among the sources.
+    let out = PathBuf::from(cargo_env("OUT_DIR")?);
     for cpp in [false, true] {
-        let compiler = compiler(level, source, Path::new("."), cpp).try_get_compiler()?;
+        let compiler = compiler(level, source, &out, cpp).try_get_compiler()?;
         hash.update(format!("{:?}", compiler.args()));
     }
     hash.update(format!("{C_SOURCES:?} {CXX_SOURCES:?} {PARTIAL_LINK:?}"));

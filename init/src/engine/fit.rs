@@ -129,10 +129,9 @@ pub(crate) fn plan(
     // back. So it needs no more in the end, but room to work while loading.
     let repack_fits = need(ctx_tokens).saturating_add(largest_tensor(header)) <= there;
     let weights = match wishes.repack {
-        Switch::Off => Weights::Mapped,
         Switch::On => Weights::Repacked,
         Switch::Auto if wishes.repack_pays && repack_fits => Weights::Repacked,
-        Switch::Auto => Weights::Mapped,
+        Switch::Auto | Switch::Off => Weights::Mapped,
     };
     Ok(Plan {
         ctx_tokens,

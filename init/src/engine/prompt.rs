@@ -186,7 +186,7 @@ impl Pieces for Vocab<'_> {
     }
 }
 
-/// SentencePiece vocabularies begin every text with a space of their own.
+/// `SentencePiece` vocabularies begin every text with a space of their own.
 fn puts_space_before(vocab: &Vocab<'_>) -> bool {
     let mut tokens = Vec::new();
     if vocab.tokenize("a", false, &mut tokens).is_err() {

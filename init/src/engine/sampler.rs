@@ -106,8 +106,7 @@ impl<'v> Sampler<'v> {
     }
 
     fn is_greedy(&self) -> bool {
-        // Also for a NaN.
-        !(self.temp > 0.0)
+        self.temp <= 0.0 || self.temp.is_nan()
     }
 
     fn allows(&mut self, token: Token) -> bool {
@@ -122,7 +121,7 @@ impl<'v> Sampler<'v> {
     /// Divides the logits of recent tokens, each once however often it occurred.
     fn penalise(&self, logits: &mut [f32]) {
         #[expect(clippy::float_cmp, reason = "1 is a setting, not a result")]
-        let off = self.repeat_penalty == 1.0 || !(self.repeat_penalty > 0.0);
+        let off = self.repeat_penalty == 1.0 || self.repeat_penalty <= 0.0 || self.repeat_penalty.is_nan();
         if off {
             return;
         }
@@ -163,7 +162,7 @@ impl<'v> Sampler<'v> {
         // for each logit above the floor, which rises at every cut.
         let room = keep.saturating_mul(2).max(BLOCK);
         for (start, block) in (0..).step_by(BLOCK).zip(logits.chunks(BLOCK)) {
-            if !(block_max(block) >= floor) {
+            if block_max(block) < floor {
                 continue;
             }
             for (id, logit) in (start..).zip(block) {
@@ -315,11 +314,12 @@ mod tests {
 
     /// How often each token is drawn.
     fn frequencies(sampling: &Sampling, logits: &[f32], draws: usize) -> Vec<f32> {
+        let share = 1.0 / f32::from(u16::try_from(draws).unwrap());
         let mut counts = vec![0.0; logits.len()];
         let mut sampler = Sampler::new(sampling, None, &[]);
         for _ in 0..draws {
             let token = sampler.sample(&mut logits.to_vec()).unwrap();
-            counts[usize::try_from(token).unwrap()] += 1.0 / draws as f32;
+            counts[usize::try_from(token).unwrap()] += share;
         }
         counts
     }
