@@ -57,7 +57,16 @@ test_lint() {
     show cargo clippy --release --workspace --all-targets --locked -- -D warnings
 }
 
+# Tests that need a real model find it here; without one they would say nothing.
+provide_model() {
+    if [ -z "${ZOSIA_TEST_MODEL:-}" ]; then
+        ZOSIA_TEST_MODEL=$(tools/model.sh get smollm2-135m) || die "there is no model to test with"
+    fi
+    export ZOSIA_TEST_MODEL
+}
+
 test_unit() {
+    provide_model
     show cargo test --release --workspace --exclude vmtest --locked
     show cargo test --package vmtest --lib --locked
     for script in tools/test-*.sh; do
@@ -73,10 +82,7 @@ test_vm() {
     if [ ! -f out/zosia.efi ] || [ ! -f out/init ]; then
         test_build
     fi
-    if [ -z "${ZOSIA_TEST_MODEL:-}" ]; then
-        ZOSIA_TEST_MODEL=$(tools/model.sh get smollm2-135m) || die "there is no model to test with"
-        export ZOSIA_TEST_MODEL
-    fi
+    provide_model
     # The plain command that is tested beside the machine.
     show cargo build --release --package init --locked
     # The harness itself only waits: no need to optimize it. One test after the

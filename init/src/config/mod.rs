@@ -36,7 +36,10 @@ pub(crate) enum LogLevel {
 }
 
 /// Every parameter's value.
-#[expect(clippy::struct_excessive_bools, reason = "switches that have nothing to do with one another")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that have nothing to do with one another"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
     /// Which model, when there are several: label, file name or device.

@@ -5,8 +5,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use unicode_segmentation::UnicodeSegmentation;
-
 use super::editor::{Completer, Editor, Outcome, Submission};
 use super::frame::{View, choice_rows, measure};
 use super::history::History;
@@ -360,7 +358,7 @@ impl Prompt {
     pub(crate) fn print_above(&mut self, text: &str, out: &mut Vec<u8>) {
         self.hide(out);
         for line in text.lines() {
-            for cluster in line.graphemes(true) {
+            for cluster in unicode_segmentation::UnicodeSegmentation::graphemes(line, true) {
                 out.extend_from_slice(super::width::glyph(cluster).text.as_bytes());
             }
             out.extend_from_slice(b"\r\n");
