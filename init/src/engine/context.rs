@@ -25,7 +25,7 @@ pub(crate) struct ContextParams {
     /// Tokens evaluated at once.
     pub(crate) batch_tokens: u32,
     /// Tokens of one batch whose logits are wanted.
-    pub(crate) outputs: u32,
+    pub(crate) outputs: usize,
     /// Element type of the KV cache.
     pub(crate) kv: KvType,
     /// Threads for single tokens.
@@ -72,7 +72,7 @@ pub(crate) struct Context<'m> {
     /// Read by the abort callback; freed after the context.
     _interrupt: Arc<Interrupt>,
     /// Freed after the context, in `drop`'s field order.
-    _pools: (Pool<'m>, Option<Pool<'m>>),
+    pools: (Pool<'m>, Option<Pool<'m>>),
     model: PhantomData<&'m Model<'m>>,
 }
 
@@ -150,8 +150,10 @@ impl<'m> Context<'m> {
         raw.n_batch = params.batch_tokens;
         raw.n_ubatch = params.batch_tokens;
         raw.n_seq_max = 1;
-        raw.n_outputs_max = params.outputs;
-        raw.n_outputs_max_per_seq = params.outputs;
+        // Room for as many rows of logits: the default is a row for each token
+        // of a batch, which is half a GiB with a large vocabulary.
+        raw.n_outputs_max = u32::try_from(params.outputs).unwrap_or(1);
+        raw.n_outputs_max_per_seq = raw.n_outputs_max;
         raw.n_threads = i32::try_from(params.threads).unwrap_or(1);
         raw.n_threads_batch = i32::try_from(params.batch_threads).unwrap_or(1);
         raw.type_k = match params.kv {
@@ -179,10 +181,10 @@ impl<'m> Context<'m> {
             vocab_tokens: Vocab::of(model).len(),
             ctx_tokens: ctx_tokens as usize,
             _interrupt: interrupt,
-            _pools: pools,
+            pools,
             model: PhantomData,
         };
-        let (main, batch) = &context._pools;
+        let (main, batch) = &context.pools;
         let batch = batch.as_ref().map_or(std::ptr::null_mut(), Pool::as_ptr);
         // SAFETY: llama.h: both pools outlive the context: `drop` frees it
         // before its fields. A null batch pool means the main one.

@@ -7,6 +7,7 @@ use super::interrupt::Interrupt;
 use super::prompt::Prompter;
 use super::sampler::{SampleError, Sampler};
 use super::sequence::{Memory, Sequence};
+use super::speculate::Speculator;
 use super::text::Utf8;
 use super::vocab::Token;
 use crate::chat::Splitter;
@@ -33,6 +34,8 @@ pub(crate) struct Generation<'a, 'm> {
     pub(crate) prompter: &'a Prompter<'m>,
     /// Draws the tokens.
     pub(crate) sampler: Sampler<'a>,
+    /// Proposes tokens.
+    pub(crate) speculator: &'a mut Speculator,
     /// Longest answer in tokens.
     pub(crate) max_tokens: usize,
     /// Says when to stop.
@@ -58,21 +61,28 @@ impl Generation<'_, '_> {
             first_token: Instant::now(),
             decode_calls: 0,
         };
-        let outcome = self.answer(sequence, &mut speech, &mut answer, show);
+        let mut confirmed = sequence.tokens().len();
+        self.speculator.begin(sequence.tokens());
+        let outcome = self.answer(sequence, &mut confirmed, &mut speech, &mut answer, show);
+        // What was proposed and not drawn is not part of the conversation.
+        sequence.rewind(confirmed);
         speech.finish(show);
         answer.stop = outcome?;
         Ok(answer)
     }
 
+    /// `confirmed` is how many of the sequence's tokens have been drawn; the
+    /// rest were proposed, and their logits are there.
     fn answer<M: Memory>(
         &mut self,
         sequence: &mut Sequence<M>,
+        confirmed: &mut usize,
         speech: &mut Speech<'_, '_>,
         answer: &mut Answer,
         show: &mut Show<'_>,
     ) -> Result<Stop, TurnError> {
         while answer.tokens.len() < self.max_tokens {
-            let token = self.sample(sequence)?;
+            let token = self.sample(sequence, *confirmed)?;
             if answer.tokens.is_empty() {
                 answer.first_token = Instant::now();
             }
@@ -83,28 +93,57 @@ impl Generation<'_, '_> {
                 return Ok(Stop::Cancelled);
             }
             self.sampler.accept(token);
+            self.speculator.push(token);
             answer.tokens.push(token);
             if speech.say(token, show) {
                 return Ok(Stop::EndOfTurn);
             }
-            if sequence.tokens().len() >= sequence.ctx_tokens() {
+            if *confirmed >= sequence.ctx_tokens() {
                 return Ok(Stop::ContextFull);
             }
             if answer.tokens.len() == self.max_tokens {
                 break;
             }
-            answer.decode_calls += 1;
-            match sequence.extend(&[token], 1) {
-                Ok(()) => {}
-                Err(DecodeError::Interrupted) => return Ok(Stop::Cancelled),
-                Err(e) => return Err(TurnError::Evaluation(e.to_string())),
+            let proposed = sequence.tokens().get(*confirmed).copied();
+            if let Some(proposed) = proposed {
+                self.speculator.judged(proposed == token);
             }
+            if proposed != Some(token) {
+                sequence.rewind(*confirmed);
+                answer.decode_calls += 1;
+                match self.evaluate(sequence, token) {
+                    Ok(()) => {}
+                    Err(DecodeError::Interrupted) => return Ok(Stop::Cancelled),
+                    Err(e) => return Err(TurnError::Evaluation(e.to_string())),
+                }
+            }
+            *confirmed += 1;
         }
         Ok(Stop::MaxTokens)
     }
 
-    fn sample<M: Memory>(&mut self, sequence: &mut Sequence<M>) -> Result<Token, TurnError> {
-        let drawn = match sequence.logits() {
+    /// Evaluates `token`, and with it what may follow.
+    fn evaluate<M: Memory>(
+        &mut self,
+        sequence: &mut Sequence<M>,
+        token: Token,
+    ) -> Result<(), DecodeError> {
+        let room = sequence.ctx_tokens() - sequence.tokens().len() - 1;
+        let mut batch = self.speculator.propose(room);
+        batch.insert(0, token);
+        let started = Instant::now();
+        sequence.extend(&batch, batch.len())?;
+        self.speculator.timed(batch.len() - 1, started.elapsed());
+        Ok(())
+    }
+
+    /// Draws the token after the first `confirmed` of the sequence.
+    fn sample<M: Memory>(
+        &mut self,
+        sequence: &mut Sequence<M>,
+        confirmed: usize,
+    ) -> Result<Token, TurnError> {
+        let drawn = match sequence.logits_after(confirmed) {
             Some(logits) => self.sampler.sample(logits),
             None => Err(SampleError::NotANumber),
         };

@@ -16,13 +16,14 @@ use super::fit::{self, Plan, TooLarge, Wishes};
 use super::interrupt::Interrupt;
 use super::model::{Model, ModelError, Weights};
 use super::prompt::Prompter;
+use super::speculate::WIDTH_MAX;
 use super::vocab::Vocab;
-use super::warm::{self, WarmError};
+use super::warm::{self, Meter, WarmError};
 use super::wire::Outbox;
 use super::{cpu, sequence::Sequence};
 use crate::disk;
 use crate::gguf::{self, GgufError, Header};
-use crate::protocol::{EngineParams, Event, ModelInfo, Progress, Stage, TurnError};
+use crate::protocol::{EngineParams, Event, ModelInfo, Progress, Stage, Switch, TurnError};
 
 /// Tokens evaluated at once: enough for the kernels to reuse each weight, few
 /// enough that progress can be shown and little memory is needed.
@@ -99,6 +100,8 @@ pub(crate) struct Loaded<'m> {
     pub(crate) prompter: Prompter<'m>,
     /// The context and what it holds.
     pub(crate) sequence: Sequence<Context<'m>>,
+    /// Whether several tokens may be tried at once.
+    pub(crate) speculate: Switch,
     /// For the user.
     pub(crate) info: ModelInfo,
 }
@@ -178,9 +181,23 @@ impl Checked {
                 bytes_per_s,
             }));
         };
-        self.read(params, interrupt, &mut |done, rate| {
-            tell(Stage::Reading, done, rate);
-        })?;
+        let repacked = self.plan.weights == Weights::Repacked;
+        // Repacked weights are read tensor by tensor, once: reading the file
+        // before would only fill memory that they are about to need.
+        let warmed = !repacked || params.sha256.is_some();
+        if warmed {
+            self.read(params, interrupt, &mut |done, rate| {
+                tell(Stage::Reading, done, rate);
+            })?;
+        }
+        let mut tell = |done, rate| {
+            if warmed {
+                tell(Stage::Preparing, done, 0);
+            } else {
+                tell(Stage::Reading, done, rate);
+            }
+        };
+        let mut meter = Meter::new(&mut tell);
         let mut progress = |part: f32| {
             #[expect(
                 clippy::cast_possible_truncation,
@@ -189,12 +206,20 @@ impl Checked {
                 reason = "a part of the file's length, shown in percent"
             )]
             let done = (part.clamp(0.0, 1.0) * total_bytes as f32) as u64;
-            tell(Stage::Preparing, done.min(total_bytes), 0);
+            meter.reached(done.min(total_bytes));
             !interrupt.is_requested()
         };
-        let model = Model::load(backend, &params.path, self.plan.weights, &mut progress)
-            .map_err(|e| self.explain(e))?;
-        if self.plan.weights == Weights::Repacked {
+        let loaded = Model::load(backend, &params.path, self.plan.weights, &mut progress);
+        let model = match loaded {
+            Ok(model) => model,
+            Err(ModelError::Llama(log)) if !warmed => {
+                // If it is the disk, reading says where; llama.cpp does not.
+                warm::read(&self.file, self.header.data_end, interrupt)?;
+                return Err(self.explain(ModelError::Llama(log)));
+            }
+            Err(e) => return Err(self.explain(e)),
+        };
+        if repacked {
             self.give_back_pages();
         }
         if model.is_decoder() {
@@ -254,10 +279,18 @@ impl Checked {
         let processors = available_parallelism().map_or(1, NonZero::get);
         let processors = u32::try_from(processors).unwrap_or(1);
         let threads = params.threads.unwrap_or(processors).max(1);
+        // What was tried and not drawn must be rewound.
+        let speculate = match params.speculate {
+            _ if !model.can_rewind() => Switch::Off,
+            asked => asked,
+        };
         let mut wanted = ContextParams {
             ctx_tokens: self.plan.ctx_tokens,
             batch_tokens: BATCH_TOKENS.min(self.plan.ctx_tokens),
-            outputs: 1,
+            outputs: match speculate {
+                Switch::Off => 1,
+                Switch::Auto | Switch::On => WIDTH_MAX,
+            },
             kv: params.kv,
             threads,
             batch_threads: params.batch_threads.unwrap_or(threads).max(1),
@@ -304,6 +337,7 @@ impl Checked {
         Ok(Loaded {
             prompter,
             sequence: Sequence::new(context),
+            speculate,
             info,
         })
     }

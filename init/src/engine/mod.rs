@@ -18,6 +18,7 @@ mod prompt;
 mod sampler;
 mod sequence;
 mod serve;
+mod speculate;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -93,7 +94,13 @@ fn load_and_serve(
     let model = checked.load_model(&backend, params, interrupt, outbox)?;
     let loaded = checked.finish(&backend, &model, params, interrupt, outbox, started)?;
     outbox.send(&Event::Ready(Box::new(loaded.info)));
-    let mut server = Server::new(&loaded.prompter, loaded.sequence, interrupt, outbox);
+    let mut server = Server::new(
+        &loaded.prompter,
+        loaded.sequence,
+        loaded.speculate,
+        interrupt,
+        outbox,
+    );
     while let Ok(numbered) = requests.recv() {
         server.serve(numbered);
     }

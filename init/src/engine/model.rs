@@ -90,7 +90,7 @@ impl<'b> Model<'b> {
         }
     }
 
-    /// llama.cpp's description: "phi3 3B Q4_K - Medium".
+    /// llama.cpp's description: `phi3 3B Q4_K - Medium`.
     pub(crate) fn description(&self) -> String {
         let mut buffer = [0_u8; 256];
         // SAFETY: llama.h: writes at most `buf_size` bytes, the zero included,
@@ -130,6 +130,16 @@ impl<'b> Model<'b> {
         // SAFETY: as above.
         let diffusion = unsafe { sys::llama_model_is_diffusion(self.as_ptr()) };
         decoder && !encoder && !diffusion
+    }
+
+    /// Whether a context can forget its last tokens alone: a recurrent state
+    /// has no way back.
+    pub(crate) fn can_rewind(&self) -> bool {
+        // SAFETY: llama.h: a getter of a live model.
+        let recurrent = unsafe { sys::llama_model_is_recurrent(self.as_ptr()) };
+        // SAFETY: as above.
+        let hybrid = unsafe { sys::llama_model_is_hybrid(self.as_ptr()) };
+        !recurrent && !hybrid
     }
 
     /// The C handle, for the engine's other wrappers.

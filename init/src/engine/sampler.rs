@@ -121,7 +121,9 @@ impl<'v> Sampler<'v> {
     /// Divides the logits of recent tokens, each once however often it occurred.
     fn penalise(&self, logits: &mut [f32]) {
         #[expect(clippy::float_cmp, reason = "1 is a setting, not a result")]
-        let off = self.repeat_penalty == 1.0 || self.repeat_penalty <= 0.0 || self.repeat_penalty.is_nan();
+        let off = self.repeat_penalty == 1.0
+            || self.repeat_penalty <= 0.0
+            || self.repeat_penalty.is_nan();
         if off {
             return;
         }

@@ -60,8 +60,8 @@ impl Memory for Context<'_> {
 pub(crate) struct Sequence<M> {
     memory: M,
     tokens: Vec<Token>,
-    /// Where in the latest batch the last token is, whose logits come next.
-    last_in_batch: usize,
+    /// How many tokens were held before the latest batch.
+    batch_start: usize,
 }
 
 impl<M: Memory> Sequence<M> {
@@ -70,7 +70,7 @@ impl<M: Memory> Sequence<M> {
         Self {
             memory,
             tokens: Vec::new(),
-            last_in_batch: 0,
+            batch_start: 0,
         }
     }
 
@@ -120,8 +120,8 @@ impl<M: Memory> Sequence<M> {
         let result = self.memory.decode(tokens, self.tokens.len(), outputs);
         match result {
             Ok(()) => {
+                self.batch_start = self.tokens.len();
                 self.tokens.extend_from_slice(tokens);
-                self.last_in_batch = tokens.len().saturating_sub(1);
             }
             Err(_) if self.memory.held_tokens() != self.tokens.len() => self.forget(),
             Err(_) => {}
@@ -146,13 +146,10 @@ impl<M: Memory> Sequence<M> {
         }
     }
 
-    /// The logits after the last token.
-    pub(crate) fn logits(&mut self) -> Option<&mut [f32]> {
-        self.memory.logits(self.last_in_batch)
-    }
-
-    /// The logits after the latest batch's token number `index`.
-    pub(crate) fn logits_at(&mut self, index: usize) -> Option<&mut [f32]> {
+    /// The logits after the first `count` tokens, if the last of these was in
+    /// the latest batch and its logits were asked for.
+    pub(crate) fn logits_after(&mut self, count: usize) -> Option<&mut [f32]> {
+        let index = count.checked_sub(self.batch_start + 1)?;
         self.memory.logits(index)
     }
 
@@ -237,7 +234,10 @@ pub(crate) mod tests {
         let evaluated = sequence.set(target, &mut |_, _| {}).unwrap();
         assert_eq!(sequence.tokens(), target);
         assert_eq!(sequence.memory.held, target);
-        assert!(sequence.logits().is_some(), "logits after every set");
+        assert!(
+            sequence.logits_after(target.len()).is_some(),
+            "logits after every set"
+        );
         evaluated
     }
 

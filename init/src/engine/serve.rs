@@ -11,10 +11,11 @@ use super::interrupt::Interrupt;
 use super::prompt::{Prompt, Prompter};
 use super::sampler::Sampler;
 use super::sequence::Sequence;
+use super::speculate::Speculator;
 use super::vocab::Token;
 use super::wire::{Numbered, Outbox};
 use crate::chat::{Message, Next};
-use crate::protocol::{Event, Request, Sampling, Stop, TextKind, TurnError, TurnStats};
+use crate::protocol::{Event, Request, Sampling, Stop, Switch, TextKind, TurnError, TurnStats};
 
 /// Tokens of a draft evaluated at once: a few tenths of a second on a slow
 /// machine, and a multiple of what the kernels take together.
@@ -25,6 +26,7 @@ pub(crate) struct Server<'s, 'm, W> {
     prompter: &'s Prompter<'m>,
     sequence: Sequence<Context<'m>>,
     answers: Answers,
+    speculator: Speculator,
     interrupt: &'s Interrupt,
     outbox: &'s mut Outbox<W>,
 }
@@ -34,6 +36,7 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
     pub(crate) fn new(
         prompter: &'s Prompter<'m>,
         sequence: Sequence<Context<'m>>,
+        speculate: Switch,
         interrupt: &'s Interrupt,
         outbox: &'s mut Outbox<W>,
     ) -> Self {
@@ -41,6 +44,7 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
             prompter,
             sequence,
             answers: Answers::default(),
+            speculator: Speculator::new(speculate),
             interrupt,
             outbox,
         }
@@ -97,6 +101,7 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         let generation = Generation {
             prompter,
             sampler: Sampler::new(sampling, grammar, &target),
+            speculator: &mut self.speculator,
             max_tokens: sampling.max_tokens.map_or(usize::MAX, |max| max as usize),
             interrupt: self.interrupt,
         };

@@ -314,6 +314,46 @@ fn a_grammar_is_obeyed_and_a_bad_one_is_told() {
 }
 
 #[test]
+fn speculation_changes_the_number_of_passes_and_not_the_text() {
+    let Some(model) = test_model() else { return };
+    let question = "What do you eat?";
+    // Answers that repeat themselves, in words that may vary.
+    let grammar = r#"root ::= (("one apple" | "two pears") ", three plums and four figs; ")+"#;
+    let mut told = Vec::new();
+    for speculate in [Switch::Off, Switch::On] {
+        for temp in [0.0, 0.8] {
+            let (mut session, _) = Session::ready(EngineParams {
+                speculate,
+                ..params(model.clone())
+            });
+            let sampling = Sampling {
+                temp,
+                max_tokens: Some(60),
+                grammar: Some(grammar.into()),
+                ..greedy()
+            };
+            session.ask(question, sampling);
+            let (text, stats) = session.answer().unwrap();
+            session.ask("Thank you.", greedy());
+            let (_, next) = session.answer().unwrap();
+            let new = next.prompt_tokens - stats.ctx_used_tokens;
+            assert_eq!(next.evaluated_tokens, new, "what was not drawn is gone");
+            told.push((text, stats));
+        }
+    }
+    let [(plain, many), (drawn, _), (fast, few), (drawn_fast, _)] = &told[..] else {
+        panic!("four answers");
+    };
+    assert_eq!(plain, fast);
+    assert_eq!(drawn, drawn_fast, "the same seed, the same draws");
+    assert_eq!(many.decode_calls + 1, many.generated_tokens);
+    assert!(
+        few.decode_calls < many.decode_calls * 2 / 3,
+        "{few:?} {many:?}"
+    );
+}
+
+#[test]
 fn drafts_leave_little_to_evaluate() {
     let Some(model) = test_model() else { return };
     let (mut session, _) = Session::ready(params(model));

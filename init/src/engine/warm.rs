@@ -142,6 +142,15 @@ pub(crate) fn warm_and_hash(
     })
 }
 
+/// Reads `file` up to `bytes` and keeps nothing: to find out where it cannot be
+/// read.
+///
+/// # Errors
+/// [`WarmError`].
+pub(crate) fn read(file: &File, bytes: u64, interrupt: &Interrupt) -> Result<(), WarmError> {
+    read_through(file, bytes, interrupt, &mut |_, _| {}, &mut |_, _| {})
+}
+
 fn read_through(
     file: &File,
     bytes: u64,
@@ -203,11 +212,15 @@ fn locate(file: &File, start: u64, window: &mut [u8], source: io::Error) -> Warm
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 /// Tells of progress at intervals, with the rate of late.
-struct Meter<'a> {
+pub(crate) struct Meter<'a> {
     progress: &'a mut dyn FnMut(u64, u64),
     told: Instant,
     /// Where the rate is measured from.
@@ -217,7 +230,8 @@ struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    fn new(progress: &'a mut dyn FnMut(u64, u64)) -> Self {
+    /// Nothing done yet.
+    pub(crate) fn new(progress: &'a mut dyn FnMut(u64, u64)) -> Self {
         let now = Instant::now();
         Self {
             progress,
@@ -227,7 +241,8 @@ impl<'a> Meter<'a> {
         }
     }
 
-    fn reached(&mut self, bytes: u64) {
+    /// `bytes` are done.
+    pub(crate) fn reached(&mut self, bytes: u64) {
         let now = Instant::now();
         if now - self.told < INTERVAL {
             return;
