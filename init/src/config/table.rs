@@ -322,15 +322,20 @@ pub(crate) fn find(name: &str) -> Option<&'static Param> {
     PARAMS.iter().find(|p| p.name == name)
 }
 
-/// The candidate that looks most like `word`, if one does.
+/// The candidate that looks most like `word`, if one does: one that it begins,
+/// else the one with the fewest letters to change.
 pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
     candidates
-        .map(|c| (edit_distance(word, c), c))
+        .map(|c| {
+            let begun = word.len() >= 3 && c.starts_with(word);
+            let distance = if begun { 0 } else { edit_distance(word, c) };
+            (distance, c)
+        })
         .min()
-        .filter(|&(distance, c)| distance <= c.len().max(3) / 3 + usize::from(c.starts_with(word)))
+        .filter(|&(distance, c)| distance <= 1 + c.len() / 4)
         .map(|(_, c)| c)
 }
 
