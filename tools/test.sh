@@ -13,7 +13,8 @@
 # Without PART: all of them, in this order. What is missing on a Debian machine
 # is installed. Everything that can be made again is kept in ZOSIA_CACHE
 # (default ~/.cache/zosia). ZOSIA_TEST_MODEL=FILE takes that SmolLM2-135M
-# instead of fetching it.
+# instead of fetching it; ZOSIA_TEST_LOG=FILE shows the terminal under test live
+# to who reads FILE.
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)

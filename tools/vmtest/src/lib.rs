@@ -37,13 +37,14 @@ pub const BOOT: Duration = Duration::from_secs(90);
 /// From a model's first byte to its being ready.
 pub const LOAD: Duration = Duration::from_secs(120);
 /// A short answer. A quiet machine needs ten seconds under TCG.
-pub const TURN: Duration = Duration::from_secs(300);
+pub const TURN: Duration = Duration::from_secs(480);
 /// Whatever is answered at once.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// The system prompt of every test. With the one in its own template the
-/// test model, asked for the capital of France, goes on in French without end.
-pub const SYSTEM_PROMPT: &str = "You are a helpful assistant.";
+/// The system prompt of every test: the small model is near to many a tie, and
+/// with this one it gives the same answers at every level of ggml-cpu. With the
+/// one in its own template it answers in French, and without end.
+pub const SYSTEM_PROMPT: &str = "You are a helpful AI assistant.";
 
 /// What the status line says once the model can answer: its `general.name`.
 pub const MODEL_NAME: &str = "Smollm2 135M";

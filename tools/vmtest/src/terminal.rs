@@ -5,7 +5,9 @@
 //! still matches), and as a screen. Like a real terminal it answers the
 //! question where the cursor is.
 
+use std::env;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -74,6 +76,9 @@ impl Terminal {
             }),
             changed: Condvar::new(),
         });
+        // For a person who wants to look on: `tail -f` shows the terminal live.
+        let mut mirror = env::var_os("ZOSIA_TEST_LOG")
+            .map(|path| File::create(path).or_fail("create ZOSIA_TEST_LOG"));
         let shown = Arc::clone(&shared);
         thread::spawn(move || {
             let mut parser = vte::Parser::new();
@@ -81,6 +86,10 @@ impl Terminal {
             // The end of a pty is an error (EIO), that of a socket is zero bytes.
             while let Ok(count @ 1..) = output.read(&mut buffer) {
                 let bytes = &buffer[..count];
+                if let Some(mirror) = &mut mirror {
+                    // A full disk must not fail the test.
+                    let _ = mirror.write_all(bytes);
+                }
                 let mut state = shown.lock();
                 state.log.extend_from_slice(bytes);
                 parser.advance(&mut state.words, bytes);

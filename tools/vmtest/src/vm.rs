@@ -44,6 +44,8 @@ pub enum Drive {
     File(PathBuf),
     /// This file, with a read error at each access to this sector of 512 bytes.
     Failing(PathBuf, u64),
+    /// This file, read at no more than this many bytes a second.
+    Slow(PathBuf, u64),
 }
 
 impl Default for VmSpec {
@@ -308,12 +310,17 @@ impl Drive {
                 "driver=raw,node-name=disk{index},read-only=on,file={below}{index}"
             ))
         };
-        let device = [
-            "-device".to_owned(),
-            format!("virtio-blk-device,drive=disk{index}"),
-        ];
+        // Disks are whole sectors; the serial number tells the file's own length.
+        let device = |path: &Path| {
+            let bytes = fs::metadata(path).or_fail("look at the disk").len();
+            let serial = format!("serial=zosia-{bytes}");
+            [
+                "-device".to_owned(),
+                format!("virtio-blk-device,drive=disk{index},{serial}"),
+            ]
+        };
         match self {
-            Self::File(path) => [file(path), raw("file"), device].concat(),
+            Self::File(path) => [file(path), raw("file"), device(path)].concat(),
             // Without a raw node above it, blkdebug's errors never fire.
             Self::Failing(path, sector) => {
                 let error = format!(
@@ -322,7 +329,19 @@ impl Drive {
                 );
                 let failing =
                     format!("driver=blkdebug,node-name=failing{index},image=file{index},{error}");
-                [file(path), node(failing), raw("failing"), device].concat()
+                [file(path), node(failing), raw("failing"), device(path)].concat()
+            }
+            Self::Slow(path, bytes_per_s) => {
+                let group = format!(
+                    "{{\"qom-type\": \"throttle-group\", \"id\": \"group{index}\", \
+                     \"limits\": {{\"bps-read\": {bytes_per_s}}}}}"
+                );
+                let slow = format!(
+                    "driver=throttle,node-name=slow{index},read-only=on,\
+                     throttle-group=group{index},file=file{index}"
+                );
+                let object = ["-object".to_owned(), group];
+                [object, file(path), node(slow), raw("slow"), device(path)].concat()
             }
         }
     }
