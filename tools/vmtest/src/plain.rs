@@ -64,11 +64,25 @@ impl PlainCommand {
         }
     }
 
-    /// Sends `signal` to the only child that the command has: its engine.
+    /// Kills the only child that the command has, its engine, by `signal`.
+    ///
+    /// Twice if need be: Rust's runtime takes the first SIGSEGV for a stack
+    /// overflow, and returns to where it came from when it was none. A fault
+    /// would be there again; a signal from outside is not.
     #[track_caller]
-    pub fn signal_engine(&self, signal: Signal) {
+    pub fn kill_engine(&self, signal: Signal) {
         let engine = self.engine().or_fail("find the engine among the processes");
-        kill_process(engine, signal).or_fail("signal the engine");
+        for _ in 0..2 {
+            kill_process(engine, signal).or_fail("signal the engine");
+            let deadline = Instant::now() + Duration::from_millis(500);
+            while self.engine() == Some(engine) && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(10));
+            }
+            if self.engine() != Some(engine) {
+                return;
+            }
+        }
+        panic!("the engine lives on after {signal:?}");
     }
 
     /// The engine's process, if there is one.
@@ -154,7 +168,7 @@ mod tests {
         while command.engine().is_none() {
             thread::sleep(Duration::from_millis(10));
         }
-        command.signal_engine(Signal::KILL);
+        command.kill_engine(Signal::KILL);
         let _ = command.expect("status 137", SOON);
     }
 }

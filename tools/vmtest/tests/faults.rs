@@ -49,7 +49,7 @@ fn plain_command_survives(signal: Signal, cause: &str) {
     let arguments = parameters.chain([model().as_os_str()]);
     let mut command = PlainCommand::launch(&native_executable(), arguments);
     let _ = command.expect_prompt(BOOT);
-    survives(&command, cause, || command.signal_engine(signal));
+    survives(&command, cause, || command.kill_engine(signal));
     command.ctrl_d();
     assert!(command.wait_exit(SOON).success());
 }

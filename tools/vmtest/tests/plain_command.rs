@@ -76,7 +76,7 @@ fn refuses_files_that_are_no_models() {
         .or_fail("look at the model")
         .len();
     refuses(Path::new("/nowhere/model.gguf"), &["/nowhere/model.gguf"]);
-    refuses(&disks.empty(1 << 20), &["GGUF"]);
+    refuses(&disks.empty(1 << 20), &["is empty", "a .gguf file"]);
     refuses(
         &disks.holding("letter.gguf", b"This is a letter."),
         &["not a GGUF file"],
