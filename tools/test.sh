@@ -8,7 +8,8 @@
 #   build  out/zosia.efi and out/init
 #   vm     boots what was built in QEMU, through firmware, and uses it; the
 #          same program as a plain command; what is inside the artefacts
-#   docs   the documentation builds, and the files that it names exist
+#   docs   the documentation builds, explains every error, and names files
+#          that exist
 #
 # Without PART: all of them, in this order. What is missing on a Debian machine
 # is installed. Everything that can be made again is kept in ZOSIA_CACHE
@@ -22,7 +23,6 @@ cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 ZOSIA_CACHE=$cache
 export CARGO_TARGET_DIR ZOSIA_CACHE
-mkdocs_version=1.6.1
 # shellcheck source=tools/lib/rust.sh disable=SC2154
 . "$top/tools/lib/rust.sh"
 
@@ -99,13 +99,14 @@ named_files() {
 }
 
 test_docs() {
-    python=$cache/mkdocs-$mkdocs_version
+    python=$cache/mkdocs-$(cksum <docs/requirements.txt | cut -d ' ' -f 1)
     if [ ! -x "$python/bin/mkdocs" ]; then
         rm -rf "$python"
         show python3 -m venv "$python"
-        show "$python/bin/pip" install --quiet --disable-pip-version-check "mkdocs==$mkdocs_version"
+        show "$python/bin/pip" install --quiet --disable-pip-version-check -r docs/requirements.txt
     fi
     show "$python/bin/mkdocs" build --strict --quiet --site-dir "$scratch/site"
+    show "$python/bin/python" docs/check_messages.py
     named_files >"$scratch/named"
     [ -s "$scratch/named" ] || die "the documentation names no files: the check looks for nothing"
     while read -r named; do
