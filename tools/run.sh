@@ -208,10 +208,11 @@ set -- -name zosia -no-user-config -nodefaults -display none -nic none -no-reboo
     -machine "$machine" -accel "$accel" -cpu "$cpu" -smp "$smp" -m "$mem"
 [ -z "$firmware_wanted" ] || set -- "$@" -bios "$firmware"
 # The model through the host's page cache: a second start finds it there, and
-# the host may drop it, as it is never written.
+# the host may drop it, as it is never written. Its serial number tells the
+# guest the file's exact length, which a disk of whole sectors does not.
 set -- "$@" -kernel "$efi" -append "$parameters" \
     -drive "if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$(qemu_value "$model_file")" \
-    -device virtio-blk-device,drive=model \
+    -device "virtio-blk-device,drive=model,serial=zosia-$model_bytes" \
     -chardev "pipe,id=control,path=$(qemu_value "$scratch/control")" -mon chardev=control,mode=control \
     -device virtio-serial-device
 if [ -n "$turn" ]; then

@@ -98,7 +98,7 @@ got_prompt() { printf '%b' "$1" | cmp -s - "$FAKE_LOG.prompt" || fail "the guest
 command_is() { # ACCEL CPU SMP MEM [MACHINE] [PARAMETERS]
     sed "s|$TMPDIR/zosia\.[A-Za-z0-9]*|SCRATCH|g" "$work/out" >"$work/command"
     cat >"$work/expected" <<END
-$prefix/bin/qemu-system-aarch64 -name zosia -no-user-config -nodefaults -display none -nic none -no-reboot -machine ${5:-virt,acpi=off} -accel $1 -cpu $2 -smp $3 -m $4 -bios $firmware -kernel $checkout/out/zosia.efi -append '${6:-console=ttyAMA0 quiet loglevel=2 panic=-1}' -drive if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$model -device virtio-blk-device,drive=model -chardev pipe,id=control,path=SCRATCH/control -mon chardev=control,mode=control -device virtio-serial-device -chardev stdio,id=console,mux=on,signal=off,logfile=SCRATCH/console.log,logappend=off -serial chardev:console -echr 0x1d -chardev file,id=save,path=SCRATCH/save -device virtserialport,chardev=save,name=zosia.save
+$prefix/bin/qemu-system-aarch64 -name zosia -no-user-config -nodefaults -display none -nic none -no-reboot -machine ${5:-virt,acpi=off} -accel $1 -cpu $2 -smp $3 -m $4 -bios $firmware -kernel $checkout/out/zosia.efi -append '${6:-console=ttyAMA0 quiet loglevel=2 panic=-1}' -drive if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$model -device virtio-blk-device,drive=model,serial=zosia-$model_bytes -chardev pipe,id=control,path=SCRATCH/control -mon chardev=control,mode=control -device virtio-serial-device -chardev stdio,id=console,mux=on,signal=off,logfile=SCRATCH/console.log,logappend=off -serial chardev:console -echr 0x1d -chardev file,id=save,path=SCRATCH/save -device virtserialport,chardev=save,name=zosia.save
 END
     cmp -s "$work/expected" "$work/command" || {
         fail "the command differs"
@@ -504,7 +504,8 @@ FAKE_EFI=$checkout/out/zosia.efi
 export FAKE_EFI
 : >"$FAKE_EFI"
 model=$work/model.gguf
-head -c 99614720 /dev/zero >"$model"
+model_bytes=99614720
+head -c "$model_bytes" /dev/zero >"$model"
 
 tried=''
 if [ $# = 0 ]; then set -- dash 'bash --posix' 'busybox sh'; fi

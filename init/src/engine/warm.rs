@@ -72,6 +72,11 @@ pub(crate) fn warm(
     interrupt: &Interrupt,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), WarmError> {
+    // A device is read, not mapped: its metadata has no length, and a fault on
+    // a sector that cannot be read may be tried again without end.
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return read_through(file, bytes, interrupt, progress, &mut |_, _| {});
+    }
     // SAFETY: memmap2 asks that the file be not changed or cut while it is
     // mapped. No byte of the map is ever looked at: it only names the pages to
     // the kernel, which reports those that are gone as an error.
