@@ -6,6 +6,7 @@ use std::fs;
 use super::model::Weights;
 use crate::gguf::Header;
 use crate::protocol::{KvType, Switch};
+use crate::report::mib;
 
 /// A context shorter than this is no conversation.
 const CTX_TOKENS_MIN: u32 = 512;
@@ -186,11 +187,6 @@ fn largest_tensor(header: &Header) -> u64 {
         .map(|tensor| tensor.bytes)
         .max()
         .unwrap_or(0)
-}
-
-/// MiB, rounded up.
-fn mib(bytes: u64) -> u64 {
-    bytes.div_ceil(1 << 20)
 }
 
 /// A guest's RAM for `need` bytes available: the kernel takes a share, and
