@@ -7,6 +7,7 @@
 #           kernel's source
 #   run     QEMU with AArch64, its UEFI firmware, what fetches a model
 #   test    both of these, and what tools/test.sh checks and compares with
+#   bench   both of these, and what bench/ compares with
 #   docs    mkdocs
 #
 # Without GROUP: build and run. On Debian 12 or newer the packages are installed
@@ -191,6 +192,13 @@ need_test() {
     lints_missing=yes
 }
 
+need_bench() {
+    need_build
+    need_run
+    need cpio cpio
+    need_docs
+}
+
 need_docs() {
     need_file python3-venv /usr/lib/python3*/ensurepip/__init__.py \
         /usr/local/lib/python3*/ensurepip/__init__.py
@@ -254,8 +262,8 @@ for group in "$@"; do
             usage
             exit 0
             ;;
-        build | run | test | docs) "need_$group" ;;
-        *) die "unknown group $group; groups are build, run, test and docs" ;;
+        build | run | test | bench | docs) "need_$group" ;;
+        *) die "unknown group $group; groups are build, run, test, bench and docs" ;;
     esac
 done
 [ -n "$packages$rust_missing$source_missing$lints_missing" ] || exit 0

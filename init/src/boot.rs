@@ -1,6 +1,6 @@
 //! What PID 1 does, top to bottom.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::mounts::{self, MountError};
 use crate::one_turn::{self, Outcome, warn};
 use crate::ports::{self, Order};
 use crate::session::Session;
-use crate::{disk, power, repl, report};
+use crate::{bench, disk, power, repl, report};
 
 /// Disks appear within milliseconds; a hot-plugged one has this long.
 const DISK_DEADLINE: Duration = Duration::from_secs(5);
@@ -64,6 +64,13 @@ fn run() -> Result<(), BootError> {
             let found = found_or_why_not(&config);
             report::selftest(config, &found, &mut io::stdout())?;
         }
+        (Mode::Bench, _) => match one_model(&config) {
+            Ok(mut session) => {
+                let mut results = results_port()?.unwrap_or_else(|| Box::new(io::stdout()));
+                bench::run(&mut session, &mut results)?;
+            }
+            Err(error) => warn(&error),
+        },
         (Mode::Chat, Some(prompt)) => answer_once(&config, &prompt)?,
         (Mode::Chat, None) => {
             let models = repl::Models::on_disks(Finder::new(), DISK_DEADLINE);
@@ -116,10 +123,7 @@ fn answer_once(config: &Config, prompt: &str) -> io::Result<()> {
     } else {
         (Ok(Order::Prompt(prompt.to_owned())), Box::new(io::stdout()))
     };
-    let mut results: Box<dyn Write> = match open_if_given(ports::RESULT)? {
-        Some(port) => Box::new(port),
-        None => Box::new(io::sink()),
-    };
+    let mut results = results_port()?.unwrap_or_else(|| Box::new(io::sink()));
     let outcome = match (order, one_model(config)) {
         (Ok(Order::Prompt(text)), Ok(mut session)) => {
             one_turn::run(&mut session, &text, &mut answers)?
@@ -137,12 +141,12 @@ fn answer_once(config: &Config, prompt: &str) -> io::Result<()> {
     one_turn::write_outcome(&mut results, &outcome)
 }
 
-fn open_if_given(port: &str) -> io::Result<Option<File>> {
-    if ports::is_there(port) {
-        ports::open(port).map(Some)
-    } else {
-        Ok(None)
+/// Where the host wants results, if it gave a port for them.
+fn results_port() -> io::Result<Option<Box<dyn Write>>> {
+    if !ports::is_there(ports::RESULT) {
+        return Ok(None);
     }
+    ports::open(ports::RESULT).map(|port| Some(Box::new(port) as Box<dyn Write>))
 }
 
 fn one_model(config: &Config) -> Result<Session, String> {

@@ -7,10 +7,11 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::{self, Config, Invocation, Mode};
+use crate::config::{self, Config, Invocation, Mode, Output};
+use crate::disk::{self, Found};
 use crate::one_turn::{self, warn};
 use crate::session::Session;
-use crate::{disk, repl, report};
+use crate::{bench, repl, report};
 
 /// Nothing was answered.
 const FAILED: u8 = 1;
@@ -28,7 +29,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Invocation::Help) => print(&config::help_text()),
         Ok(Invocation::Version) => print(concat!("zosia ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Invocation::Parameters) => print(&config::reference_page()),
-        Ok(Invocation::Run(config)) => run_with(*config),
+        Ok(Invocation::Run(config, output)) => run_with(*config, &output),
         Err(error) => {
             warn(&error);
             return ExitCode::from(USAGE);
@@ -45,7 +46,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run_with(config: Config) -> io::Result<ExitCode> {
+fn run_with(config: Config, output: &Output) -> io::Result<ExitCode> {
     let Some(path) = config.model.clone() else {
         warn("which model? `init MODEL`; --help tells more");
         return Ok(ExitCode::from(USAGE));
@@ -66,16 +67,46 @@ fn run_with(config: Config) -> io::Result<ExitCode> {
                 &mut io::stdout(),
             )?));
         }
+        Mode::Bench => {
+            let Some(mut session) = session_with_first(config, &found) else {
+                return Ok(ExitCode::from(FAILED));
+            };
+            return Ok(exit_code(bench::run(&mut session, &mut io::stdout())?));
+        }
         Mode::Chat => {}
+    }
+    if let Output::Batch(file) = output {
+        let lines = read_batch(file)?;
+        let Some(mut session) = session_with_first(config, &found) else {
+            return Ok(ExitCode::from(FAILED));
+        };
+        let answered = one_turn::run_batch(&mut session, &lines, &mut io::stdout())?;
+        return Ok(exit_code(answered));
     }
     let Some(prompt) = prompt(&config)? else {
         let models = repl::Models::given(found);
         repl::run(config, models, owned(io::stdin())?, repl::Place::Command)?;
         return Ok(ExitCode::SUCCESS);
     };
-    let Some(model) = found.models.first() else {
+    let Some(mut session) = session_with_first(config, &found) else {
         return Ok(ExitCode::from(FAILED));
     };
+    let outcome = if *output == Output::Json {
+        let outcome = one_turn::run(&mut session, &prompt, &mut io::sink())?;
+        one_turn::write_outcome(&mut io::stdout(), &outcome)?;
+        outcome
+    } else {
+        one_turn::run(&mut session, &prompt, &mut io::stdout())?
+    };
+    if let Some(error) = &outcome.error {
+        warn(error);
+    }
+    Ok(exit_code(outcome.answered))
+}
+
+/// A session with the first model found, and a word if there are others.
+fn session_with_first(config: Config, found: &Found) -> Option<Session> {
+    let model = found.models.first()?;
     if let [_, others @ ..] = found.models.as_slice()
         && !others.is_empty()
     {
@@ -87,11 +118,7 @@ fn run_with(config: Config) -> io::Result<ExitCode> {
     }
     let mut session = Session::new(config);
     session.load(&model.path);
-    let outcome = one_turn::run(&mut session, &prompt, &mut io::stdout())?;
-    if let Some(error) = &outcome.error {
-        warn(error);
-    }
-    Ok(exit_code(outcome.answered))
+    Some(session)
 }
 
 /// The message of a one-turn run; `None` means a chat.
@@ -109,6 +136,14 @@ fn prompt(config: &Config) -> io::Result<Option<String>> {
         }
         _ => read_input().map(Some),
     }
+}
+
+fn read_batch(file: &str) -> io::Result<String> {
+    let lines = match file {
+        "-" => io::read_to_string(io::stdin()),
+        file => std::fs::read_to_string(file),
+    };
+    lines.map_err(|e| io::Error::new(e.kind(), format!("{file} cannot be read as text: {e}")))
 }
 
 fn read_input() -> io::Result<String> {

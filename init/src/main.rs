@@ -1,6 +1,7 @@
 //! zosia's one executable. As PID 1 it is the whole system; started by that
 //! with `--engine` it is the engine; started by a person it is a command.
 
+mod bench;
 mod boot;
 mod chat;
 mod command;

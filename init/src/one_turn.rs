@@ -57,6 +57,9 @@ pub(crate) struct Timings {
     pub decode_ms: f64,
     /// Rate of these.
     pub decode_tokens_per_s: f64,
+    /// Passes through the model for these: fewer than tokens when some were
+    /// guessed.
+    pub decode_passes: u32,
     /// Token ids generated.
     pub tokens: Vec<i32>,
 }
@@ -72,6 +75,7 @@ impl Timings {
             generated_tokens: stats.generated_tokens,
             decode_ms: stats.decode_ms,
             decode_tokens_per_s,
+            decode_passes: stats.decode_calls,
             tokens: stats.tokens,
         }
     }
@@ -152,6 +156,7 @@ pub(crate) fn run(
                 Update::Progress(_)
                 | Update::Ready
                 | Update::Prefill(..)
+                | Update::Measured(_)
                 | Update::Rendered { .. } => {}
             }
         }
@@ -210,7 +215,11 @@ pub(crate) fn warn(line: &str) {
     let _ = writeln!(io::stderr(), "zosia: {line}");
 }
 
-fn wait(session: &Session) -> io::Result<()> {
+/// Waits until the engine has something to tell.
+///
+/// # Errors
+/// `poll`'s.
+pub(crate) fn wait(session: &Session) -> io::Result<()> {
     let fds = session.poll_fds();
     let mut fds: Vec<PollFd<'_>> = fds
         .iter()

@@ -43,6 +43,17 @@ pub(crate) enum Request {
         /// The transcript to render.
         messages: Vec<Message>,
     },
+    /// Evaluate and generate that many tokens of no meaning, each in an empty
+    /// context and without speculation; answered by [`Event::Measured`] or
+    /// [`Event::TurnFailed`].
+    Measure {
+        /// Tokens evaluated in batches.
+        prefill_tokens: u32,
+        /// Tokens generated one by one.
+        decode_tokens: u32,
+        /// How they are drawn.
+        sampling: Sampling,
+    },
 }
 
 /// From the engine to the supervisor.
@@ -85,6 +96,22 @@ pub(crate) enum Event {
         /// Its tokens.
         tokens: Vec<i32>,
     },
+    /// What [`Request::Measure`] cost.
+    Measured(Measured),
+}
+
+/// The cost of [`Request::Measure`], on the engine's monotonic clock. Under an
+/// emulator that counts instructions as time, one nanosecond is one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Measured {
+    /// For all tokens of the prefill.
+    pub prefill_ns: u64,
+    /// For all tokens generated, drawing included.
+    pub decode_ns: u64,
+    /// Of these, for drawing.
+    pub sample_ns: u64,
+    /// Pages that were faulted in while generating.
+    pub decode_page_faults: u64,
 }
 
 /// What the engine needs before it can load: the same for the engine's whole life.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::chat::{Message, Role};
 use crate::config::Config;
-use crate::protocol::{Event, ModelInfo, Progress, Request, Stop, TextKind, TurnError, TurnStats};
+use crate::protocol::{
+    Event, Measured, ModelInfo, Progress, Request, Stop, TextKind, TurnError, TurnStats,
+};
 use crate::supervisor::{Death, Engine};
 
 /// An engine that dies this often in a row, without an answer between, is not
@@ -47,6 +49,8 @@ pub(crate) enum Update {
         /// Token ids.
         tokens: Vec<i32>,
     },
+    /// What [`Session::measure`] asked for.
+    Measured(Measured),
 }
 
 /// What the engine is doing.
@@ -247,6 +251,21 @@ impl Session {
         true
     }
 
+    /// Has the evaluation of `prefill_tokens` and the generation of
+    /// `decode_tokens` measured; `false` if there is no model ready.
+    pub(crate) fn measure(&mut self, prefill_tokens: u32, decode_tokens: u32) -> bool {
+        if self.state != State::Ready {
+            return false;
+        }
+        let sampling = self.config.sampling(None);
+        self.send(&Request::Measure {
+            prefill_tokens,
+            decode_tokens,
+            sampling,
+        });
+        true
+    }
+
     /// Has every prefix of the conversation rendered, shortest first.
     pub(crate) fn render_prefixes(&mut self) -> bool {
         if self.state != State::Ready {
@@ -314,6 +333,7 @@ impl Session {
             Event::Rendered { text, tokens } => {
                 self.updates.push(Update::Rendered { text, tokens });
             }
+            Event::Measured(measured) => self.updates.push(Update::Measured(measured)),
             Event::Ready(info) => {
                 self.info = Some(*info);
                 self.state = State::Ready;

@@ -38,6 +38,9 @@ impl Engine {
         let mut child = Command::new("/proc/self/exe")
             .arg(ENGINE_ROLE)
             .env_clear()
+            // KV cache and repacked weights on huge pages, where the system
+            // leaves the choice to the program.
+            .env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -188,7 +191,7 @@ fn signal_name(signal: i32) -> String {
         9 => "SIGKILL",
         11 => "SIGSEGV",
         15 => "SIGTERM",
-        31 => "SIGSYS, a system call that the sandbox forbids",
+        25 => "SIGXFSZ, it tried to write a file",
         _ => return format!("signal {signal}"),
     };
     name.to_owned()

@@ -6,14 +6,25 @@ use super::{Config, find, nearest};
 /// What the plain command was asked for.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Invocation {
-    /// Chat, or one turn.
-    Run(Box<Config>),
+    /// Chat, or turns without a terminal.
+    Run(Box<Config>, Output),
     /// `--help`.
     Help,
     /// `--version`.
     Version,
     /// `--parameters`: the reference page.
     Parameters,
+}
+
+/// What comes out of turns without a terminal.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Output {
+    /// The answer alone.
+    Answer,
+    /// One JSON object.
+    Json,
+    /// One JSON object for each line of this file; `-` is standard input.
+    Batch(String),
 }
 
 /// Reads `zosia.NAME=VALUE` from the kernel command line; other words are the
@@ -52,6 +63,7 @@ pub(crate) fn from_kernel_command_line(line: &str) -> (Config, Vec<String>) {
 pub(crate) fn from_flags(args: impl Iterator<Item = String>) -> Result<Invocation, String> {
     let mut config = Config::default();
     let mut args = args;
+    let mut output = Output::Answer;
     let mut only_operands = false;
     while let Some(arg) = args.next() {
         if only_operands || !arg.starts_with('-') || arg == "-" {
@@ -66,10 +78,12 @@ pub(crate) fn from_flags(args: impl Iterator<Item = String>) -> Result<Invocatio
             "-h" | "--help" => return Ok(Invocation::Help),
             "-V" | "--version" => return Ok(Invocation::Version),
             "--parameters" => return Ok(Invocation::Parameters),
+            "--json" => output = Output::Json,
+            "--batch" => output = Output::Batch(args.next().ok_or("--batch: needs a file")?),
             _ => set_flag(&mut config, &arg, &mut args)?,
         }
     }
-    Ok(Invocation::Run(Box::new(config)))
+    Ok(Invocation::Run(Box::new(config), output))
 }
 
 fn set_flag(
@@ -200,7 +214,7 @@ mod tests {
 
     #[test]
     fn flags_are_the_same_parameters() {
-        let Ok(Invocation::Run(config)) = flags(&[
+        let Ok(Invocation::Run(config, _)) = flags(&[
             "--threads",
             "2",
             "--top-p=0.5",

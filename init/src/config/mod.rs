@@ -6,9 +6,10 @@
 mod cmdline;
 mod table;
 
-pub(crate) use cmdline::{Invocation, from_flags, from_kernel_command_line};
+pub(crate) use cmdline::{Invocation, Output, from_flags, from_kernel_command_line};
 pub(crate) use table::{PARAMS, Param, When, find, help_text, nearest, reference_page};
 
+use crate::bench::Workload;
 use crate::protocol::{EngineParams, KvType, Sampling, Switch};
 
 /// What to do after the start.
@@ -20,6 +21,8 @@ pub(crate) enum Mode {
     Diag,
     /// Load the model, answer, check the answer's repeatability, then end.
     Selftest,
+    /// Load the model, measure it, then end.
+    Bench,
 }
 
 /// How much is told.
@@ -86,6 +89,8 @@ pub(crate) struct Config {
     pub prompt: Option<String>,
     /// What to do.
     pub mode: Mode,
+    /// What is measured.
+    pub bench: Workload,
     /// Columns of the terminal.
     pub cols: Option<u16>,
     /// Rows of the terminal.
@@ -127,6 +132,7 @@ impl Default for Config {
             grammar: None,
             prompt: None,
             mode: Mode::Chat,
+            bench: Workload::default(),
             cols: None,
             rows: None,
             color: Switch::Auto,

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::{Config, LogLevel, Mode};
+use crate::bench::Workload;
 use crate::protocol::{KvType, Switch};
 
 /// When a parameter can be given.
@@ -233,11 +234,19 @@ pub(crate) const PARAMS: &[Param] = &[
     },
     Param {
         name: "mode",
-        value: "chat|diag|selftest",
-        help: "diag says what was found and ends; selftest loads, answers, checks and ends.",
+        value: "chat|diag|selftest|bench",
+        help: "diag says what was found; selftest loads, answers and checks; bench measures; all end then.",
         when: When::Start,
         set: |c, v| choice(v, MODES).map(|v| c.mode = v),
         get: |c| choice_text(&c.mode, MODES),
+    },
+    Param {
+        name: "bench",
+        value: "P,D,N",
+        help: "What mode=bench measures: P tokens evaluated, D tokens generated, N times.",
+        when: When::Start,
+        set: |c, v| Workload::parse(v).map(|v| c.bench = v),
+        get: |c| c.bench.to_string(),
     },
     Param {
         name: "cols",
@@ -301,6 +310,7 @@ const MODES: &[(&str, Mode)] = &[
     ("chat", Mode::Chat),
     ("diag", Mode::Diag),
     ("selftest", Mode::Selftest),
+    ("bench", Mode::Bench),
 ];
 
 const LEVELS: &[(&str, LogLevel)] = &[
@@ -383,6 +393,8 @@ pub(crate) fn help_text() -> String {
     }
     out.push_str(
         "  -p TEXT\n      As --prompt; - reads the message from standard input.\n\
+         \x20 --json\n      With -p: one JSON object with text, tokens, timings and stop reason.\n\
+         \x20 --batch FILE\n      Answer every line of FILE, JSON objects with a \"prompt\"; one JSON object each.\n\
          \x20 -h, --help\n      This text.\n\
          \x20 -V, --version\n      The version.\n\n\
          Exit status: 0 answered or left; 1 the model or the engine failed; 2 wrong usage;\n\

@@ -6,6 +6,7 @@
 
 mod answers;
 mod backend;
+mod confine;
 mod context;
 mod cpu;
 mod fit;
@@ -13,6 +14,7 @@ mod generate;
 mod grammar;
 mod interrupt;
 mod load;
+mod measure;
 mod model;
 mod prompt;
 mod sampler;
@@ -27,7 +29,6 @@ mod vocab;
 mod warm;
 mod wire;
 
-use std::fs;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -43,8 +44,7 @@ use wire::{Numbered, Outbox};
 /// Serves requests from `input` with events on `output` until `input` ends.
 pub(crate) fn run(input: impl Read + Send + 'static, output: impl Write) -> ExitCode {
     let started = Instant::now();
-    die_with_parent();
-    offer_to_oom_killer();
+    confine::confine();
     let interrupt = Arc::new(Interrupt::new());
     let mut outbox = Outbox::new(output);
     let requests = match wire::read_requests(input, Arc::clone(&interrupt)) {
@@ -105,18 +105,6 @@ fn load_and_serve(
         server.serve(numbered);
     }
     Ok(())
-}
-
-/// An engine whose supervisor is gone has nobody to work for.
-fn die_with_parent() {
-    // A kernel that refuses leaves the end of the pipe, which says the same.
-    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-}
-
-/// When memory runs out, this process is the one to end: it can be replaced.
-fn offer_to_oom_killer() {
-    // Without /proc, the kernel still prefers the process that holds the model.
-    let _ = fs::write("/proc/self/oom_score_adj", "1000");
 }
 
 /// The name of the ggml-cpu level that would be used, or why none can be.

@@ -8,6 +8,7 @@ use super::context::{Context, DecodeError};
 use super::generate::{Answer, Generation};
 use super::grammar::Grammar;
 use super::interrupt::Interrupt;
+use super::measure;
 use super::prompt::{Prompt, Prompter};
 use super::sampler::Sampler;
 use super::sequence::Sequence;
@@ -73,6 +74,27 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
                     Err(e) => Event::TurnFailed(e),
                 };
                 self.outbox.send(&event);
+            }
+            Request::Measure {
+                prefill_tokens,
+                decode_tokens,
+                sampling,
+            } => {
+                self.interrupt.begin(number);
+                let vocab = self.prompter.vocab();
+                let mut sampler = Sampler::new(&sampling, None, &[]);
+                let measured = measure::measure(
+                    &mut self.sequence,
+                    vocab.len(),
+                    prefill_tokens as usize,
+                    decode_tokens as usize,
+                    &mut sampler,
+                );
+                self.interrupt.end();
+                self.outbox.send(&match measured {
+                    Ok(measured) => Event::Measured(measured),
+                    Err(e) => Event::TurnFailed(e),
+                });
             }
             // The reader thread keeps cancellations to itself, and a model is
             // loaded once.
@@ -219,6 +241,6 @@ fn say(outbox: &mut Outbox<impl Write>, kind: TextKind, text: &str) {
 }
 
 /// A number of tokens: never more than a context holds.
-fn count(tokens: usize) -> u32 {
+pub(super) fn count(tokens: usize) -> u32 {
     u32::try_from(tokens).unwrap_or(u32::MAX)
 }

@@ -3,10 +3,15 @@
 //! llama.cpp maps with `MAP_POPULATE`, which tells of no progress and, on a
 //! persistent read error, never returns.
 
-#![expect(unsafe_code, reason = "the one place that maps a file")]
+#![expect(
+    unsafe_code,
+    reason = "maps the file, and asks the kernel what rustix has no function for"
+)]
 
+use std::ffi::c_long;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
@@ -77,6 +82,9 @@ pub(crate) fn warm(
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return read_through(file, bytes, interrupt, progress, &mut |_, _| {});
     }
+    if is_cached(file, bytes) {
+        return Ok(());
+    }
     // SAFETY: memmap2 asks that the file be not changed or cut while it is
     // mapped. No byte of the map is ever looked at: it only names the pages to
     // the kernel, which reports those that are gone as an error.
@@ -104,6 +112,38 @@ pub(crate) fn warm(
         meter.reached(offset as u64);
     }
     Ok(())
+}
+
+/// Whether all of `file`'s first `bytes` are in the page cache: then there is
+/// nothing to wait for, and mapping them twice would only cost time. `false`
+/// also where the kernel cannot tell (before 6.5).
+fn is_cached(file: &File, bytes: u64) -> bool {
+    use linux_raw_sys::general::{__NR_cachestat, cachestat, cachestat_range};
+    unsafe extern "C" {
+        /// `syscall(2)`.
+        fn syscall(number: c_long, ...) -> c_long;
+    }
+    let range = cachestat_range { off: 0, len: bytes };
+    let mut stat = cachestat {
+        nr_cache: 0,
+        nr_dirty: 0,
+        nr_writeback: 0,
+        nr_evicted: 0,
+        nr_recently_evicted: 0,
+    };
+    // SAFETY: cachestat(2): a descriptor, the range to read, the structure to
+    // write, both alive during the call and laid out by linux-raw-sys; no flags.
+    let status = unsafe {
+        syscall(
+            c_long::from(__NR_cachestat),
+            file.as_raw_fd(),
+            &raw const range,
+            &raw mut stat,
+            0_u32,
+        )
+    };
+    let page_bytes = rustix::param::page_size() as u64;
+    status == 0 && stat.nr_cache.saturating_mul(page_bytes) >= bytes
 }
 
 /// Reads `file` up to `bytes`, and compares its SHA-256 with `expected`. The

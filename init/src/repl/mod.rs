@@ -25,7 +25,7 @@ use answer::AnswerView;
 pub(crate) use models::Models;
 
 /// Typing pauses for this long before what is typed is evaluated ahead.
-const DRAFT_PAUSE: Duration = Duration::from_millis(120);
+const DRAFT_PAUSE: Duration = Duration::from_millis(50);
 /// Shorter drafts are not worth it.
 const DRAFT_BYTES_MIN: usize = 24;
 
@@ -390,6 +390,7 @@ impl Repl {
                 self.end_answer();
             }
             Update::Rendered { text, tokens } => self.on_rendered(&text, &tokens),
+            Update::Measured(_) => {}
         }
     }
 

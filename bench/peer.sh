@@ -1,0 +1,76 @@
+#!/bin/sh
+# Builds what zosia is compared with: llama.cpp's own llama-bench, and load,
+# which only loads a model as llama.cpp does by itself (load.cpp).
+#
+# Usage: bench/peer.sh native|aarch64 [FLAGS]
+#        bench/peer.sh --version
+#
+#   FLAGS   architecture flags of the compiler, as zosia's own builds have;
+#           without them, llama.cpp's defaults
+#
+# Static, from the llama.cpp inside a pinned source distribution of
+# llama-cpp-python. Prints the directory with the two executables, which
+# ZOSIA_CACHE keeps; a first build takes ten minutes on two cores.
+set -eu
+
+program=peer.sh
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+# shellcheck source=tools/lib/host.sh
+. "$top/tools/lib/host.sh"
+
+version=0.3.36
+sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
+
+usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
+
+[ $# -le 2 ] || die 2 "too many arguments; --help tells what there is"
+flags=${2:-}
+case ${1:-} in
+    native) cxx=c++ ;;
+    aarch64) cxx=aarch64-linux-gnu-g++ ;;
+    --version) echo "$version" && exit 0 ;;
+    -h | --help) usage && exit 0 ;;
+    *) die 2 "for which machine, native or aarch64?" ;;
+esac
+machine=$1
+
+"$top/tools/deps.sh" bench >&2
+cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}/peer-$version
+# What a processor is told to optimize for is part of the name where it matters.
+[ "$machine$flags" != native ] || on=-$(grep -m 1 '^flags' /proc/cpuinfo | cksum | cut -d ' ' -f 1)
+build=$cache/$machine-$(printf '%s' "${flags:-default}" | tr -c 'A-Za-z0-9.+\n' _)${on:-}
+if [ -x "$build/bin/llama-bench" ] && [ -n "$(find "$build/load" -newer "$top/bench/load.cpp" 2>/dev/null)" ]; then
+    printf '%s\n' "$build"
+    exit 0
+fi
+
+source=$cache/llama_cpp_python-$version/vendor/llama.cpp
+if [ ! -f "$source/CMakeLists.txt" ]; then
+    mkdir -p "$cache"
+    archive=$cache/llama_cpp_python-$version.tar.gz
+    if [ ! -f "$archive" ]; then
+        [ -x "$cache/pip/bin/pip" ] || show python3 -m venv "$cache/pip" >&2
+        show "$cache/pip/bin/pip" download --quiet --disable-pip-version-check --no-deps \
+            --no-binary llama-cpp-python --dest "$cache" "llama-cpp-python==$version" >&2 ||
+            die 3 "llama-cpp-python $version cannot be fetched"
+    fi
+    [ "$(file_sha256 "$archive")" = "$sha256" ] ||
+        die 4 "$archive is not the archive that was meant: its SHA-256 is not $sha256; delete it and try again"
+    tar -xzf "$archive" -C "$cache"
+fi
+
+set -- -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DGGML_STATIC=ON -DLLAMA_OPENSSL=OFF \
+    -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF
+if [ "$machine" = aarch64 ]; then
+    set -- "$@" -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+        -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++
+fi
+[ -z "$flags" ] || set -- "$@" -DGGML_NATIVE=OFF "-DCMAKE_C_FLAGS=$flags" "-DCMAKE_CXX_FLAGS=$flags"
+show cmake -S "$source" -B "$build" "$@" >"$cache/cmake.log" 2>&1 || die 3 "cmake failed; $cache/cmake.log tells why"
+show cmake --build "$build" --target llama-bench --parallel "${ZOSIA_JOBS:-$(host_cores)}" >"$cache/make.log" 2>&1 ||
+    die 3 "the build failed; $cache/make.log tells why"
+# shellcheck disable=SC2046 # a list of files
+show "$cxx" -O2 -static -o "$build/load" -I"$source/include" -I"$source/ggml/include" "$top/bench/load.cpp" \
+    $(find "$build" -name libllama.a) \
+    $(for library in ggml ggml-cpu ggml-base; do find "$build" -name "lib$library.a"; done) -fopenmp >&2
+printf '%s\n' "$build"

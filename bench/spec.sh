@@ -1,0 +1,101 @@
+#!/bin/sh
+# What speculation is worth: the same prompts with it and without, in turn,
+# greedy, as the plain command on this machine.
+#
+# Usage: bench/spec.sh [--runs N] [--threads N] [--set NAME=VALUE]... [MODEL]
+#
+#   --runs N    how often each corpus is answered each way   (default 3)
+#
+# corpus/quote.jsonl asks for texts to be repeated and edited, corpus/prose.jsonl
+# for new ones. Fails if a text differs. MODEL: default smollm2-135m.
+set -eu
+
+program=spec.sh
+bench=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+top=${bench%/*}
+tools=$top/tools
+# shellcheck source=tools/lib/host.sh
+. "$tools/lib/host.sh"
+# shellcheck source=tools/lib/catalogue.sh
+. "$tools/lib/catalogue.sh"
+# shellcheck source=bench/lib.sh
+. "$bench/lib.sh"
+
+usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
+
+model='' runs=3 threads='' settings='' timeout=3600 where=native json=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        -h | --help) usage && exit 0 ;;
+        --runs | --threads | --set) [ $# -ge 2 ] || die 2 "$1 needs a value" ;;
+    esac
+    case $1 in
+        --runs) runs=$2 && shift ;;
+        --threads) threads=$2 && shift ;;
+        --set) settings="$settings $2" && shift ;;
+        -*) die 2 "unknown option $1 (bench/spec.sh --help)" ;;
+        *) model=$1 ;;
+    esac
+    shift
+done
+are_counts "$runs" "${threads:-1}" || die 2 "--runs and --threads take whole numbers above 0"
+
+detect_host
+open_bench
+find_model "${model:-smollm2-135m}"
+get_model
+threads=${threads:-$(host_cores)}
+"$tools/build.sh" --native >&2
+
+# answer CORPUS auto|off: appends "CORPUS MODE JSON" lines to $scratch/answers.
+answer() {
+    # shellcheck disable=SC2046 # one word a line, none with blanks
+    with_deadline "$top/out/native/init" --batch "$bench/corpus/$1.jsonl" --temp 0 --spec "$2" \
+        --threads "$threads" $(zosia_flags) "$model_file" </dev/null >"$scratch/batch" ||
+        die 1 "not all of corpus/$1.jsonl was answered"
+    awk -v corpus="$1" -v mode="$2" -v round="$round" '{ print corpus "\t" mode "\t" round "\t" NR "\t" $0 }' \
+        "$scratch/batch" >>"$scratch/answers"
+}
+
+round=0
+while [ "$round" -lt "$runs" ]; do
+    for corpus in quote prose; do
+        if [ $((round % 2)) = 0 ]; then
+            answer "$corpus" auto
+            answer "$corpus" off
+        else
+            answer "$corpus" off
+            answer "$corpus" auto
+        fi
+    done
+    round=$((round + 1))
+done
+
+{
+    printf '{%s,"threads":%s,"settings":"%s","answers":[\n' "$(environment)" "$threads" "${settings# }"
+    awk -F '\t' '{ printf "%s{\"corpus\":\"%s\",\"spec\":\"%s\",\"round\":%s,\"outcome\":%s}", NR > 1 ? ",\n" : "", $1, $2, $3, $5 } END { print "\n]}" }' "$scratch/answers"
+} | record spec
+awk -F '\t' "$awk_statistics"'
+    {
+        passes[$1, $2, $3] += scalar($5, "decode_passes")
+        ms[$1, $2, $3] += scalar($5, "decode_ms")
+        tokens[$1, $2, $3] += scalar($5, "generated_tokens")
+        text = $5
+        sub(/.*"text":/, "", text)
+        sub(/,"timings":.*/, "", text)
+        if (($1, $4) in first && first[$1, $4] != text) { differ++; print "differs: " $1 " line " $4 }
+        first[$1, $4] = text
+        rounds = $3 + 1
+    }
+    END {
+        corpus("quote"); corpus("prose")
+        exit differ > 0
+    }
+    function corpus(name,   r, t, p) {
+        for (r = 0; r < rounds; r++) {
+            t[r + 1] = ms[name, "off", r] / ms[name, "auto", r]
+            p[r + 1] = passes[name, "off", r] / passes[name, "auto", r]
+        }
+        sort(t, rounds); sort(p, rounds)
+        printf "%-5s %d tokens: %.2f times fewer passes (%.2f to %.2f), %.2f times as fast (%.2f to %.2f of %d)\n", name, tokens[name, "off", 0], median(p, rounds), p[1], p[rounds], median(t, rounds), t[1], t[rounds], rounds
+    }' "$scratch/answers"

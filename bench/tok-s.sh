@@ -1,0 +1,125 @@
+#!/bin/sh
+# Tokens a second: what zosia evaluates (pp) and generates (tg), each alone,
+# drawing included, from an empty context and without speculation.
+#
+# Usage: bench/tok-s.sh [OPTION...] [MODEL]
+#
+# MODEL is a .gguf file or a name from tools/models.tsv; without it
+# smollm2-135m. In the VM that tools/run.sh starts, unless --native.
+#
+#   --native          the plain command on this machine's own processor
+#   --profile NAME    phi35: the standard run, phi-3.5-mini (or MODEL), 128
+#                     tokens evaluated, 128 generated, 5 runs
+#   --pp N, --tg N    tokens evaluated, generated       (default 128, 128)
+#   --runs N          runs counted, after a first that is not   (default 5)
+#   --threads N       threads of the engine, and processors of the guest
+#                     (default: performance or physical cores)
+#   --set NAME=VALUE  a parameter of zosia, such as repack=on; repeatable
+#   --vs llama-bench  beside llama.cpp's own benchmark, in turn, in the same
+#                     guest or natively: built with llama.cpp's defaults and
+#                     with zosia's architecture flags (bench/peer.sh)
+#   --instructions    guest instructions instead of seconds: one processor, the
+#                     same number every time (QEMU's -icount shift=0)
+#   --cpu NAME        processor of the guest            (as tools/run.sh)
+#   --accel NAME      accelerator of the guest          (as tools/run.sh)
+#   --min N           fail below N tokens generated a second
+#   --matrix FILE     one measurement for each line of a CSV file whose first
+#                     line names parameters; the results as CSV
+#   --gen-matrix      prints such a file: threads x batch threads x options
+#   --loop N          all of it N times                 (default 1)
+#   --timeout S       end what takes longer than S seconds  (default 3600)
+#   --json            the record alone on standard output
+#
+# A record with everything that the figures depend on goes to
+# bench/runs/DATE-HOST/ (ZOSIA_BENCH_HOST names the host).
+#
+# Exit status: 0; 1 nothing measured, or below --min; 2 wrong usage; 3 to 6 as
+# tools/run.sh.
+set -eu
+
+program=tok-s.sh
+bench=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+top=${bench%/*}
+tools=$top/tools
+# shellcheck source=tools/lib/host.sh
+. "$tools/lib/host.sh"
+# shellcheck source=tools/lib/catalogue.sh
+. "$tools/lib/catalogue.sh"
+# shellcheck source=bench/lib.sh
+. "$bench/lib.sh"
+
+usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
+usage_error() { die 2 "$* (bench/tok-s.sh --help)"; }
+
+model='' where=vm profile='' pp=128 tg=128 runs=5 threads='' settings='' peer='' instructions=''
+cpu='' accel='' min='' matrix='' loop=1 timeout=3600 json=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --profile | --pp | --tg | --runs | --threads | --set | --vs | --cpu | --accel | --min | --matrix | --loop | --timeout)
+            [ $# -ge 2 ] || usage_error "$1 needs a value"
+            ;;
+    esac
+    case $1 in
+        -h | --help) usage && exit 0 ;;
+        --native) where=native ;;
+        --profile) profile=$2 && shift ;;
+        --pp) pp=$2 && shift ;;
+        --tg) tg=$2 && shift ;;
+        --runs) runs=$2 && shift ;;
+        --threads) threads=$2 && shift ;;
+        --set) settings="$settings $2" && shift ;;
+        --vs) peer=$2 && shift ;;
+        --instructions) instructions=1 ;;
+        --cpu) cpu=$2 && shift ;;
+        --accel) accel=$2 && shift ;;
+        --min) min=$2 && shift ;;
+        --matrix) matrix=$2 && shift ;;
+        --gen-matrix) gen_matrix && exit 0 ;;
+        --loop) loop=$2 && shift ;;
+        --timeout) timeout=$2 && shift ;;
+        --json) json=1 ;;
+        -*) usage_error "unknown option $1" ;;
+        *)
+            [ -z "$model" ] || usage_error "more than one MODEL: $model and $1"
+            model=$1
+            ;;
+    esac
+    shift
+done
+case $profile in
+    '') ;;
+    phi35) model=${model:-phi-3.5-mini} ;;
+    *) usage_error "--profile $profile: there is phi35" ;;
+esac
+are_counts "$runs" "$loop" "$timeout" "${threads:-1}" || usage_error "--runs, --loop, --timeout and --threads take whole numbers above 0"
+are_counts "1$pp" "1$tg" || usage_error "--pp and --tg take whole numbers"
+case $peer in '' | llama-bench) ;; *) usage_error "--vs $peer: there is llama-bench" ;; esac
+case $matrix in '') ;; *) [ -r "$matrix" ] || die 2 "--matrix: $matrix cannot be read" ;; esac
+[ -z "$instructions" ] || [ "$where" = vm ] || usage_error "--instructions counts the guest's: not with --native"
+[ -z "$instructions" ] || [ -z "$peer" ] || usage_error "--instructions goes without --vs"
+[ -z "$peer" ] || [ -z "$matrix" ] || usage_error "--matrix goes without --vs"
+
+detect_host
+[ "$where" = vm ] || [ "$host_os" = Linux ] || die 2 "--native: the plain command runs on Linux"
+open_bench
+find_model "${model:-smollm2-135m}"
+get_model
+if [ -n "$instructions" ]; then threads=1; fi
+threads=${threads:-$(host_cores)}
+if [ "$where" = native ]; then
+    "$tools/build.sh" --native >&2
+fi
+
+status=0
+round=0
+while [ "$round" -lt "$loop" ]; do
+    round=$((round + 1))
+    if [ -n "$matrix" ]; then
+        run_matrix || status=$?
+    elif [ -n "$peer" ]; then
+        run_versus || status=$?
+    else
+        run_plain || status=$?
+    fi
+done
+exit "$status"

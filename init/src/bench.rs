@@ -1,0 +1,171 @@
+//! `zosia.mode=bench`: what the engine does in a second, as one line of JSON.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::one_turn::{wait, warn};
+use crate::protocol::{Measured, ModelInfo};
+use crate::session::{Session, Update};
+
+/// What is measured: `zosia.bench=P,D,N`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Workload {
+    /// Tokens evaluated in batches.
+    pub prefill_tokens: u32,
+    /// Tokens generated one by one.
+    pub decode_tokens: u32,
+    /// How often, after a first time that is not counted. 0: only load.
+    pub runs: u32,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Self {
+            prefill_tokens: 128,
+            decode_tokens: 128,
+            runs: 5,
+        }
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            prefill_tokens,
+            decode_tokens,
+            runs,
+        } = self;
+        write!(f, "{prefill_tokens},{decode_tokens},{runs}")
+    }
+}
+
+impl Workload {
+    /// Parses what [`fmt::Display`] writes.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let numbers: Option<Vec<u32>> = text.split(',').map(|n| n.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[prefill_tokens, decode_tokens, runs]) => Ok(Self {
+                prefill_tokens,
+                decode_tokens,
+                runs,
+            }),
+            _ => Err("expected three numbers: tokens evaluated, tokens generated, runs".into()),
+        }
+    }
+}
+
+/// The line of JSON. Field names are part of the interface.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    zosia: &'a str,
+    model: &'a str,
+    model_bytes: u64,
+    parameters: u64,
+    ctx_tokens: u32,
+    kv_bytes: u64,
+    cpu: &'a str,
+    repacked: bool,
+    threads: u32,
+    batch_threads: u32,
+    /// From the engine's start to ready.
+    load_ms: u64,
+    /// The engine's peak of memory that is not the file's.
+    anonymous_bytes: u64,
+    prefill_tokens: u32,
+    decode_tokens: u32,
+    prefill_ns: Vec<u64>,
+    decode_ns: Vec<u64>,
+    sample_ns: Vec<u64>,
+    decode_page_faults: Vec<u64>,
+}
+
+impl<'a> Report<'a> {
+    fn new(info: &'a ModelInfo, workload: Workload, runs: &[Measured]) -> Self {
+        let column = |value: fn(&Measured) -> u64| runs.iter().map(value).collect();
+        Self {
+            zosia: env!("CARGO_PKG_VERSION"),
+            model: &info.description,
+            model_bytes: info.file_bytes,
+            parameters: info.parameters,
+            ctx_tokens: info.ctx_tokens,
+            kv_bytes: info.kv_bytes,
+            cpu: &info.cpu,
+            repacked: info.repacked,
+            threads: info.threads,
+            batch_threads: info.batch_threads,
+            load_ms: info.load_ms,
+            anonymous_bytes: info.anonymous_bytes,
+            prefill_tokens: workload.prefill_tokens,
+            decode_tokens: workload.decode_tokens,
+            prefill_ns: column(|m| m.prefill_ns),
+            decode_ns: column(|m| m.decode_ns),
+            sample_ns: column(|m| m.sample_ns),
+            decode_page_faults: column(|m| m.decode_page_faults),
+        }
+    }
+}
+
+/// Measures the model that `session` is loading, and writes the line to `out`.
+/// Returns whether there was something to measure; if not, standard error says
+/// why.
+///
+/// # Errors
+/// `out`'s.
+pub(crate) fn run(session: &mut Session, out: &mut impl Write) -> io::Result<bool> {
+    let workload = session.config().bench;
+    let mut runs = Vec::new();
+    // The first run warms up: caches, clocks, the threads.
+    let mut to_do = match workload.runs {
+        0 => 0,
+        runs => runs + 1,
+    };
+    loop {
+        for update in session.updates() {
+            match update {
+                Update::Ready => {}
+                Update::Measured(measured) => runs.push(measured),
+                Update::Notice(line) => warn(&line),
+                Update::Refused(error) | Update::TakenBack { error, .. } => {
+                    warn(&error);
+                    return Ok(false);
+                }
+                _ => continue,
+            }
+            if to_do > 0 {
+                to_do -=
+                    u32::from(session.measure(workload.prefill_tokens, workload.decode_tokens));
+            } else if let Some(info) = session.info() {
+                let counted = runs.get(1..).unwrap_or_default();
+                let mut line = serde_json::to_vec(&Report::new(info, workload, counted))?;
+                line.push(b'\n');
+                out.write_all(&line)?;
+                out.flush()?;
+                return Ok(true);
+            }
+        }
+        wait(session)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_reads_what_it_writes() {
+        let workload = Workload {
+            prefill_tokens: 512,
+            decode_tokens: 0,
+            runs: 3,
+        };
+        assert_eq!(Workload::parse(&workload.to_string()), Ok(workload));
+        for wrong in ["", "1,2", "1,2,3,4", "1,x,3", "-1,2,3", "1, 2,3"] {
+            assert!(Workload::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
