@@ -21,7 +21,6 @@ mod session;
 mod supervisor;
 mod term;
 
-use std::io;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -33,7 +32,7 @@ fn main() -> ExitCode {
         .peek()
         .is_some_and(|first| first == supervisor::ENGINE_ROLE)
     {
-        return engine::run(io::stdin(), io::stdout());
+        return engine::main();
     }
     command::run(args)
 }

@@ -38,9 +38,6 @@ impl Engine {
         let mut child = Command::new("/proc/self/exe")
             .arg(ENGINE_ROLE)
             .env_clear()
-            // KV cache and repacked weights on huge pages, where the system
-            // leaves the choice to the program.
-            .env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

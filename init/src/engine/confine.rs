@@ -20,10 +20,7 @@ unsafe extern "C" {
 
 /// Ends with its parent, is the first to go when memory runs out, dies of a
 /// fault at once, writes no file, and cannot regain any right.
-///
-/// # Errors
-/// A kernel without one of these is told apart from a refusal by nobody: the
-/// engine then runs with what could be had, as it would on such a system.
+/// What a kernel does not have is left out: the rest is worth having.
 pub(super) fn confine() {
     // When memory runs out, this process is the one to end: it can be replaced.
     // Without /proc, the kernel still prefers the process that holds the model.

@@ -29,7 +29,7 @@ mod vocab;
 mod warm;
 mod wire;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -41,10 +41,15 @@ use load::LoadError;
 use serve::Server;
 use wire::{Numbered, Outbox};
 
-/// Serves requests from `input` with events on `output` until `input` ends.
-pub(crate) fn run(input: impl Read + Send + 'static, output: impl Write) -> ExitCode {
-    let started = Instant::now();
+/// The engine's process: confined, it serves its standard input.
+pub(crate) fn main() -> ExitCode {
     confine::confine();
+    run(io::stdin(), io::stdout())
+}
+
+/// Serves requests from `input` with events on `output` until `input` ends.
+fn run(input: impl Read + Send + 'static, output: impl Write) -> ExitCode {
+    let started = Instant::now();
     let interrupt = Arc::new(Interrupt::new());
     let mut outbox = Outbox::new(output);
     let requests = match wire::read_requests(input, Arc::clone(&interrupt)) {
