@@ -12,8 +12,9 @@
 # What is missing on a Debian machine is installed (tools/deps.sh build). The
 # Rust that is used is the PATH's, rustup's or the distribution's: the first
 # that has AArch64. Beside the artefacts, out/manifest.txt says from what and
-# with what they were made; the same sources and tools give the same bytes in
-# any directory. With nothing changed it takes a second.
+# with what they were made, and out/zosia.cdx.json lists every part (CycloneDX);
+# the same sources and tools give the same bytes in any directory. With nothing
+# changed it takes two seconds.
 #
 #   ZOSIA_CACHE   what is kept between builds (default ~/.cache/zosia)
 #   ZOSIA_JOBS    compilers at once (default: the processors)
@@ -67,7 +68,14 @@ build_init() {
     show cargo build --quiet --release --locked --package init --bin init --target "$1" \
         ${ZOSIA_JOBS:+--jobs "$ZOSIA_JOBS"}
     mkdir -p "$(dirname "$2")"
-    replace "$CARGO_TARGET_DIR/$1/release/init" "$2"
+    built=$CARGO_TARGET_DIR/$1/release/init
+    if [ "$1" = "$rust_target" ]; then
+        # The list of its crates, in a section that is never loaded.
+        tools/sbom.py auditable "$1" >"$built.crates"
+        aarch64-linux-gnu-objcopy --add-section .dep-v0="$built.crates" "$built" "$built.listed"
+        built=$built.listed
+    fi
+    replace "$built" "$2"
 }
 
 write_manifest() {
@@ -148,6 +156,8 @@ fi
 [ "$what" = efi ] || exit 0
 kernel/build.sh out/init out/zosia.efi
 write_manifest
+tools/sbom.py cyclonedx "$rust_target" >out/zosia.cdx.json.new
+mv out/zosia.cdx.json.new out/zosia.cdx.json
 # Newer than every source, which is what tools/run.sh looks at.
 touch out/zosia.efi
-say "built out/zosia.efi, $(wc -c <out/zosia.efi | tr -d ' ') bytes; out/manifest.txt says from what"
+say "built out/zosia.efi, $(wc -c <out/zosia.efi | tr -d ' ') bytes; out/manifest.txt and out/zosia.cdx.json say from what"

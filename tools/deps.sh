@@ -151,6 +151,7 @@ need_build() {
     need xz-utils xz
     need perl perl
     need cmake cmake
+    need python3 python3
     need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
     need g++-aarch64-linux-gnu aarch64-linux-gnu-g++
     if [ "$(uname -m)" != aarch64 ]; then

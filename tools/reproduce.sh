@@ -93,7 +93,7 @@ else
     build "$work/b/home" "$second" 027 1
 fi
 same=yes
-for artefact in init zosia.efi manifest.txt; do
+for artefact in init zosia.efi manifest.txt zosia.cdx.json; do
     compare "$artefact" || same=
 done
 [ -n "$same" ] || die "this tree does not build reproducibly"

@@ -4,7 +4,7 @@
 # Boots zosia at this terminal. MODEL is a .gguf file, a disk image, or a name
 # from tools/models.tsv (tools/model.sh list); without it phi-3.5-mini is
 # fetched, or where that cannot be reached, smollm2-135m.
-# Inside: /help, /exit or Ctrl-D. From outside: Ctrl-] x ends QEMU.
+# Inside: /help, /exit or Ctrl-D. From outside: Ctrl-] x ends QEMU, Ctrl-] vfkit.
 #
 #   -p TEXT          one turn: only the answer on standard output, all else on
 #                    standard error. -p - reads TEXT from standard input; a
@@ -101,7 +101,11 @@ case $vmm in qemu | vfkit) ;; *) usage_error "--vmm $vmm: not qemu or vfkit" ;; 
 [ -z "$json" ] || [ "$turn" = text ] || usage_error "--json goes with -p"
 [ "$turn" != text ] || [ -n "$prompt" ] || usage_error "-p needs a text that is not empty"
 [ "$turn" != batch ] || [ -r "$batch" ] || die 2 "--batch: $batch cannot be read"
-[ "$vmm" = qemu ] || [ -z "$turn" ] || usage_error "-p and --batch need --vmm qemu"
+if [ "$vmm" = vfkit ]; then
+    [ -z "$turn" ] || usage_error "-p and --batch need --vmm qemu"
+    [ "$accel_wanted$cpu_wanted$log$firmware_wanted" = 1 ] ||
+        usage_error "--accel, --cpu, --no-firmware and --log are for --vmm qemu"
+fi
 
 detect_host
 open_scratch
@@ -130,7 +134,10 @@ if [ "$vmm" = qemu ]; then
     fi
     choose_accel "$accel_wanted" "$cpu_wanted"
 else
+    [ "$host_os/$host_arch" = Darwin/arm64 ] || die 3 "vfkit is for Macs with Apple Silicon; elsewhere: --vmm qemu"
     have vfkit || [ -n "$dry_run" ] || die 3 "vfkit is not installed: brew install vfkit"
+    # It takes the terminal's settings, and does not check whether there is one.
+    [ -t 0 ] || [ -n "$dry_run" ] || die 2 "--vmm vfkit talks at a terminal only, and standard input is none"
 fi
 
 if [ -n "$model_source" ] && ! model_is_here; then
@@ -171,9 +178,10 @@ efi=$(absolute "$efi")
 # --- the command ----------------------------------------------------------------
 
 # Kernel lines below KERN_ALERT stay off the console: PID 1 says what matters.
-# quiet also silences the EFI stub. A panic reboots, which ends QEMU.
-if [ "$vmm" = vfkit ]; then console=hvc0; else console=ttyAMA0; fi
-parameters="console=$console quiet loglevel=2 panic=-1"
+# quiet also silences the EFI stub. A panic reboots, which ends QEMU; in vfkit
+# it would begin again, so there it stays in sight.
+if [ "$vmm" = vfkit ]; then console=hvc0 panic=0; else console=ttyAMA0 panic=-1; fi
+parameters="console=$console quiet loglevel=2 panic=$panic"
 if [ -z "$turn" ] && [ -t 0 ] && tty_size=$(stty size 2>/dev/null) && [ "${tty_size% *}" != 0 ]; then
     parameters="$parameters zosia.cols=${tty_size#* } zosia.rows=${tty_size% *}"
 fi
@@ -184,17 +192,20 @@ fi
 parameters="$parameters$append"
 
 if [ "$vmm" = vfkit ]; then
-    # The EFI file is a plain arm64 Image too, which Apple's loader starts. Its
-    # command line stands in quotes inside the option.
-    set -- --cpus "$smp" --memory "$mem" \
-        --bootloader "linux,kernel=$efi,cmdline=\"$parameters\"" \
-        --device "virtio-blk,path=$model_file" \
-        --device virtio-serial,stdio --device virtio-rng
+    # The EFI file is a plain arm64 Image too, which Apple's loader starts.
+    # deviceId is the disk's serial number: the file's exact length, as below.
+    for file in "$efi" "$model_file"; do
+        case $file in *[,\"]*) die 2 "--vmm vfkit cannot take a comma or a quote in a file's name; rename $file" ;; esac
+    done
+    quote_parameters
+    set -- --log-level error --restful-uri none:// --cpus "$smp" --memory "$mem" \
+        --bootloader "linux,kernel=$efi,cmdline=$parameters" \
+        --device "virtio-blk,path=$model_file,deviceId=zosia-$model_bytes" \
+        --device virtio-serial,stdio
     if [ -n "$dry_run" ]; then
         quote vfkit "$@"
         exit 0
     fi
-    save_terminal
     run_vfkit "$@"
 fi
 

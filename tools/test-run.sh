@@ -20,7 +20,7 @@ FAKE_PATH=$PATH
 FAKE_LOG=$work/log
 FAKE_VIOLATIONS=$work/violations
 export FAKE_PATH FAKE_LOG FAKE_VIOLATIONS FAKE_OS FAKE_ARCH FAKE_SYSCTL FAKE_QEMU FAKE_RUNS FAKE_GUEST FAKE_CURL FAKE_CURL_DATA
-export ZOSIA_PROC ZOSIA_CGROUP ZOSIA_KVM ZOSIA_CATALOGUE ZOSIA_MODELS TMPDIR
+export ZOSIA_PROC ZOSIA_CGROUP ZOSIA_KVM ZOSIA_CATALOGUE ZOSIA_MODELS ZOSIA_CACHE ZOSIA_RELEASE TMPDIR
 
 fail() {
     failures=$((failures + 1))
@@ -107,6 +107,10 @@ END
     }
 }
 
+vfkit_command_is() { # PARAMETERS
+    printed_exactly "vfkit --log-level error --restful-uri none:// --cpus 4 --memory 896 --bootloader 'linux,kernel=$checkout/out/zosia.efi,cmdline=$1' --device virtio-blk,path=$model,deviceId=zosia-$model_bytes --device virtio-serial,stdio\n"
+}
+
 # --- the cases --------------------------------------------------------------------
 
 macs() {
@@ -191,16 +195,73 @@ macs() {
 
     mac 4 16 vfkit
     try vfkit 0 run.sh --dry-run --vmm vfkit "$model"
-    printed_exactly "vfkit --cpus 4 --memory 896 --bootloader 'linux,kernel=$checkout/out/zosia.efi,cmdline=\"console=hvc0 quiet loglevel=2 panic=-1\"' --device virtio-blk,path=$model --device virtio-serial,stdio --device virtio-rng\n"
+    vfkit_command_is '"console=hvc0 quiet loglevel=2 panic=0"'
+    try vfkit_with_commas_in_parameters 0 run.sh --dry-run --vmm vfkit --append 'zosia.x=a,b' "$model"
+    vfkit_command_is '"console=hvc0 quiet loglevel=2 panic=0 zosia.x=a,b"'
+    # Inner quotes keep their commas, and the last one is not at the end.
+    try vfkit_with_quotes_in_parameters 0 run.sh --dry-run --vmm vfkit --append 'zosia.system="Be brief, please."' "$model"
+    vfkit_command_is 'console=hvc0 quiet loglevel=2 panic=0 zosia.system="Be brief, please." '
+    try vfkit_with_both 2 run.sh --dry-run --vmm vfkit --append 'zosia.x=a,b zosia.system="Be brief."' "$model"
+    says "quote what has a comma"
+    cp "$model" "$work/a,b.gguf"
+    try vfkit_with_a_comma_in_the_name 2 run.sh --dry-run --vmm vfkit "$work/a,b.gguf"
+    says "rename $work/a,b.gguf"
+    try vfkit_without_a_terminal 2 run.sh --vmm vfkit "$model"
+    says "standard input is none"
+    logged_not 'vfkit --log-level'
+    try vfkit_takes_no_single_turns 2 run.sh --vmm vfkit -p x "$model"
+    try vfkit_takes_no_options_of_qemu 2 run.sh --vmm vfkit --accel tcg "$model"
+    try vfkit_keeps_no_log 2 run.sh --vmm vfkit --log "$work/kept" "$model"
+    mac 4 16
+    try mac_without_vfkit 3 run.sh --vmm vfkit "$model"
+    says "vfkit is not installed: brew install vfkit"
+    linux aarch64 16 ''
+    try vfkit_elsewhere 3 run.sh --vmm vfkit "$model"
+    says "vfkit is for Macs"
 
     mac 4 16 qemu-system-aarch64
     mv "$checkout/out/zosia.efi" "$checkout/out/hidden"
     try mac_without_efi_file_and_containers 3 run.sh "$model"
+    says "no release of zosia has been made yet"
     says "brew install podman"
+    logged_not curl
+    releases
     machine mac sysctl curl shasum qemu-system-aarch64 podman
     try mac_with_containers_builds_in_one 0 run.sh -p x "$model"
     logged "build.sh --container"
     rm "$checkout/out/hidden"
+}
+
+# On a Mac that has built nothing.
+releases() {
+    head -c 70000 /dev/urandom >"$work/release.efi"
+    FAKE_CURL_DATA=$work/release.efi ZOSIA_CACHE=$work/cache ZOSIA_RELEASE=$work/release
+    released=$ZOSIA_CACHE/release/1.2.3/zosia.efi
+    printf '%s\n' version=1.2.3 url=https://example.invalid/v1.2.3/zosia.efi \
+        "sha256=$(sha256sum <"$work/release.efi" | cut -d ' ' -f 1)" >"$ZOSIA_RELEASE"
+    rm -rf "$ZOSIA_CACHE"
+    try release_is_not_fetched_by_a_dry_run 0 run.sh --dry-run "$model"
+    says "would fetch zosia.efi 1.2.3 to $released"
+    prints "-kernel $released "
+    logged_not curl
+    FAKE_CURL=wrong
+    try release_with_a_wrong_checksum 3 run.sh -p x "$model"
+    says "and was removed; try again"
+    if [ -e "$released" ] || [ -e "$released.part" ]; then fail "what is wrong is kept"; fi
+    FAKE_CURL=unreachable
+    try release_that_cannot_be_reached 3 run.sh -p x "$model"
+    says "zosia.efi 1.2.3 cannot be fetched from https://example.invalid/v1.2.3/zosia.efi"
+    FAKE_CURL=breaks
+    try release_that_breaks_off 3 run.sh -p x "$model"
+    [ ! -e "$released" ] || fail "half a file is visible"
+    FAKE_CURL=ok
+    try release 0 run.sh -p x "$model"
+    printed_exactly 'Paris is the capital.\n'
+    cmp -s "$work/release.efi" "$released" || fail "what is kept differs"
+    logged "-kernel $released "
+    try release_is_fetched_once 0 run.sh -p x "$model"
+    logged_not curl
+    ZOSIA_CACHE='' ZOSIA_RELEASE=''
 }
 
 linuxes() {
@@ -390,24 +451,35 @@ terminals() {
     terminals_here
     linux x86_64 16 ''
     terminals_here
+    mac 4 16 vfkit
+    for guest_status in answers:0 fails:6; do
+        at_terminal "vfkit_${guest_status%:*}" "$guest_status" --vmm vfkit
+        logged "stty raw opost -echo isig intr ^]"
+        logged "vfkit --log-level error"
+    done
 }
 
 terminals_here() {
     for guest_status in answers:0 saves:0 panics:5 killed:6 fails:6; do
-        case_name=terminal_when_the_guest_${guest_status%:*}
-        checks=$((checks + 1))
-        FAKE_GUEST=${guest_status%:*}
-        : >"$FAKE_LOG"
-        : >"$work/err"
-        status=0
-        : >"$FAKE_VIOLATIONS"
-        PATH=$FAKE_PATH "$have_script" -qec "env PATH=$prefix/bin $shell $checkout/tools/run.sh $model" /dev/null </dev/null >"$work/out" 2>&1 || status=$?
-        [ "$status" = "${guest_status#*:}" ] || fail "status $status"
-        [ "$(grep '^stty' "$FAKE_LOG" | tail -n 1)" = "stty gfmt1:cflag=4b00:iflag=6b02" ] || fail "the terminal is not restored"
-        [ ! -s "$FAKE_VIOLATIONS" ] || fail "not on this system: $(cat "$FAKE_VIOLATIONS")"
-        logged "zosia.cols=100 zosia.rows=40"
+        at_terminal "guest_${guest_status%:*}" "$guest_status"
         [ "$FAKE_GUEST" != saves ] || check_transcripts
     done
+}
+
+at_terminal() { # NAME GUEST:STATUS OPTION...
+    case_name=at_terminal_$1
+    checks=$((checks + 1))
+    FAKE_GUEST=${2%:*} want_status=${2#*:}
+    shift 2
+    : >"$FAKE_LOG"
+    : >"$work/err"
+    status=0
+    : >"$FAKE_VIOLATIONS"
+    PATH=$FAKE_PATH "$have_script" -qec "env PATH=$prefix/bin $shell $checkout/tools/run.sh $* $model" /dev/null </dev/null >"$work/out" 2>&1 || status=$?
+    [ "$status" = "$want_status" ] || fail "status $status"
+    [ "$(grep '^stty' "$FAKE_LOG" | tail -n 1)" = "stty gfmt1:cflag=4b00:iflag=6b02" ] || fail "the terminal is not restored"
+    [ ! -s "$FAKE_VIOLATIONS" ] || fail "not on this system: $(cat "$FAKE_VIOLATIONS")"
+    logged "zosia.cols=100 zosia.rows=40"
 }
 
 check_transcripts() {
@@ -489,7 +561,7 @@ run_all() {
     mkdir "$TMPDIR"
     : >"$work/out"
     : >"$work/err"
-    ZOSIA_CATALOGUE='' ZOSIA_MODELS=$work/none
+    ZOSIA_CATALOGUE='' ZOSIA_MODELS=$work/none ZOSIA_CACHE='' ZOSIA_RELEASE=''
     for part in macs linuxes refusals turns terminals downloads; do
         "$part"
     done
@@ -498,7 +570,7 @@ run_all() {
 # The scripts in a tree of their own, with an EFI file newer than its sources.
 checkout=$work/checkout
 mkdir -p "$checkout/tools" "$checkout/out" "$checkout/init" "$checkout/kernel"
-cp -R "$tools/run.sh" "$tools/model.sh" "$tools/models.tsv" "$tools/lib" "$checkout/tools/"
+cp -R "$tools/run.sh" "$tools/model.sh" "$tools/models.tsv" "$tools/release" "$tools/lib" "$checkout/tools/"
 ln -s "$tools/testdata/fake-host.sh" "$checkout/tools/build.sh"
 FAKE_EFI=$checkout/out/zosia.efi
 export FAKE_EFI

@@ -84,8 +84,9 @@ test_vm() {
         test_build
     fi
     provide_model
-    # The plain command that is tested beside the machine.
-    show cargo build --release --package init --locked
+    # The plain command that is tested beside the machine, and the tool that
+    # makes one of its disks.
+    show cargo build --release --package init --package zosia-disk --locked
     # The harness itself only waits: no need to optimize it. One test after the
     # other: two emulated machines at a time disturb each other.
     show cargo test --package vmtest --locked --test '*' --no-fail-fast -- --test-threads=1

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+/// A console, and its device, appear within milliseconds or not at all.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Opens the kernel's preferred console by its real name, begins a session and
 /// takes it as the controlling terminal.
 ///
@@ -16,8 +19,7 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// The name of what could not be opened or taken, and why.
 pub(crate) fn take() -> Result<File, ConsoleError> {
-    let active = fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
-    let path = preferred(&active);
+    let path = wait_for_preferred(Path::new("/sys/class/tty/console/active"));
     let tty = open_when_there(&path).map_err(|source| ConsoleError::Open {
         path: path.clone(),
         source,
@@ -55,14 +57,31 @@ pub(crate) enum ConsoleError {
     },
 }
 
+/// A serial port is a console before PID 1 starts. A virtio console becomes one
+/// a moment later, when the host has told its driver of the port; until then,
+/// and on a machine that has neither, the kernel lists none.
+fn wait_for_preferred(active: &Path) -> PathBuf {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let names = fs::read_to_string(active).unwrap_or_default();
+        if let Some(path) = preferred(&names) {
+            return path;
+        }
+        if Instant::now() >= deadline {
+            return PathBuf::from("/dev/console");
+        }
+        sleep(Duration::from_millis(2));
+    }
+}
+
 /// The last name is the one that `/dev/console` stands for.
-fn preferred(active: &str) -> PathBuf {
-    let name = active.split_whitespace().last().unwrap_or("console");
-    Path::new("/dev").join(name)
+fn preferred(active: &str) -> Option<PathBuf> {
+    let name = active.split_whitespace().last()?;
+    Some(Path::new("/dev").join(name))
 }
 
 fn open_when_there(path: &Path) -> io::Result<File> {
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match OpenOptions::new().read(true).write(true).open(path) {
             Err(e) if Instant::now() < deadline && e.kind() == io::ErrorKind::NotFound => {
@@ -79,8 +98,24 @@ mod tests {
 
     #[test]
     fn the_preferred_console_is_the_last_one() {
-        assert_eq!(preferred("tty0 ttyAMA0\n"), Path::new("/dev/ttyAMA0"));
-        assert_eq!(preferred("hvc0\n"), Path::new("/dev/hvc0"));
-        assert_eq!(preferred(""), Path::new("/dev/console"));
+        let path = |names| preferred(names).map(|path| path.display().to_string());
+        assert_eq!(path("tty0 ttyAMA0\n").as_deref(), Some("/dev/ttyAMA0"));
+        assert_eq!(path("hvc0\n").as_deref(), Some("/dev/hvc0"));
+        assert_eq!(path("\n"), None);
+    }
+
+    #[test]
+    fn a_console_that_comes_late_is_waited_for() {
+        let name = format!("zosia-console-{}", std::process::id());
+        let active = std::env::temp_dir().join(name);
+        fs::write(&active, "\n").unwrap();
+        let late = active.clone();
+        let host = std::thread::spawn(move || {
+            sleep(Duration::from_millis(50));
+            fs::write(late, "hvc0\n").unwrap();
+        });
+        assert_eq!(wait_for_preferred(&active), Path::new("/dev/hvc0"));
+        host.join().unwrap();
+        fs::remove_file(active).unwrap();
     }
 }

@@ -51,7 +51,7 @@ restore_terminal() {
 }
 
 # Builds out/zosia.efi where it is missing or older than its sources. A Mac
-# takes it from the container build; what it has, it keeps.
+# takes that of the release, or from the container build; what it has, it keeps.
 provide_efi() {
     if [ -f "$efi" ]; then
         efi_newer=$(cd "$top" && find init kernel Cargo.toml Cargo.lock -type f -newer "$efi" 2>/dev/null | head -n 1)
@@ -63,6 +63,7 @@ provide_efi() {
         efi_why="it is older than $efi_newer"
     else
         efi_why="it does not exist"
+        if [ "$host_os" != Linux ] && fetch_release; then return 0; fi
     fi
     if [ -n "$dry_run" ]; then
         say "would build out/zosia.efi: $efi_why"
@@ -73,11 +74,44 @@ provide_efi() {
         show "$tools/build.sh" >&2 || die 3 "the build failed; see above, or build elsewhere and use --efi FILE"
     elif have docker || have podman || have container; then
         show "$tools/build.sh" --container >&2 || die 3 "the build in a container failed; see above"
+    elif [ -z "$release_version" ]; then
+        die 3 "there is no out/zosia.efi, no release of zosia has been made yet to fetch one from, and building it takes Linux or a container tool: brew install podman && podman machine init --now (or name a file that was built elsewhere: --efi FILE)"
     else
-        die 3 "there is no out/zosia.efi, and building it takes Linux or a container tool; put a release's zosia.efi there (or use --efi FILE), or: brew install podman && podman machine init --now"
+        die 3 "zosia.efi $release_version cannot be fetched from $release_url, and building it takes a container tool; check the network, or: brew install podman && podman machine init --now"
     fi
     [ -f "$efi" ] || die 3 "the build left no $efi"
 }
+
+# The EFI file of the release that this tree names, as $efi: whole and checked,
+# or not at all. Fails if there is no release, or it cannot be reached.
+fetch_release() {
+    release_version=$(release_pin version)
+    release_url=$(release_pin url)
+    [ -n "$release_version" ] || return 1
+    release_file=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}/release/$release_version/zosia.efi
+    if [ ! -f "$release_file" ]; then
+        if [ -n "$dry_run" ]; then
+            say "would fetch zosia.efi $release_version to $release_file"
+        else
+            fetch_release_file || return 1
+        fi
+    fi
+    efi=$release_file
+}
+
+fetch_release_file() {
+    mkdir -p "${release_file%/*}"
+    say "fetching zosia.efi $release_version"
+    curl -fL -sS --connect-timeout 15 -C - -o "$release_file.part" "$release_url" >&2 || return 1
+    release_got=$(file_sha256 "$release_file.part")
+    if [ "$release_got" != "$(release_pin sha256)" ]; then
+        rm -f "$release_file.part"
+        die 3 "what was fetched as zosia.efi $release_version has SHA-256 $release_got, not $(release_pin sha256), and was removed; try again"
+    fi
+    mv "$release_file.part" "$release_file"
+}
+
+release_pin() { sed -n "s/^$1=//p" "${ZOSIA_RELEASE:-$tools/release}"; }
 
 # What the guest reads from its port: a length in bytes, a newline and the
 # prompt; or "batch", the length and the lines of JSON.
@@ -183,13 +217,34 @@ run_interactive() {
     report_end "$session_status"
 }
 
+# The parameters as a value in vfkit's list of options, which commas part, but
+# not between quotes. A pair of quotes around the whole is taken off, so that
+# what has quotes of its own must not end in one.
+quote_parameters() {
+    case $parameters in
+        *\"*)
+            unquoted=$(printf '%s\n' "$parameters" | sed 's/"[^"]*"//g')
+            case $unquoted in
+                *[,\"]*) die 2 "--vmm vfkit cannot take these parameters: close every quote, and quote what has a comma" ;;
+            esac
+            parameters="$parameters "
+            ;;
+        *) parameters="\"$parameters\"" ;;
+    esac
+}
+
+# vfkit makes the terminal raw but for the keys that send signals. One of them
+# is left, for ending vfkit from outside; Ctrl-C belongs to the guest.
 run_vfkit() {
+    save_terminal
+    stty raw opost -echo isig intr '^]' quit undef susp undef || :
     exec 3<&0
     vfkit "$@" <&3 3<&- &
     children=$!
     session_status=0
     wait "$children" 2>/dev/null || session_status=$?
     children=''
+    restore_terminal
     [ "$session_status" = 0 ] || die 6 "vfkit ended with status $session_status"
     exit 0
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::{OrFail, command};
+use crate::{OrFail, command, disk_tool, efi_file};
 
 const SECTOR_BYTES: u64 = 512;
 /// Room for the partition table before and after the partitions.
@@ -151,6 +151,24 @@ impl Disks {
             .or_fail("seek to the partition");
         let mut contents = File::open(&erofs).or_fail("open the file system");
         std::io::copy(&mut contents, &mut file).or_fail("fill the partition");
+        path
+    }
+
+    /// A disk with the model, the shipped EFI file and these parameters, made
+    /// by the disk tool.
+    #[must_use]
+    pub fn booting(&self, model: &Path, parameters: &[String]) -> PathBuf {
+        let path = self.path("booting.img");
+        let efi = efi_file();
+        let mut arguments = vec!["create".to_owned(), "--efi".to_owned()];
+        arguments.push(efi.to_string_lossy().into_owned());
+        for parameter in parameters {
+            arguments.push(format!("--append={parameter}"));
+        }
+        arguments.push(path.to_string_lossy().into_owned());
+        arguments.push(model.to_string_lossy().into_owned());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let _ = command(&disk_tool().to_string_lossy(), &arguments);
         path
     }
 

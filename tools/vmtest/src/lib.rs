@@ -26,9 +26,11 @@ pub use disks::Disks;
 pub use fail::OrFail;
 pub use initramfs::{Entry, entries_in};
 pub use plain::PlainCommand;
-pub use shipped::{command, efi_file, model, native_executable, repository, static_executable};
+pub use shipped::{
+    command, disk_tool, efi_file, model, native_executable, repository, static_executable,
+};
 pub use terminal::{COLS, ROWS, Terminal};
-pub use vm::{Drive, Exit, Vm, VmSpec};
+pub use vm::{Board, Drive, Exit, Vm, VmSpec};
 
 use std::time::Duration;
 

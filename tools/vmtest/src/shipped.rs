@@ -29,14 +29,26 @@ pub fn static_executable() -> PathBuf {
 /// what cargo's release profile made in the directory of these tests.
 #[must_use]
 pub fn native_executable() -> PathBuf {
-    let beside = || {
-        let test = env::current_exe().or_fail("find the running test");
-        // …/PROFILE/deps/TEST
-        let target = test.ancestors().nth(3).or_fail("find cargo's directory");
-        target.join("release/init")
-    };
+    let beside = || beside_tests("init");
     let path = env::var_os("ZOSIA_NATIVE").map_or_else(beside, PathBuf::from);
     built(path, "cargo build --release -p init")
+}
+
+/// The tool that makes disks.
+#[must_use]
+pub fn disk_tool() -> PathBuf {
+    built(
+        beside_tests("zosia-disk"),
+        "cargo build --release -p zosia-disk",
+    )
+}
+
+/// What cargo's release profile made in the directory of these tests.
+fn beside_tests(name: &str) -> PathBuf {
+    let test = env::current_exe().or_fail("find the running test");
+    // …/PROFILE/deps/TEST
+    let target = test.ancestors().nth(3).or_fail("find cargo's directory");
+    target.join("release").join(name)
 }
 
 /// SmolLM2-135M: `ZOSIA_TEST_MODEL`, else what `tools/model.sh` fetches.

@@ -31,10 +31,26 @@ const PROCESSORS: u32 = 2;
 /// What to build a machine of.
 #[derive(Debug, Clone)]
 pub struct VmSpec {
+    board: Board,
+    starts_from_disk: bool,
     memory_mib: u32,
     drives: Vec<Drive>,
     parameters: Vec<String>,
     turn: Option<String>,
+}
+
+/// What the machine is made of, and how the kernel learns of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Board {
+    /// What `tools/run.sh` starts: virtio over MMIO and a PL011 serial port,
+    /// described by a device tree.
+    Mmio,
+    /// Virtio over PCI, with a virtio console for the terminal, described by a
+    /// device tree: what Apple's Virtualization.framework gives to a kernel
+    /// that it loads itself.
+    Pci,
+    /// The same, described by ACPI: what its UEFI firmware gives.
+    PciAcpi,
 }
 
 /// A disk of the machine, always attached read-only.
@@ -51,6 +67,8 @@ pub enum Drive {
 impl Default for VmSpec {
     fn default() -> Self {
         Self {
+            board: Board::Mmio,
+            starts_from_disk: false,
             memory_mib: 1024,
             drives: Vec::new(),
             parameters: Vec::new(),
@@ -85,6 +103,21 @@ impl VmSpec {
         self
     }
 
+    /// Another kind of machine.
+    #[must_use]
+    pub fn board(mut self, board: Board) -> Self {
+        self.board = board;
+        self
+    }
+
+    /// The firmware finds the EFI file on the disk, and nothing gives it a
+    /// command line: parameters are those of the disk.
+    #[must_use]
+    pub fn starts_from_disk(mut self) -> Self {
+        self.starts_from_disk = true;
+        self
+    }
+
     /// This much memory.
     #[must_use]
     pub fn memory_mib(mut self, mib: u32) -> Self {
@@ -108,9 +141,45 @@ impl VmSpec {
 
     fn command_line(&self) -> String {
         format!(
-            "console=ttyAMA0 quiet panic=-1 zosia.cols={COLS} zosia.rows={ROWS} {}",
+            "console={} quiet panic=-1 zosia.cols={COLS} zosia.rows={ROWS} {}",
+            self.board.console(),
             self.parameters.join(" ")
         )
+    }
+}
+
+impl Board {
+    fn machine(self) -> &'static str {
+        match self {
+            Self::Mmio | Self::Pci => "virt,acpi=off",
+            Self::PciAcpi => "virt,acpi=on,gic-version=3",
+        }
+    }
+
+    /// What ends the names of QEMU's virtio devices.
+    fn bus(self) -> &'static str {
+        match self {
+            Self::Mmio => "device",
+            Self::Pci | Self::PciAcpi => "pci",
+        }
+    }
+
+    fn console(self) -> &'static str {
+        match self {
+            Self::Mmio => "ttyAMA0",
+            Self::Pci | Self::PciAcpi => "hvc0",
+        }
+    }
+
+    /// The terminal, on the character device `console`. QEMU's board has its
+    /// PL011 in any case; with virtio, nothing is connected to that.
+    fn terminal(self) -> &'static [&'static str] {
+        match self {
+            Self::Mmio => &["-serial", "chardev:console"],
+            Self::Pci | Self::PciAcpi => {
+                &["-serial", "none", "-device", "virtconsole,chardev=console"]
+            }
+        }
     }
 }
 
@@ -147,14 +216,8 @@ impl Vm {
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "qemu-system-aarch64"])
-            .args([
-                "-machine",
-                "virt,acpi=off",
-                "-cpu",
-                "cortex-a72",
-                "-accel",
-                "tcg",
-            ])
+            .args(["-machine", spec.board.machine()])
+            .args(["-cpu", "cortex-a72", "-accel", "tcg"])
             .args([
                 "-smp",
                 &PROCESSORS.to_string(),
@@ -164,27 +227,27 @@ impl Vm {
             .args(["-nodefaults", "-display", "none", "-no-reboot"])
             .arg("-bios")
             .arg(firmware())
-            .arg("-kernel")
-            .arg(efi_file())
-            .args(["-append", &spec.command_line()])
-            .args([
-                "-chardev",
-                &socket("console", &at("console")),
-                "-serial",
-                "chardev:console",
-            ])
+            .args(["-chardev", &socket("console", &at("console"))])
+            .args(["-device", &format!("virtio-serial-{}", spec.board.bus())])
+            .args(spec.board.terminal())
             .args(["-chardev", &socket("monitor", &at("monitor"))])
             .args(["-mon", "chardev=monitor,mode=control"])
             .args([
                 "-gdb",
                 &format!("unix:{},server=on,wait=off", at("debug").display()),
             ]);
+        if spec.starts_from_disk {
+            // The firmware's menu waits for nobody.
+            command.args(["-boot", "menu=on,splash-time=0"]);
+        } else {
+            command.arg("-kernel").arg(efi_file());
+            command.args(["-append", &spec.command_line()]);
+        }
         for (index, drive) in spec.drives.iter().enumerate() {
-            command.args(drive.arguments(index));
+            command.args(drive.arguments(index, spec.board));
         }
         if spec.turn.is_some() {
             command
-                .args(["-device", "virtio-serial-device"])
                 .args(["-chardev", &socket("turn", &at("turn"))])
                 .args(["-device", "virtserialport,chardev=turn,name=zosia.turn"])
                 .args([
@@ -297,7 +360,7 @@ impl Drop for Vm {
 }
 
 impl Drive {
-    fn arguments(&self, index: usize) -> Vec<String> {
+    fn arguments(&self, index: usize, board: Board) -> Vec<String> {
         let node = |options: String| ["-blockdev".to_owned(), options];
         let file = |path: &Path| {
             let name = path.to_string_lossy().replace(',', ",,");
@@ -316,7 +379,7 @@ impl Drive {
             let serial = format!("serial=zosia-{bytes}");
             [
                 "-device".to_owned(),
-                format!("virtio-blk-device,drive=disk{index},{serial}"),
+                format!("virtio-blk-{},drive=disk{index},{serial}", board.bus()),
             ]
         };
         match self {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use vmtest::{OrFail, command, efi_file, entries_in, repository, static_executable};
 
 fn objdump(arguments: &[&str]) -> String {
@@ -53,6 +54,34 @@ fn the_initramfs_holds_the_executable_and_no_other_file() {
         init.contents == built,
         "the initramfs holds another build than out/init"
     );
+}
+
+#[test]
+fn the_bill_of_materials_is_that_of_these_artefacts() {
+    let listed = command("readelf", &["-SW", &static_executable().to_string_lossy()]);
+    assert!(listed.contains(" .dep-v0 "), "{listed}");
+    let bill = fs::read_to_string(repository().join("out/zosia.cdx.json"));
+    let bill: Value = serde_json::from_str(&bill.or_fail("read the bill of materials"))
+        .or_fail("read the bill of materials as JSON");
+    let parts = bill["components"].as_array().or_fail("find the components");
+    let part = |name: &str| {
+        let part = parts.iter().find(|part| part["name"] == name);
+        part.or_fail(format_args!("find {name}"))
+    };
+    for (described, file) in [
+        (&bill["metadata"]["component"], efi_file()),
+        (part("init"), static_executable()),
+    ] {
+        let sum = command("sha256sum", &[&file.to_string_lossy()]);
+        let sum = sum.split(' ').next().or_fail("read a checksum");
+        assert_eq!(described["hashes"][0]["content"], sum, "{}", file.display());
+    }
+    assert_eq!(part("llama-cpp-sys-2")["scope"], "required");
+    assert_eq!(part("bindgen")["scope"], "excluded");
+    for name in ["linux", "glibc", "libstdc++", "ggml (in llama.cpp)"] {
+        let version = part(name)["version"].as_str().unwrap_or_default();
+        assert!(version.contains('.'), "{name}: {version:?}");
+    }
 }
 
 #[test]
