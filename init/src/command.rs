@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use crate::config::{self, Config, Invocation, Mode};
 use crate::one_turn::{self, warn};
 use crate::session::Session;
+use crate::timeline::Timeline;
 use crate::{disk, repl, report};
 
 /// Nothing was answered.
@@ -46,6 +47,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_with(config: Config) -> io::Result<ExitCode> {
+    let timeline = Timeline::of_command();
     let Some(path) = config.model.clone() else {
         warn("which model? `init MODEL`; --help tells more");
         return Ok(ExitCode::from(USAGE));
@@ -70,7 +72,8 @@ fn run_with(config: Config) -> io::Result<ExitCode> {
     }
     let Some(prompt) = prompt(&config)? else {
         let models = repl::Models::given(found);
-        repl::run(config, models, owned(io::stdin())?, repl::Place::Command)?;
+        let tty = owned(io::stdin())?;
+        repl::run(config, models, tty, repl::Place::Command, timeline)?;
         return Ok(ExitCode::SUCCESS);
     };
     let Some(model) = found.models.first() else {

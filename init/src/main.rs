@@ -9,6 +9,7 @@ mod console;
 mod disk;
 mod engine;
 mod gguf;
+mod grammar;
 mod mounts;
 mod one_turn;
 mod ports;
@@ -19,6 +20,7 @@ mod report;
 mod session;
 mod supervisor;
 mod term;
+mod timeline;
 
 use std::io;
 use std::process::ExitCode;

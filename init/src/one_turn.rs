@@ -152,7 +152,9 @@ pub(crate) fn run(
                 Update::Progress(_)
                 | Update::Ready
                 | Update::Prefill(..)
-                | Update::Rendered { .. } => {}
+                | Update::Rendered { .. }
+                | Update::Counted(_)
+                | Update::NotRendered(_) => {}
             }
         }
         wait(session)?;

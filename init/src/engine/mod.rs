@@ -7,6 +7,7 @@
 mod answers;
 mod backend;
 mod context;
+mod counter;
 mod cpu;
 mod fit;
 mod generate;
