@@ -98,7 +98,8 @@ measure() {
     measure_status=0
     with_deadline env ZOSIA_QEMU="$scratch/qemu/bin/qemu-system-aarch64" "$tools/run.sh" "$@" "$model_file" \
         >"$scratch/console" </dev/null || measure_status=$?
-    tr -d '\r' <"$scratch/console" | grep -a '^{"zosia"' && return 0
+    # Firmware leaves the cursor in the middle of a line.
+    tr -d '\r' <"$scratch/console" | grep -ao '{"zosia".*}' && return 0
     [ "$measure_status" = 0 ] || return "$measure_status"
     tail -n 5 "$scratch/console" >&2
     return 1
@@ -290,7 +291,7 @@ guest_rounds() {
     with_deadline env ZOSIA_QEMU="$scratch/qemu/bin/qemu-system-aarch64" "$tools/run.sh" "$@" "$model_file" \
         >"$scratch/console" </dev/null || guest_status=$?
     qemu_extra=
-    tr -d '\r' <"$scratch/console" | awk '/^@@ /{ name = $2; next } /^\{/{ print name "\t" $0 }' >>"$scratch/rounds"
+    tr -d '\r' <"$scratch/console" | awk '/@@ /{ sub(/.*@@ /, ""); name = $1; next } /^\{/{ print name "\t" $0 }' >>"$scratch/rounds"
     [ "$(grep -c . "$scratch/rounds")" -ge $((3 * runs)) ] && return 0
     tail -n 20 "$scratch/console" >&2
     [ "$guest_status" = 0 ] || return "$guest_status"

@@ -9,6 +9,9 @@ use crate::one_turn::{wait, warn};
 use crate::protocol::{Measured, ModelInfo};
 use crate::session::{Session, Update};
 
+/// Enough for the kernels of large batches.
+const WARM_UP_TOKENS: u32 = 8;
+
 /// What is measured: `zosia.bench=P,D,N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Workload {
@@ -16,7 +19,7 @@ pub(crate) struct Workload {
     pub prefill_tokens: u32,
     /// Tokens generated one by one.
     pub decode_tokens: u32,
-    /// How often, after a first time that is not counted. 0: only load.
+    /// How often, after a short first run that is not counted. 0: only load.
     pub runs: u32,
 }
 
@@ -119,11 +122,14 @@ impl<'a> Report<'a> {
 pub(crate) fn run(session: &mut Session, out: &mut impl Write) -> io::Result<bool> {
     let workload = session.config().bench;
     let mut runs = Vec::new();
-    // The first run warms up: caches, clocks, the threads.
-    let mut to_do = match workload.runs {
-        0 => 0,
-        runs => runs + 1,
+    // The first run touches every weight and buffer once, and wakes the threads.
+    let warm_up = Workload {
+        prefill_tokens: workload.prefill_tokens.min(WARM_UP_TOKENS),
+        decode_tokens: workload.decode_tokens.min(1),
+        runs: 1,
     };
+    let mut to_do = vec![workload; workload.runs as usize];
+    to_do.extend((workload.runs > 0).then_some(warm_up));
     loop {
         for update in session.updates() {
             match update {
@@ -136,9 +142,8 @@ pub(crate) fn run(session: &mut Session, out: &mut impl Write) -> io::Result<boo
                 }
                 _ => continue,
             }
-            if to_do > 0 {
-                to_do -=
-                    u32::from(session.measure(workload.prefill_tokens, workload.decode_tokens));
+            if let Some(next) = to_do.pop() {
+                session.measure(next.prefill_tokens, next.decode_tokens);
             } else if let Some(info) = session.info() {
                 let counted = runs.get(1..).unwrap_or_default();
                 let mut line = serde_json::to_vec(&Report::new(info, workload, counted))?;

@@ -12,6 +12,7 @@ use crate::mounts::{self, MountError};
 use crate::one_turn::{self, Outcome, warn};
 use crate::ports::{self, Order};
 use crate::session::Session;
+use crate::timeline::Timeline;
 use crate::{bench, disk, power, repl, report};
 
 /// Disks appear within milliseconds; a hot-plugged one has this long.
@@ -37,6 +38,7 @@ enum BootError {
 }
 
 fn run() -> Result<(), BootError> {
+    let timeline = Timeline::of_machine();
     mounts::mount_kernel_file_systems()?;
     let line = fs::read_to_string("/proc/cmdline")?;
     let on_disk = disk::read_parameters(Path::new("/sys"), Path::new("/dev"));
@@ -74,7 +76,7 @@ fn run() -> Result<(), BootError> {
         (Mode::Chat, Some(prompt)) => answer_once(&config, &prompt)?,
         (Mode::Chat, None) => {
             let models = repl::Models::on_disks(Finder::new(), DISK_DEADLINE);
-            repl::run(config, models, tty, repl::Place::Machine)?;
+            repl::run(config, models, tty, repl::Place::Machine, timeline)?;
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use crate::config::{self, Config, Invocation, Mode, Output};
 use crate::disk::{self, Found};
 use crate::one_turn::{self, warn};
 use crate::session::Session;
+use crate::timeline::Timeline;
 use crate::{bench, repl, report};
 
 /// Nothing was answered.
@@ -47,6 +48,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_with(config: Config, output: &Output) -> io::Result<ExitCode> {
+    let timeline = Timeline::of_command();
     let Some(path) = config.model.clone() else {
         warn("which model? `init MODEL`; --help tells more");
         return Ok(ExitCode::from(USAGE));
@@ -85,7 +87,8 @@ fn run_with(config: Config, output: &Output) -> io::Result<ExitCode> {
     }
     let Some(prompt) = prompt(&config)? else {
         let models = repl::Models::given(found);
-        repl::run(config, models, owned(io::stdin())?, repl::Place::Command)?;
+        let tty = owned(io::stdin())?;
+        repl::run(config, models, tty, repl::Place::Command, timeline)?;
         return Ok(ExitCode::SUCCESS);
     };
     let Some(mut session) = session_with_first(config, &found) else {

@@ -10,6 +10,7 @@ mod console;
 mod disk;
 mod engine;
 mod gguf;
+mod grammar;
 mod mounts;
 mod one_turn;
 mod ports;
@@ -20,6 +21,7 @@ mod report;
 mod session;
 mod supervisor;
 mod term;
+mod timeline;
 
 use std::process::ExitCode;
 

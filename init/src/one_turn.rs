@@ -157,7 +157,9 @@ pub(crate) fn run(
                 | Update::Ready
                 | Update::Prefill(..)
                 | Update::Measured(_)
-                | Update::Rendered { .. } => {}
+                | Update::Rendered { .. }
+                | Update::Counted(_)
+                | Update::NotRendered(_) => {}
             }
         }
         wait(session)?;

@@ -238,6 +238,8 @@ pub(crate) struct ModelInfo {
     pub load_ms: u64,
     /// Peak anonymous memory so far, bytes.
     pub anonymous_bytes: u64,
+    /// How long the machine had run when the kernel's clock began, if known.
+    pub before_kernel_ms: Option<u64>,
 }
 
 /// What a piece of text is part of.
@@ -292,7 +294,7 @@ pub(crate) enum TurnError {
     /// The rendered prompt leaves no room for an answer.
     #[error(
         "the conversation needs {need_tokens} tokens and the context holds {ctx_tokens}; \
-         /undo or /clear makes room, zosia.ctx={} makes it larger",
+         zosia.ctx={} makes it larger",
         need_tokens.next_power_of_two()
     )]
     ContextFull {

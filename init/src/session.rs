@@ -2,11 +2,13 @@
 //! way, and what happens when the engine is not ready yet, fails or is
 //! replaced. The prompt and the one-turn mode are two faces of this.
 
+use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use crate::chat::{Message, Role};
 use crate::config::Config;
+use crate::grammar;
 use crate::protocol::{
     Event, Measured, ModelInfo, Progress, Request, Stop, TextKind, TurnError, TurnStats,
 };
@@ -41,7 +43,13 @@ pub(crate) enum Update {
         error: String,
         /// The user's message.
         text: String,
+        /// Whether it would fit if the conversation were shorter.
+        too_long: bool,
     },
+    /// The tokens of the conversation up to each message.
+    Counted(Vec<(Message, usize)>),
+    /// The transcript could not be rendered, for the reason given.
+    NotRendered(String),
     /// The transcript as the model sees it.
     Rendered {
         /// Text.
@@ -66,6 +74,14 @@ pub(crate) enum State {
     Answering,
 }
 
+/// What the transcript was rendered for.
+enum Rendering {
+    /// To be looked at.
+    Whole,
+    /// To be counted, up to this message.
+    Prefix { message: Message, is_whole: bool },
+}
+
 /// A conversation.
 pub(crate) struct Session {
     config: Config,
@@ -77,8 +93,10 @@ pub(crate) struct Session {
     answer: Message,
     /// The last message waits for the engine.
     pending: bool,
+    /// What each answer to [`Request::Render`] that is to come is for.
+    renderings: VecDeque<Rendering>,
+    counted: Vec<(Message, usize)>,
     deaths: u32,
-    grammar: Option<String>,
     last_stats: Option<TurnStats>,
     updates: Vec<Update>,
 }
@@ -95,8 +113,9 @@ impl Session {
             messages: Vec::new(),
             answer: Message::new(Role::Assistant, ""),
             pending: false,
+            renderings: VecDeque::new(),
+            counted: Vec::new(),
             deaths: 0,
-            grammar: None,
             last_stats: None,
             updates: Vec::new(),
         }
@@ -127,6 +146,17 @@ impl Session {
         self.model.as_deref()
     }
 
+    /// The conversation so far, the system prompt first if there is one.
+    pub(crate) fn transcript(&self) -> Vec<Message> {
+        let system = Some(&self.config.system)
+            .filter(|text| !text.is_empty())
+            .map(|text| Message::new(Role::System, text));
+        system
+            .into_iter()
+            .chain(self.messages.iter().cloned())
+            .collect()
+    }
+
     /// The conversation so far, without the system prompt.
     pub(crate) fn messages(&self) -> &[Message] {
         &self.messages
@@ -138,8 +168,11 @@ impl Session {
     }
 
     /// Text of the grammar that answers must obey.
-    pub(crate) fn set_grammar(&mut self, grammar: Option<String>) {
-        self.grammar = grammar;
+    ///
+    /// # Errors
+    /// One line: why there is none, although one is asked for.
+    pub(crate) fn grammar(&self) -> Result<Option<String>, String> {
+        grammar::wanted(&self.config, self.model())
     }
 
     /// Loads the model at `path` in a new engine; the conversation stays.
@@ -154,6 +187,8 @@ impl Session {
         self.engine = None;
         self.info = None;
         self.state = State::Idle;
+        self.renderings.clear();
+        self.counted.clear();
         let Some(path) = self.model.clone() else {
             return;
         };
@@ -204,16 +239,12 @@ impl Session {
         None
     }
 
-    /// Forgets the oldest user message and its answer.
-    pub(crate) fn drop_oldest(&mut self) -> bool {
-        let next_user = self
-            .messages
-            .iter()
-            .skip(1)
-            .position(|m| m.role == Role::User);
-        let Some(turn) = next_user else { return false };
-        self.messages.drain(..=turn);
-        true
+    /// Forgets the oldest user message and its answer; returns its text.
+    pub(crate) fn drop_oldest(&mut self) -> Option<String> {
+        let mut messages = self.messages.iter().skip(1);
+        let next_user = messages.position(|m| m.role == Role::User);
+        let end = next_user.map_or(self.messages.len(), |index| index + 1);
+        self.messages.drain(..end).next().map(|oldest| oldest.text)
     }
 
     /// Forgets the conversation.
@@ -247,6 +278,7 @@ impl Session {
             return false;
         }
         let messages = self.transcript();
+        self.renderings.push_back(Rendering::Whole);
         self.send(&Request::Render { messages });
         true
     }
@@ -266,8 +298,8 @@ impl Session {
         true
     }
 
-    /// Has every prefix of the conversation rendered, shortest first.
-    pub(crate) fn render_prefixes(&mut self) -> bool {
+    /// Has the tokens of every prefix of the conversation counted.
+    pub(crate) fn count(&mut self) -> bool {
         if self.state != State::Ready {
             return false;
         }
@@ -275,6 +307,12 @@ impl Session {
         let first = transcript.len() - self.messages.len();
         for end in first + 1..=transcript.len() {
             let messages = transcript.get(..end).unwrap_or_default().to_vec();
+            if let Some(last) = messages.last() {
+                self.renderings.push_back(Rendering::Prefix {
+                    message: last.clone(),
+                    is_whole: end == transcript.len(),
+                });
+            }
             self.send(&Request::Render { messages });
         }
         true
@@ -297,16 +335,6 @@ impl Session {
         std::mem::take(&mut self.updates)
     }
 
-    fn transcript(&self) -> Vec<Message> {
-        let system = Some(&self.config.system)
-            .filter(|text| !text.is_empty())
-            .map(|text| Message::new(Role::System, text));
-        system
-            .into_iter()
-            .chain(self.messages.iter().cloned())
-            .collect()
-    }
-
     fn send(&mut self, request: &Request) {
         if let Some(engine) = &mut self.engine {
             engine.request(request);
@@ -318,10 +346,14 @@ impl Session {
             return;
         }
         self.pending = false;
+        let grammar = match self.grammar() {
+            Ok(grammar) => grammar,
+            Err(error) => return self.take_back(error, false),
+        };
         self.answer = Message::new(Role::Assistant, "");
         self.state = State::Answering;
         let messages = self.transcript();
-        let sampling = self.config.sampling(self.grammar.clone());
+        let sampling = self.config.sampling(grammar);
         self.send(&Request::Turn { messages, sampling });
     }
 
@@ -330,10 +362,19 @@ impl Session {
             Event::Progress(progress) => self.updates.push(Update::Progress(progress)),
             Event::Notice(line) => self.updates.push(Update::Notice(line)),
             Event::Prefill { done, total } => self.updates.push(Update::Prefill(done, total)),
-            Event::Rendered { text, tokens } => {
-                self.updates.push(Update::Rendered { text, tokens });
-            }
             Event::Measured(measured) => self.updates.push(Update::Measured(measured)),
+            Event::Rendered { text, tokens } => match self.renderings.pop_front() {
+                Some(Rendering::Prefix { message, is_whole }) => {
+                    self.counted.push((message, tokens.len()));
+                    if is_whole {
+                        let counted = std::mem::take(&mut self.counted);
+                        self.updates.push(Update::Counted(counted));
+                    }
+                }
+                Some(Rendering::Whole) | None => {
+                    self.updates.push(Update::Rendered { text, tokens });
+                }
+            },
             Event::Ready(info) => {
                 self.info = Some(*info);
                 self.state = State::Ready;
@@ -361,9 +402,19 @@ impl Session {
                 self.updates.push(Update::Done(stats));
                 self.answer_pending();
             }
+            // Requests are answered in their order: this is the rendering's.
+            Event::TurnFailed(error) if !self.renderings.is_empty() => {
+                self.counted.clear();
+                if let Some(Rendering::Whole | Rendering::Prefix { is_whole: true, .. }) =
+                    self.renderings.pop_front()
+                {
+                    self.updates.push(Update::NotRendered(error.to_string()));
+                }
+            }
             Event::TurnFailed(error) => {
                 self.state = State::Ready;
-                self.take_back(&error);
+                let too_long = matches!(error, TurnError::ContextFull { .. });
+                self.take_back(error.to_string(), too_long);
             }
         }
     }
@@ -373,11 +424,12 @@ impl Session {
         self.messages.push(answer);
     }
 
-    fn take_back(&mut self, error: &TurnError) {
+    fn take_back(&mut self, error: String, too_long: bool) {
         let text = self.undo().unwrap_or_default();
         self.updates.push(Update::TakenBack {
-            error: error.to_string(),
+            error,
             text,
+            too_long,
         });
     }
 
@@ -395,11 +447,7 @@ impl Session {
         }
         if self.deaths >= DEATHS_MAX {
             if self.pending {
-                let text = self.undo().unwrap_or_default();
-                self.updates.push(Update::TakenBack {
-                    error: format!("the engine {}", death.cause),
-                    text,
-                });
+                self.take_back(format!("the engine {}", death.cause), false);
             }
             self.updates.push(Update::Refused(format!(
                 "the engine {}, {DEATHS_MAX} times in a row: it is not started again; /model \

@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime};
 
 use super::backend::Backend;
 use super::context::{Context, ContextError, ContextParams};
+use super::counter;
 use super::cpu::CpuError;
 use super::fit::{self, Plan, TooLarge, Wishes};
 use super::interrupt::Interrupt;
@@ -333,6 +334,7 @@ impl Checked {
             template: prompter.template_origin().to_owned(),
             load_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             anonymous_bytes: fit::anonymous_bytes(),
+            before_kernel_ms: counter::before_kernel_ms(),
         };
         Ok(Loaded {
             prompter,

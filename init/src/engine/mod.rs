@@ -8,6 +8,7 @@ mod answers;
 mod backend;
 mod confine;
 mod context;
+mod counter;
 mod cpu;
 mod fit;
 mod generate;

@@ -82,7 +82,7 @@ pub(crate) fn warm(
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return read_through(file, bytes, interrupt, progress, &mut |_, _| {});
     }
-    if is_cached(file, bytes) {
+    if !interrupt.is_requested() && is_cached(file, bytes) {
         return Ok(());
     }
     // SAFETY: memmap2 asks that the file be not changed or cut while it is

@@ -1,19 +1,24 @@
 //! An answer as it appears on the screen.
 
+use std::time::Instant;
+
 use crate::protocol::TextKind;
 use crate::term::{Markdown, Rendering};
 
-/// Shows an answer piece by piece.
+/// Shows an answer piece by piece. What the model thinks before it is shown
+/// dimmed, or folded into one line.
 pub(crate) struct AnswerView {
     markdown: Markdown,
-    shows_reasoning: bool,
+    folded: bool,
+    thought: String,
+    thinking_since: Option<Instant>,
     last: Option<TextKind>,
     begun: bool,
 }
 
 impl AnswerView {
     /// A view that has shown nothing.
-    pub(crate) fn new(columns: u16, colour: bool, raw: bool, shows_reasoning: bool) -> Self {
+    pub(crate) fn new(columns: u16, colour: bool, raw: bool, folded: bool) -> Self {
         let rendering = if raw {
             Rendering::Plain
         } else {
@@ -21,7 +26,9 @@ impl AnswerView {
         };
         Self {
             markdown: Markdown::new(usize::from(columns), colour, rendering),
-            shows_reasoning,
+            folded,
+            thought: String::new(),
+            thinking_since: None,
             last: None,
             begun: false,
         }
@@ -30,6 +37,11 @@ impl AnswerView {
     /// Whether anything has been shown.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun
+    }
+
+    /// Whether the model thinks and nothing of it is shown.
+    pub(crate) fn is_folded(&self) -> bool {
+        self.folded && self.last == Some(TextKind::Reasoning)
     }
 
     /// The width has changed.
@@ -42,9 +54,29 @@ impl AnswerView {
         if self.last != Some(kind) {
             self.turn_to(kind, out);
         }
-        self.begun = true;
-        if kind == TextKind::Answer || self.shows_reasoning {
+        if kind == TextKind::Reasoning {
+            self.thought.push_str(text);
+        }
+        if kind == TextKind::Answer || !self.folded {
+            self.begun = true;
             self.markdown.push(text, out);
+        }
+    }
+
+    /// Folds or unfolds the thinking. What was thought so far appears when it
+    /// is unfolded; what stands on the screen already stays.
+    pub(crate) fn set_folded(&mut self, folded: bool, out: &mut Vec<u8>) {
+        if self.folded == folded {
+            return;
+        }
+        self.folded = folded;
+        if self.last == Some(TextKind::Reasoning) {
+            if folded {
+                self.interrupt(out);
+            } else {
+                self.begun = true;
+                self.markdown.push(&self.thought, out);
+            }
         }
     }
 
@@ -58,19 +90,90 @@ impl AnswerView {
 
     /// Shows what was held back and ends the line.
     pub(crate) fn finish(mut self, out: &mut Vec<u8>) {
+        self.end_thinking(out);
         self.interrupt(out);
         self.markdown.set_dimmed(false, out);
     }
 
     fn turn_to(&mut self, kind: TextKind, out: &mut Vec<u8>) {
-        match kind {
-            TextKind::Reasoning if self.shows_reasoning => self.markdown.set_dimmed(true, out),
-            TextKind::Reasoning => out.extend_from_slice(b"(thinking; /think shows it)\r\n"),
-            TextKind::Answer => {
-                self.interrupt(out);
-                self.markdown.set_dimmed(false, out);
-            }
+        self.end_thinking(out);
+        self.interrupt(out);
+        let is_thinking = kind == TextKind::Reasoning;
+        self.markdown.set_dimmed(is_thinking, out);
+        if is_thinking {
+            self.thought.clear();
+            self.thinking_since = Some(Instant::now());
         }
         self.last = Some(kind);
+    }
+
+    /// Where the thinking is folded, one line stands for it.
+    fn end_thinking(&mut self, out: &mut Vec<u8>) {
+        let Some(since) = self.thinking_since.take() else {
+            return;
+        };
+        if self.folded {
+            self.interrupt(out);
+            let line = format!(
+                "thought for {:.1} s; Ctrl-O or /think shows it\n",
+                since.elapsed().as_secs_f32()
+            );
+            self.markdown.push(&line, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(folded: bool, steps: &[(&str, Option<bool>)]) -> String {
+        let mut view = AnswerView::new(60, true, false, folded);
+        let mut out = Vec::new();
+        for &(text, fold) in steps {
+            if let Some(folded) = fold {
+                view.set_folded(folded, &mut out);
+            }
+            let (kind, text) = match text.strip_prefix('~') {
+                Some(thought) => (TextKind::Reasoning, thought),
+                None => (TextKind::Answer, text),
+            };
+            view.push(kind, text, &mut out);
+        }
+        view.finish(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn thinking_is_dimmed_and_the_answer_is_not() {
+        assert_eq!(
+            shown(false, &[("~Hm, ", None), ("~so.", None), ("Yes.", None)]),
+            "\x1b[0;2mHm,\x1b[0;2m so.\x1b[m\r\nYes.\r\n".replace("\x1b[0;2m so", " so")
+        );
+    }
+
+    #[test]
+    fn folded_thinking_is_one_line() {
+        let line = "\x1b[0;2mthought for 0.0 s; Ctrl-O or /think shows it\x1b[m\r\n";
+        let shown = shown(true, &[("~Hm, ", None), ("~so.", None), ("Yes.", None)]);
+        assert_eq!(shown, format!("{line}Yes.\r\n"));
+    }
+
+    #[test]
+    fn thinking_unfolds_with_what_was_thought_before() {
+        let unfolded = shown(
+            true,
+            &[("~Hm, ", None), ("~so.", Some(false)), ("Yes.", None)],
+        );
+        assert_eq!(unfolded, "\x1b[0;2mHm, so.\x1b[m\r\nYes.\r\n");
+        let folded = shown(
+            false,
+            &[("~Hm, ", None), ("~so.", Some(true)), ("Yes.", None)],
+        );
+        assert!(
+            folded.starts_with("\x1b[0;2mHm,\x1b[m\r\n\x1b[0;2mthought for"),
+            "{folded:?}"
+        );
+        assert!(!folded.contains("so."), "{folded:?}");
     }
 }

@@ -91,7 +91,8 @@ const COMMANDS: &[Entry] = &[
     Entry {
         names: &["/drop"],
         operand: "",
-        help: "forget the oldest message and its answer",
+        help: "forget the oldest message and its answer; for one that does not fit, as many as it \
+               takes",
         parse: |_| Ok(Command::Drop),
     },
     Entry {
@@ -231,9 +232,10 @@ pub(crate) fn help() -> String {
         let _ = writeln!(out, "  {usage:<18} {}", c.help);
     }
     out.push_str(
-        "\n  Ctrl-C stops an answer. Alt-Enter or Ctrl-J begins a new line; so does a \\ at the\n  \
-         end, and \"\"\" begins and ends a message of several lines. Up and Down bring back\n  \
-         earlier messages, Ctrl-R searches them. // sends a message that begins with /.\n",
+        "\n  Ctrl-C stops an answer. Alt-Enter or Ctrl-J begins a new line; so does a \\ at the end, \
+         and \"\"\" begins and ends a message of several lines. Up and Down bring back earlier \
+         messages, Ctrl-R searches them. Ctrl-O folds and unfolds what a model thinks. // sends a \
+         message that begins with /.\n",
     );
     out
 }

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use super::commands::{self, Command};
-use super::{Place, Repl};
+use super::{Place, Repl, given_size, has_colour};
 use crate::chat::{Message, Role};
 use crate::config::{PARAMS, Param, When};
 use crate::disk::Choice;
@@ -14,15 +15,6 @@ use crate::ports;
 use crate::protocol::{ModelInfo, TurnStats};
 use crate::report::mib;
 use crate::session::{State, stop_text};
-
-/// JSON, RFC 8259, as GBNF.
-const JSON_GRAMMAR: &str = include_str!("json.gbnf");
-
-/// `/context` under way: the tokens of each prefix of the conversation.
-pub(super) struct Counting {
-    lengths: Vec<usize>,
-    wanted: usize,
-}
 
 impl Repl {
     /// Carries out a command.
@@ -33,26 +25,33 @@ impl Repl {
             Command::Clear => {
                 self.session.clear();
                 self.quiet("the conversation is forgotten");
+                self.send_held();
             }
             Command::Regen => {
-                if self.session.regenerate() {
+                if self.held.is_some() {
+                    self.send_held();
+                } else if self.session.regenerate() {
                     self.await_answer();
                 } else {
                     self.complain("there is no message to answer");
                 }
             }
             Command::Undo => match self.session.undo() {
-                Some(text) => self.quiet(&format!("taken back: {}", first_line(&text))),
+                Some(text) => {
+                    self.quiet(&format!("taken back: {}", first_line(&text)));
+                    self.send_held();
+                }
                 None => self.complain("there is no message to take back"),
             },
             Command::Drop => {
-                if self.session.drop_oldest() {
-                    self.quiet("the oldest message and its answer are forgotten");
+                if self.forget_oldest() {
+                    self.dropping = self.held.is_some();
+                    self.send_held();
                 } else {
-                    self.complain("there is one message or none: /clear forgets it");
+                    self.complain("there is no message to forget");
                 }
             }
-            Command::Edit => match self.session.undo() {
+            Command::Edit => match self.held.take().or_else(|| self.session.undo()) {
                 Some(text) => self.prompt.set_text(&text, true),
                 None => self.complain("there is no message to edit"),
             },
@@ -102,7 +101,7 @@ impl Repl {
             self.complain(&format!("{} {value}: {expected}", param.name));
             return;
         }
-        if let Err(e) = self.load_grammar() {
+        if let Err(e) = self.session.grammar() {
             *self.session.config_mut() = before;
             self.complain(&e);
             return;
@@ -115,28 +114,23 @@ impl Repl {
         if param.when == When::Reload && self.session.model().is_some() {
             self.session.reload();
         }
+        match param.name {
+            "color" | "cols" | "rows" => self.set_terminal(),
+            "ctx" => self.send_held(),
+            _ => {}
+        }
     }
 
-    /// Gives the session the grammar that `format` and `grammar` ask for.
-    fn load_grammar(&mut self) -> Result<(), String> {
-        let config = self.session.config();
-        let grammar = match (&config.grammar, config.json) {
-            (Some(name), _) => {
-                let directory = self
-                    .session
-                    .model()
-                    .and_then(|m| m.parent())
-                    .ok_or("there is no model loaded whose disk could hold the grammar")?;
-                let path = directory.join(format!("{name}.gbnf"));
-                let text = fs::read_to_string(&path)
-                    .map_err(|e| format!("grammar {}: {e}", path.display()))?;
-                Some(text)
-            }
-            (None, true) => Some(JSON_GRAMMAR.to_owned()),
-            (None, false) => None,
-        };
-        self.session.set_grammar(grammar);
-        Ok(())
+    /// Colours and size as the parameters now say.
+    fn set_terminal(&mut self) {
+        self.colour = has_colour(self.session.config().color, self.place);
+        self.prompt.set_colour(self.colour);
+        let given = given_size(self.session.config());
+        let size = given.or_else(|| self.tty.size());
+        self.prompt.set_asking(size.is_none());
+        if let Some(size) = size {
+            self.resize(size);
+        }
     }
 
     fn show(&mut self, param: Option<&'static Param>) {
@@ -212,50 +206,43 @@ impl Repl {
     }
 
     fn context(&mut self) {
-        let wanted = self.session.messages().len();
-        if wanted == 0 {
+        if self.session.messages().is_empty() {
             self.tell("the context is empty");
-        } else if self.session.render_prefixes() {
-            self.counting = Some(Counting {
-                lengths: Vec::new(),
-                wanted,
-            });
-        } else {
+        } else if !self.session.count() {
             self.complain("the model is not ready");
         }
     }
 
-    /// The answer to `/template`, or one of those to `/context`.
-    pub(super) fn on_rendered(&mut self, text: &str, tokens: &[i32]) {
-        let Some(mut counting) = self.counting.take() else {
-            self.tell(text);
-            self.quiet(&format!("{} tokens: {tokens:?}", tokens.len()));
-            return;
-        };
-        counting.lengths.push(tokens.len());
-        if counting.lengths.len() < counting.wanted {
-            self.counting = Some(counting);
-            return;
-        }
+    /// The answer to `/context`: what each message takes. The first one's count
+    /// has the system prompt in it, for not every template renders that alone.
+    pub(super) fn on_counted(&mut self, counted: &[(Message, usize)]) {
         let mut table = String::new();
         let mut before = 0;
-        for (message, &length) in self.session.messages().iter().zip(&counting.lengths) {
+        for (message, tokens) in counted {
+            let role = match role_name(message.role) {
+                role if before == 0 && !self.session.config().system.is_empty() => {
+                    format!("system and {role}")
+                }
+                role => role.to_owned(),
+            };
             // Writing to a String cannot fail.
             let _ = writeln!(
                 table,
-                "{:>7} tokens  {:<9} {}",
-                length.saturating_sub(before),
-                role_name(message.role),
+                "{:>7} tokens  {role:<15}  {}",
+                tokens.saturating_sub(before),
                 first_line(&message.text)
             );
-            before = before.max(length);
+            before = before.max(*tokens);
         }
         let ctx = self.session.info().map_or(0, |i| i.ctx_tokens);
         let _ = writeln!(table, "{before:>7} of {ctx} tokens");
         self.tell(&table);
-        if !self.prompt.is_open() {
-            self.prompt.open();
-        }
+    }
+
+    /// The answer to `/template`: exactly that, so it is not wrapped at words.
+    pub(super) fn on_rendered(&mut self, text: &str, tokens: &[i32]) {
+        self.verbatim(text);
+        self.quiet(&format!("{} tokens: {tokens:?}", tokens.len()));
     }
 
     fn model(&mut self, name: Option<&str>) {
@@ -311,7 +298,7 @@ impl Repl {
         }
     }
 
-    fn think(&mut self) {
+    pub(super) fn think(&mut self) {
         let thought = self
             .session
             .messages()
@@ -319,7 +306,7 @@ impl Repl {
             .rev()
             .find_map(|m| m.reasoning.clone());
         match thought {
-            Some(text) => self.tell(&text),
+            Some(text) => self.quiet(&text),
             None => self.complain("no answer in this conversation came with reasoning"),
         }
     }
@@ -330,9 +317,9 @@ impl Repl {
             .extension()
             .is_some_and(|e| e.eq_ignore_ascii_case("json"));
         let body = if json {
-            serde_json::to_string_pretty(self.session.messages())?
+            serde_json::to_string_pretty(&self.session.transcript())?
         } else {
-            markdown(self.session.messages())
+            markdown(&self.session.transcript())
         };
         let file_name = if name.contains('.') {
             name.to_owned()
@@ -356,15 +343,12 @@ impl Repl {
     }
 
     fn time(&mut self) {
-        let mut text = String::new();
-        let mut before = 0.0;
-        for (step, at) in &self.timeline {
-            let at = at.as_secs_f64();
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{at:>9.3} s  +{:>7.3} s  {step}", at - before);
-            before = at;
-        }
-        self.tell(&text);
+        let info = self.session.info();
+        let before_kernel = info.and_then(|info| info.before_kernel_ms);
+        let table = self
+            .timeline
+            .table(before_kernel.map(Duration::from_millis));
+        self.tell(&table);
     }
 }
 
@@ -384,10 +368,16 @@ pub(super) fn model_line(info: &ModelInfo) -> String {
 /// One line of counts after a turn.
 pub(super) fn turn_line(s: &TurnStats, ctx_tokens: u32) -> String {
     let percent = u64::from(s.ctx_used_tokens) * 100 / u64::from(ctx_tokens.max(1));
+    // The time of the first token is the prompt's.
+    let decoded = match s.generated_tokens {
+        1 => "1 token".to_owned(),
+        n => format!(
+            "{n} tokens, {:.1}/s",
+            rate(n.saturating_sub(1), s.decode_ms)
+        ),
+    };
     let mut line = format!(
-        "{} tokens, {:.1}/s · prompt {} new, {:.1}/s · context {percent} %",
-        s.generated_tokens,
-        rate(s.generated_tokens.saturating_sub(1), s.decode_ms),
+        "{decoded} · prompt {} new, {:.1}/s · context {percent} %",
         s.evaluated_tokens,
         rate(s.evaluated_tokens, s.prefill_ms),
     );
@@ -414,7 +404,7 @@ fn markdown(messages: &[Message]) -> String {
     out
 }
 
-fn first_line(text: &str) -> String {
+pub(super) fn first_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     let mut short: String = line.chars().take(60).collect();
     if short.len() < text.trim_end().len() {

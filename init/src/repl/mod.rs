@@ -20,7 +20,8 @@ use crate::disk::Choice;
 use crate::protocol::{Progress, Stage, Switch};
 use crate::report::mib;
 use crate::session::{Session, State, Update};
-use crate::term::{Action, Completion, Look, Prompt, Size, Tty};
+use crate::term::{Action, Completion, Look, Prompt, Size, Tty, wrap};
+use crate::timeline::Timeline;
 use answer::AnswerView;
 pub(crate) use models::Models;
 
@@ -28,6 +29,9 @@ pub(crate) use models::Models;
 const DRAFT_PAUSE: Duration = Duration::from_millis(50);
 /// Shorter drafts are not worth it.
 const DRAFT_BYTES_MIN: usize = 24;
+/// Drafts with more bytes for each token of the context do not fit it, most
+/// likely: what was pasted by the megabyte is not even tokenized ahead.
+const DRAFT_BYTES_A_TOKEN_MAX: usize = 16;
 
 /// Where the prompt runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +46,14 @@ pub(crate) enum Place {
 ///
 /// # Errors
 /// The terminal's; a terminal that hung up is a way of leaving.
-pub(crate) fn run(config: Config, models: Models, tty: File, place: Place) -> io::Result<()> {
-    let mut repl = Repl::new(config, models, tty, place)?;
+pub(crate) fn run(
+    config: Config,
+    models: Models,
+    tty: File,
+    place: Place,
+    timeline: Timeline,
+) -> io::Result<()> {
+    let mut repl = Repl::new(config, models, tty, place, timeline)?;
     repl.greet();
     while !repl.leaving {
         repl.step()?;
@@ -60,12 +70,14 @@ struct Repl {
     colour: bool,
     out: Vec<u8>,
     answer: Option<AnswerView>,
-    /// Evaluated tokens after each message, while `/context` collects them.
-    counting: Option<execute::Counting>,
+    /// A message that did not fit the context, until a command makes room.
+    held: Option<String>,
+    /// `/drop` was given: it goes on until the held message fits.
+    dropping: bool,
     /// What was last evaluated ahead, and since when the text stands.
     drafted: String,
     typed_at: Instant,
-    timeline: Vec<(&'static str, Duration)>,
+    timeline: Timeline,
     signals: Signals,
     leaving: bool,
 }
@@ -89,24 +101,20 @@ impl Signals {
 }
 
 impl Repl {
-    fn new(config: Config, models: Models, tty: File, place: Place) -> io::Result<Self> {
+    fn new(
+        config: Config,
+        models: Models,
+        tty: File,
+        place: Place,
+        timeline: Timeline,
+    ) -> io::Result<Self> {
         let signals = match place {
             Place::Command => Signals::register()?,
             Place::Machine => Signals::default(),
         };
         let tty = Tty::new(tty.into())?;
-        let given = match (config.cols, config.rows) {
-            (Some(columns), Some(rows)) => Some(Size { columns, rows }),
-            _ => tty.size(),
-        };
-        let colour = match (config.color, place) {
-            (Switch::On, _) | (Switch::Auto, Place::Machine) => true,
-            (Switch::Off, _) => false,
-            (Switch::Auto, Place::Command) => {
-                std::env::var_os("NO_COLOR").is_none()
-                    && std::env::var("TERM").is_ok_and(|term| term != "dumb")
-            }
-        };
+        let given = given_size(&config).or_else(|| tty.size());
+        let colour = has_colour(config.color, place);
         let look = Look {
             placeholder: "Send a message (/help for help)".to_owned(),
             colour,
@@ -125,17 +133,18 @@ impl Repl {
             colour,
             out: Vec::new(),
             answer: None,
-            counting: None,
+            held: None,
+            dropping: false,
             drafted: String::new(),
             typed_at: Instant::now(),
-            timeline: Vec::new(),
+            timeline,
             signals,
             leaving: false,
         })
     }
 
     fn greet(&mut self) {
-        self.mark("prompt");
+        self.timeline.mark("prompt");
         if self.session.config().log >= LogLevel::Warn {
             let name = concat!("zosia ", env!("CARGO_PKG_VERSION"));
             let leave = match self.place {
@@ -240,7 +249,7 @@ impl Repl {
         if !self.models.look(wanted.as_deref()) {
             return;
         }
-        self.mark("disks");
+        self.timeline.mark("disks");
         if self.session.config().log >= LogLevel::Info {
             let notes = self.models.notes().to_vec();
             for note in &notes {
@@ -274,6 +283,7 @@ impl Repl {
             match action {
                 Action::Submit(sent) => self.on_submit(&sent.text, sent.literal),
                 Action::Stop => self.stop(),
+                Action::Fold => self.fold(),
                 Action::Interrupted => self.quiet("Ctrl-D or /exit leaves"),
                 Action::Eof => self.leaving = true,
                 Action::Notice(line) => self.tell(&line),
@@ -283,6 +293,9 @@ impl Repl {
     }
 
     fn on_submit(&mut self, text: &str, literal: bool) {
+        // The line stands before anything that it leads to, or that was typed
+        // after it.
+        self.prompt.hide(&mut self.out);
         self.drafted.clear();
         let message = match text.strip_prefix("//") {
             Some(rest) if !literal => format!("/{rest}"),
@@ -302,8 +315,70 @@ impl Repl {
             self.prompt.open();
             return;
         }
+        self.held = None;
+        self.ask(message);
+    }
+
+    fn ask(&mut self, message: String) {
         self.session.ask(message);
         self.await_answer();
+    }
+
+    /// A message that does not fit waits for the user to make room for it.
+    fn on_too_long(&mut self, error: &str, text: String) {
+        if self.dropping && self.forget_oldest() {
+            return self.ask(text);
+        }
+        self.dropping = false;
+        self.complain(error);
+        self.tell(if self.session.messages().is_empty() {
+            "The message is not sent: it is too long even alone. /edit brings it back into the \
+             line, and /set ctx N makes the context larger and sends it."
+        } else {
+            "The message is not sent yet. /drop forgets the oldest messages until it fits, /undo \
+             the last one, /clear all of them, and each then sends it; /edit brings it back into \
+             the line."
+        });
+        self.held = Some(text);
+        self.end_answer();
+    }
+
+    /// Forgets the oldest message and its answer, and says so.
+    fn forget_oldest(&mut self) -> bool {
+        let Some(oldest) = self.session.drop_oldest() else {
+            return false;
+        };
+        self.quiet(&format!("forgotten: {}", execute::first_line(&oldest)));
+        true
+    }
+
+    /// Sends the message that waits for room.
+    fn send_held(&mut self) {
+        if let Some(text) = self.held.take() {
+            self.ask(text);
+        }
+    }
+
+    /// Folds or unfolds what the model thinks; after the answer, shows it.
+    fn fold(&mut self) {
+        if self.answer.is_none() {
+            return self.think();
+        }
+        let config = self.session.config_mut();
+        config.reasoning = !config.reasoning;
+        let folded = !config.reasoning;
+        self.prompt.hide(&mut self.out);
+        if let Some(answer) = &mut self.answer {
+            answer.set_folded(folded, &mut self.out);
+        }
+        self.show_thinking();
+    }
+
+    /// One line says that something goes on which is not shown.
+    fn show_thinking(&mut self) {
+        let folded = self.answer.as_ref().is_some_and(AnswerView::is_folded);
+        self.prompt
+            .set_status(folded.then(|| "thinking; Ctrl-O shows it".to_owned()));
     }
 
     /// The prompt makes way for an answer.
@@ -323,7 +398,7 @@ impl Repl {
             self.prompt.size().columns,
             self.colour,
             self.session.config().raw,
-            self.session.config().reasoning,
+            !self.session.config().reasoning,
         ));
     }
 
@@ -339,7 +414,7 @@ impl Repl {
         match update {
             Update::Progress(progress) => self.prompt.set_status(Some(progress_text(&progress))),
             Update::Ready => {
-                self.mark("ready");
+                self.timeline.mark("ready");
                 self.prompt.set_status(None);
                 if let Some(info) = self.session.info() {
                     let line = execute::model_line(info);
@@ -363,12 +438,14 @@ impl Repl {
                 }
             }
             Update::Text(kind, text) => {
-                self.mark("first token");
+                self.timeline.mark("first token");
+                self.dropping = false;
                 self.prompt.set_status(None);
                 self.prompt.hide(&mut self.out);
                 if let Some(answer) = &mut self.answer {
                     answer.push(kind, &text, &mut self.out);
                 }
+                self.show_thinking();
             }
             Update::Done(stats) => {
                 self.finish_answer();
@@ -383,14 +460,23 @@ impl Repl {
                 self.finish_answer();
                 self.end_answer();
             }
-            Update::TakenBack { error, text } => {
+            Update::TakenBack {
+                error,
+                text,
+                too_long,
+            } => {
                 self.finish_answer();
+                if too_long {
+                    return self.on_too_long(&error, text);
+                }
                 self.complain(&error);
                 self.prompt.set_text(&text, true);
                 self.end_answer();
             }
             Update::Rendered { text, tokens } => self.on_rendered(&text, &tokens),
             Update::Measured(_) => {}
+            Update::Counted(counted) => self.on_counted(&counted),
+            Update::NotRendered(error) => self.complain(&error),
         }
     }
 
@@ -404,7 +490,7 @@ impl Repl {
 
     fn end_answer(&mut self) {
         self.answer = None;
-        if !self.prompt.is_open() && self.counting.is_none() {
+        if !self.prompt.is_open() {
             self.prompt.open();
         }
     }
@@ -421,10 +507,12 @@ impl Repl {
 
     fn draft_due(&self) -> Option<Duration> {
         let text = self.prompt.text();
+        let ctx_tokens = self.session.info().map_or(0, |info| info.ctx_tokens);
+        let bytes_max = usize::try_from(ctx_tokens).unwrap_or(0) * DRAFT_BYTES_A_TOKEN_MAX;
         let wanted = self.session.config().draft
             && self.prompt.is_open()
             && *self.session.state() == State::Ready
-            && text.len() >= DRAFT_BYTES_MIN
+            && (DRAFT_BYTES_MIN..bytes_max).contains(&text.len())
             && !text.starts_with('/')
             && text != self.drafted;
         wanted.then(|| DRAFT_PAUSE.saturating_sub(self.typed_at.elapsed()))
@@ -439,63 +527,65 @@ impl Repl {
 
     /// One quiet line, dimmed where colours are.
     fn quiet(&mut self, line: &str) {
-        self.lines(
-            line,
-            if self.colour {
-                ("\x1b[2m", "\x1b[0m")
-            } else {
-                ("", "")
-            },
-        );
+        self.lines(line, "\x1b[2m");
     }
 
     /// Something to know.
     fn tell(&mut self, text: &str) {
-        self.lines(text, ("", ""));
+        self.lines(text, "");
     }
 
     /// Something went wrong.
     fn complain(&mut self, error: &str) {
-        let error = format!("zosia: {error}");
-        self.lines(
-            &error,
-            if self.colour {
-                ("\x1b[31m", "\x1b[0m")
-            } else {
-                ("", "")
-            },
-        );
+        self.lines(&format!("zosia: {error}"), "\x1b[31m");
     }
 
-    fn lines(&mut self, text: &str, (before, after): (&str, &str)) {
+    /// Something to know, in the lines that it has.
+    fn verbatim(&mut self, text: &str) {
+        let rows = text.lines().flat_map(|line| wrap(line, usize::MAX));
+        self.rows(rows, "");
+    }
+
+    fn lines(&mut self, text: &str, look: &str) {
+        let columns = usize::from(self.prompt.size().columns);
+        let rows = text.lines().flat_map(|line| wrap(line, columns));
+        self.rows(rows, look);
+    }
+
+    fn rows(&mut self, rows: impl Iterator<Item = String>, look: &str) {
         self.prompt.hide(&mut self.out);
         if let Some(answer) = &mut self.answer {
             answer.interrupt(&mut self.out);
         }
-        for line in text.lines() {
-            self.out.extend_from_slice(before.as_bytes());
-            let shown: String = line.chars().map(visible).collect();
-            self.out.extend_from_slice(shown.as_bytes());
-            self.out.extend_from_slice(after.as_bytes());
-            self.out.extend_from_slice(b"\r\n");
-        }
-    }
-
-    fn mark(&mut self, step: &'static str) {
-        if self.timeline.iter().all(|(name, _)| *name != step) {
-            let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-            let now = Duration::try_from(now).unwrap_or_default();
-            self.timeline.push((step, now));
+        let (look, plain) = if self.colour && !look.is_empty() {
+            (look, "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        for row in rows {
+            for piece in [look, &row, plain, "\r\n"] {
+                self.out.extend_from_slice(piece.as_bytes());
+            }
         }
     }
 }
 
-/// Control characters as signs: nothing here may steer the terminal.
-fn visible(c: char) -> char {
-    match c {
-        '\u{0}'..='\u{1f}' => char::from_u32(u32::from(c) + 0x2400).unwrap_or('\u{fffd}'),
-        '\u{7f}'..='\u{9f}' => '\u{fffd}',
-        c => c,
+/// Columns and rows as parameters give them.
+fn given_size(config: &Config) -> Option<Size> {
+    let (columns, rows) = (config.cols?, config.rows?);
+    Some(Size { columns, rows })
+}
+
+/// Whether attributes may be used. The machine does not know what terminal the
+/// host has: run.sh does, and tells.
+fn has_colour(wanted: Switch, place: Place) -> bool {
+    match (wanted, place) {
+        (Switch::On, _) | (Switch::Auto, Place::Machine) => true,
+        (Switch::Off, _) => false,
+        (Switch::Auto, Place::Command) => {
+            std::env::var_os("NO_COLOR").is_none()
+                && std::env::var("TERM").is_ok_and(|term| term != "dumb")
+        }
     }
 }
 

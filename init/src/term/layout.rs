@@ -107,6 +107,33 @@ impl Layout {
         (row, column)
     }
 
+    /// The byte at which the cursor stands in row `row` at `column`, or at the
+    /// row's last place if that is further left; `None` if there is no such row.
+    pub(crate) fn offset_at(&mut self, text: &str, row: usize, column: usize) -> Option<usize> {
+        self.find_rows(text, row + 2);
+        let start = *self.starts.get(row)?;
+        let end = match self.starts.get(row + 1) {
+            // The cursor of a full row's end stands in the next one.
+            Some(next) if !next.is_line => None,
+            // CR LF is one cluster: the cursor cannot stand inside it.
+            Some(next) => {
+                let line_feed = next.offset - 1;
+                let is_pair = text[start.offset..line_feed].ends_with('\r');
+                Some(line_feed - usize::from(is_pair))
+            }
+            None => Some(text.len()),
+        };
+        let (mut at, mut last) = (None, start.offset);
+        self.place_row(text, row, |placed| {
+            last = placed.offset;
+            if at.is_none() && placed.column + placed.glyph.width > column {
+                at = Some(placed.offset);
+            }
+        });
+        let at = at.unwrap_or(end.unwrap_or(last));
+        Some(end.map_or(at, |end| at.min(end)))
+    }
+
     /// How many rows are known, and whether these are all.
     pub(crate) fn known(&self) -> (usize, bool) {
         (self.starts.len(), self.complete)
@@ -220,5 +247,33 @@ mod tests {
         assert_eq!(layout.locate("漢b\nc", 3), (0, 6));
         assert_eq!(layout.locate("漢b\nc", 5), (1, 2));
         assert_eq!(layout.locate("漢b\nc", 6), (1, 3));
+    }
+
+    #[test]
+    fn a_place_in_a_row_is_found() {
+        // ">>> abcdef", "ghijklmnop", "qr" and a line ".. s" below.
+        let text = "abcdefghijklmnopqr\ns漢t";
+        let mut layout = Layout::new(TEN);
+        for (row, column, at) in [
+            (0, 0, Some(0)),
+            (0, 4, Some(0)),
+            (0, 6, Some(2)),
+            (0, 99, Some(5)),
+            (1, 0, Some(6)),
+            (1, 10, Some(15)),
+            (2, 1, Some(17)),
+            (2, 5, Some(18)),
+            (3, 3, Some(20)),
+            (3, 4, Some(20)),
+            (3, 5, Some(23)),
+            (3, 9, Some(24)),
+            (4, 0, None),
+        ] {
+            assert_eq!(layout.offset_at(text, row, column), at, "{row} {column}");
+        }
+        let mut layout = Layout::new(TEN);
+        assert_eq!(layout.offset_at("a\r\nb", 0, 9), Some(1));
+        let mut layout = Layout::new(TEN);
+        assert_eq!(layout.offset_at("abcdef", 1, 0), Some(6));
     }
 }

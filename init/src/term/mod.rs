@@ -12,6 +12,7 @@
 //! | [`prompt`] | these together: [`Prompt`] |
 //! | [`size`] | asks a serial line how large the terminal is |
 //! | [`markdown`] | an answer while it streams: [`Markdown`] |
+//! | [`mod@wrap`] | a line of our own to rows: [`wrap()`] |
 //!
 //! The caller's loop:
 //!
@@ -41,6 +42,7 @@ mod screen;
 mod size;
 mod tty;
 mod width;
+mod wrap;
 
 #[cfg(test)]
 mod tests;
@@ -50,3 +52,4 @@ pub(crate) use markdown::{Markdown, Rendering};
 pub(crate) use prompt::{Action, Look, Prompt};
 pub(crate) use size::Size;
 pub(crate) use tty::Tty;
+pub(crate) use wrap::wrap;

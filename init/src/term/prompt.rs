@@ -54,6 +54,8 @@ pub(crate) enum Action {
     Submit(Submission),
     /// Ctrl-C while the prompt is closed: end the answer.
     Stop,
+    /// Ctrl-O: fold or unfold what the model thinks.
+    Fold,
     /// Ctrl-C on an empty line: say how to leave.
     Interrupted,
     /// Ctrl-D on an empty line: leave.
@@ -158,6 +160,7 @@ impl Prompt {
                     }
                 }
                 Key::Ctrl('c') if !self.is_open => self.actions.push_back(Action::Stop),
+                Key::Ctrl('o') if !self.is_open => self.actions.push_back(Action::Fold),
                 Key::PasteProblem(problem) => {
                     let notice = Action::Notice(problem.to_string());
                     self.actions.push_back(notice);
@@ -205,7 +208,14 @@ impl Prompt {
 
     fn press(&mut self, key: Key, completer: &Completer<'_>) -> Option<Action> {
         self.choices.clear();
-        match self.editor.press(key, &self.history, completer) {
+        if key == Key::Ctrl('o') {
+            return Some(Action::Fold);
+        }
+        let outcome = match self.row_motion(&key) {
+            Some((at, goal)) => self.editor.move_to_row(at, goal),
+            None => self.editor.press(key, &self.history, completer),
+        };
+        match outcome {
             Outcome::None | Outcome::Bell | Outcome::Changed | Outcome::Cleared => None,
             Outcome::Choices(choices) => {
                 self.choices = choices;
@@ -233,6 +243,38 @@ impl Prompt {
             }
             Outcome::Interrupted => Some(Action::Interrupted),
             Outcome::Eof => Some(Action::Eof),
+        }
+    }
+
+    /// Where Up or Down go in a text of several rows, lines or not: a byte, and
+    /// the column that they aim at. `None` from the first and the last row,
+    /// where they go through the history.
+    fn row_motion(&mut self, key: &Key) -> Option<(usize, usize)> {
+        let up = match key {
+            Key::Up | Key::Ctrl('p') => true,
+            Key::Down | Key::Ctrl('n') => false,
+            _ => return None,
+        };
+        if self.editor.search(&self.history).is_some() {
+            return None;
+        }
+        self.update_layout();
+        let (text, cursor) = (self.editor.text(), self.editor.cursor());
+        let (row, column) = self.layout.locate(text, cursor);
+        let goal = self.editor.goal().unwrap_or(column);
+        let target = if up { row.checked_sub(1)? } else { row + 1 };
+        let at = self.layout.offset_at(text, target, goal)?;
+        Some((at, goal))
+    }
+
+    /// The layout follows the text and the width.
+    fn update_layout(&mut self) {
+        let changed = self.editor.take_changed_from();
+        let measure = measure(&self.look.prompt, &self.look.continuation, self.columns());
+        if self.layout.measure() != measure {
+            self.layout = Layout::new(measure);
+        } else if let Some(from) = changed {
+            self.layout.forget_from(from);
         }
     }
 
@@ -296,6 +338,12 @@ impl Prompt {
             self.size = size;
             self.painter.set_columns(self.columns());
         }
+    }
+
+    /// Sets whether attributes may be used.
+    pub(crate) fn set_colour(&mut self, colour: bool) {
+        self.look.colour = colour;
+        self.painter.set_colour(colour);
     }
 
     /// Asks for the size again at each [`Prompt::open`] (`false`: a size was
@@ -415,13 +463,8 @@ impl Prompt {
             };
             view.rows(&mut layout, &mut 0)
         } else {
-            let changed = self.editor.take_changed_from();
-            let measure = measure(&self.look.prompt, continuation, columns);
-            if self.layout.measure() != measure {
-                self.layout = Layout::new(measure);
-            } else if let Some(from) = changed {
-                self.layout.forget_from(from);
-            }
+            self.update_layout();
+            let continuation = self.look.continuation.as_str();
             let view = View {
                 text: self.editor.text(),
                 cursor: self.editor.cursor(),

@@ -121,6 +121,11 @@ impl Painter {
         self.columns = columns;
     }
 
+    /// Sets whether attributes may be used in what is painted next.
+    pub(crate) fn set_colour(&mut self, colour: bool) {
+        self.colour = colour;
+    }
+
     /// Shows `rows` (at least one) in place of what is painted, and the cursor
     /// at `cursor`, a row of them and a column.
     pub(crate) fn paint(&mut self, rows: Vec<Row>, cursor: (usize, usize), out: &mut Vec<u8>) {

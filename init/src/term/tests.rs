@@ -381,80 +381,129 @@ fn too_much_typed_ahead_is_refused_and_says_so() {
     assert_eq!(bench.prompt.text().len(), (16 << 20) / 64);
 }
 
-/// Hours of a serial line, as many as `ZOSIA_FUZZ_KIB` asks for: 40000 is one
-/// hour at 115200 baud.
-#[test]
-fn random_bytes_break_neither_prompt_nor_renderer() {
-    const PIECES: [&str; 20] = [
-        "\x1b[200~",
-        "\x1b[201~",
-        "\x1b[A",
-        "\x1b[D",
-        "\x1b[24;80R",
-        "\x1b[1;5",
-        "\x12",
-        "\x19",
-        "\x1by",
-        "\r",
-        "\n",
-        "```",
-        "**",
-        "> - ",
-        "| ",
-        "漢字",
-        "👨‍👩‍👧",
-        "🇩",
-        "\u{301}",
-        "/c\t\t",
-    ];
-    let kib = std::env::var("ZOSIA_FUZZ_KIB")
-        .ok()
-        .and_then(|kib| kib.parse().ok());
-    let mut left: usize = kib.unwrap_or(64) << 10;
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-    let mut random = move |below: usize| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        usize::try_from(seed >> 33).unwrap() % below
-    };
+/// A source of numbers that a seed repeats.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % limit
+    }
+
+    /// What one read may bring: noise, letters, and what means something.
+    fn bytes(&mut self) -> Vec<u8> {
+        const PIECES: [&str; 30] = [
+            "\x1b[200~",
+            "\x1b[201~",
+            "\x1b[A",
+            "\x1b[B",
+            "\x1b[D",
+            "\x1b[24;80R",
+            "\x1b[1;5",
+            "\x12",
+            "\x19",
+            "\x1by",
+            "\x0f",
+            "\x0c",
+            "\r",
+            "\n",
+            "```",
+            "**",
+            "> - ",
+            "| ",
+            "漢字",
+            "👨‍👩‍👧",
+            "🇩",
+            "\u{301}",
+            "/c\t\t",
+            "\"\"\"",
+            "<think>",
+            "\x1b]0;t\x07",
+            "\u{9b}2J",
+            "\u{202e}",
+            "1. ",
+            "\t",
+        ];
+        let mut bytes = Vec::new();
+        for _ in 0..=self.below(8) {
+            let length = self.below(8);
+            match self.below(3) {
+                0 => bytes.extend_from_slice(PIECES[self.below(PIECES.len())].as_bytes()),
+                1 => bytes.extend((0..length).map(|_| u8::try_from(self.below(256)).unwrap())),
+                _ => bytes.extend((0..length).map(|_| u8::try_from(32 + self.below(95)).unwrap())),
+            }
+        }
+        bytes
+    }
+
+    fn size(&mut self) -> Size {
+        Size {
+            columns: u16::try_from(16 + self.below(90)).unwrap(),
+            rows: u16::try_from(2 + self.below(40)).unwrap(),
+        }
+    }
+}
+
+/// What a renderer may send: printable text, line ends, looks.
+fn check_rendered(out: &[u8]) {
+    let text = String::from_utf8(out.to_vec()).unwrap();
+    for sequence in text.split('\x1b').skip(1) {
+        let looks = sequence
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once('m'));
+        let is_look =
+            looks.is_some_and(|(codes, _)| codes.bytes().all(|b| b.is_ascii_digit() || b == b';'));
+        assert!(is_look, "{sequence:?} in {text:?}");
+    }
+    let steers = |c: char| c.is_control() && !"\r\n\t\x1b".contains(c);
+    assert!(!text.contains(steers), "{text:?}");
+}
+
+/// A session of a prompt and a renderer under 8 KiB of random bytes: nothing
+/// panics, the screen always shows what a fresh one would, and nothing that a
+/// model says steers the terminal.
+fn fuzz(seed: u64) {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut bench = Bench::new(80, 24);
     let mut markdown = Markdown::new(80, true, Rendering::Markdown);
     let mut screen = Screen::new(bench.prompt.size());
+    let mut left: usize = 8 << 10;
     while left > 0 {
-        let mut read = Vec::new();
-        for _ in 0..=random(8) {
-            match random(3) {
-                0 => read.extend_from_slice(PIECES[random(PIECES.len())].as_bytes()),
-                1 => read.extend((0..random(8)).map(|_| u8::try_from(random(256)).unwrap())),
-                _ => read.extend((0..random(8)).map(|_| u8::try_from(32 + random(95)).unwrap())),
-            }
-        }
+        let read = random.bytes();
         left = left.saturating_sub(read.len());
-        let mut out = bench.feed(&read).paint();
+        bench.prompt.feed(&read);
+        let mut out = bench.feed(b"").paint();
         screen.process(&out);
+        if bench.prompt.is_open() && random.below(16) == 0 {
+            check_screen(&bench, &screen, None).unwrap();
+        }
         out.clear();
         markdown.push(&String::from_utf8_lossy(&read), &mut out);
-        match random(40) {
+        match random.below(40) {
+            0 => markdown.finish(&mut out),
+            1 => markdown.set_dimmed(random.below(2) == 0, &mut out),
+            2 => markdown.set_columns(random.below(200)),
+            _ => {}
+        }
+        check_rendered(&out);
+        out.clear();
+        match random.below(40) {
             0 => bench.prompt.flush(),
             1 => bench.prompt.set_text("", false),
             2 => {
-                let (columns, rows) = (16 + random(90), 2 + random(40));
-                let size = Size {
-                    columns: u16::try_from(columns).unwrap(),
-                    rows: u16::try_from(rows).unwrap(),
-                };
+                let size = random.size();
                 bench.prompt.set_size(size, &mut out);
-                markdown.set_columns(columns);
                 screen = Screen::new(size);
             }
-            3 => markdown.finish(&mut out),
-            4 => markdown.set_dimmed(random(2) == 0, &mut out),
-            5 => bench
+            3 => bench.prompt.hide(&mut out),
+            4 | 5 => bench
                 .prompt
-                .set_status((random(2) == 0).then(|| "status 漢字".to_owned())),
+                .set_status((random.below(2) == 0).then(|| "status 漢字".to_owned())),
             _ => bench.prompt.open(),
         }
+        screen.process(&out);
         bench.actions.clear();
         // Yanked kills double and double again: keep the run about keys.
         if bench.prompt.text().len() > 1 << 14 {
@@ -462,6 +511,44 @@ fn random_bytes_break_neither_prompt_nor_renderer() {
             screen = Screen::new(bench.prompt.size());
         }
     }
+}
+
+/// Runs sessions from `seed` on until `is_over`; a failure names its seed.
+fn fuzz_from(seed: u64, is_over: impl Fn(u64) -> bool) -> u64 {
+    let mut sessions = 0;
+    while !is_over(sessions) {
+        let seed = seed + sessions;
+        let ended = std::panic::catch_unwind(|| fuzz(seed));
+        assert!(ended.is_ok(), "ZOSIA_FUZZ_SEED={seed} repeats it");
+        sessions += 1;
+    }
+    sessions
+}
+
+fn number_from(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn random_bytes_break_neither_prompt_nor_renderer() {
+    match number_from("ZOSIA_FUZZ_SEED") {
+        Some(seed) => fuzz(seed),
+        None => assert_eq!(fuzz_from(0, |sessions| sessions == 12), 12),
+    }
+}
+
+/// As many seconds as `ZOSIA_FUZZ_SECONDS` says, from a seed of its own.
+#[test]
+#[ignore = "takes ZOSIA_FUZZ_SECONDS, an hour if that is not given"]
+fn random_bytes_for_hours() {
+    let seconds = number_from("ZOSIA_FUZZ_SECONDS").unwrap_or(3600);
+    let start = std::time::Instant::now();
+    let seed = fastrand::u64(..1 << 40);
+    let sessions = fuzz_from(seed, |_| start.elapsed().as_secs() >= seconds);
+    println!(
+        "{sessions} sessions of 8 KiB from seed {seed} in {} s",
+        start.elapsed().as_secs()
+    );
 }
 
 // The editor against a plain string.

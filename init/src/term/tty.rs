@@ -19,6 +19,9 @@ const PASTE_OFF: &[u8] = b"\x1b[?2004l";
 /// A terminal in raw mode; what it was before is restored when this drops.
 pub(crate) struct Tty {
     raw: RawTerminal<File>,
+    /// What was typed before raw mode and is not read yet, in bytes: the
+    /// kernel has made line feeds of its Enters.
+    cooked_bytes: usize,
 }
 
 impl Tty {
@@ -29,7 +32,15 @@ impl Tty {
     /// When it is not a terminal, or is gone.
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         let raw = File::from(fd).into_raw_mode()?;
-        let mut tty = Tty { raw };
+        let typed = rustix::io::ioctl_fionread(&*raw).unwrap_or(0);
+        let mut tty = Tty {
+            raw,
+            cooked_bytes: usize::try_from(typed).unwrap_or(0),
+        };
+        if tty.cooked_bytes > 0 {
+            // Its echo stands in the line; the prompt will show it anew.
+            tty.write_all(b"\r\x1b[K")?;
+        }
         tty.write_all(PASTE_ON)?;
         Ok(tty)
     }
@@ -55,7 +66,17 @@ impl Tty {
         loop {
             match (&*self.raw).read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
+                Err(error) => return Err(error),
+                Ok(count) => {
+                    let cooked = count.min(self.cooked_bytes);
+                    self.cooked_bytes -= cooked;
+                    for byte in buffer.iter_mut().take(cooked) {
+                        if *byte == b'\n' {
+                            *byte = b'\r';
+                        }
+                    }
+                    return Ok(count);
+                }
             }
         }
     }

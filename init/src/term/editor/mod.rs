@@ -172,6 +172,22 @@ impl Editor {
         self.cycle = None;
     }
 
+    /// The column that Up and Down in a row aim at.
+    pub(crate) fn goal(&self) -> Option<usize> {
+        self.goal
+    }
+
+    /// Moves the cursor to byte `at`, in a row above or below: who knows the
+    /// rows says where. `goal` is the column that was aimed at.
+    pub(crate) fn move_to_row(&mut self, at: usize, goal: usize) -> Outcome {
+        self.killing = false;
+        self.yanked = None;
+        self.cycle = None;
+        self.set_cursor(at);
+        self.goal = Some(goal);
+        Outcome::Changed
+    }
+
     /// Takes one key.
     pub(crate) fn press(
         &mut self,
@@ -187,7 +203,7 @@ impl Editor {
         }
         let killing = std::mem::take(&mut self.killing);
         let yanked = self.yanked.take();
-        let goal = self.goal.take();
+        self.goal = None;
         let cycle = self.cycle.take();
         match key {
             Key::Char(c) => self.insert(c.encode_utf8(&mut [0; 4]), false),
@@ -207,10 +223,8 @@ impl Editor {
             Key::End | Key::Ctrl('e') => self.move_to(self.line_end(self.cursor)),
             Key::TextStart | Key::Alt('<') => self.move_to(0),
             Key::TextEnd | Key::Alt('>') => self.move_to(self.text.len()),
-            Key::Up | Key::Ctrl('p') => self.up(goal, history),
-            Key::Down | Key::Ctrl('n') => self.down(goal, history),
-            Key::PageUp => self.recall_before(history),
-            Key::PageDown => self.recall_after(history),
+            Key::Up | Key::PageUp | Key::Ctrl('p') => self.recall_before(history),
+            Key::Down | Key::PageDown | Key::Ctrl('n') => self.recall_after(history),
             Key::Ctrl('r') => self.start_search(),
             Key::Ctrl('u') => self.kill(self.line_start(self.cursor)..self.cursor, killing),
             Key::Ctrl('k') => self.kill_line_end(killing),

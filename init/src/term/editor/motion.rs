@@ -2,7 +2,6 @@
 
 use unicode_segmentation::{GraphemeCursor, UnicodeSegmentation};
 
-use super::super::history::History;
 use super::{Editor, Outcome};
 
 impl Editor {
@@ -98,38 +97,6 @@ impl Editor {
             Ok(true) => start,
             _ => self.before(start),
         }
-    }
-
-    pub(super) fn up(&mut self, goal: Option<usize>, history: &History) -> Outcome {
-        let start = self.line_start(self.cursor);
-        if start == 0 {
-            return self.recall_before(history);
-        }
-        let goal = goal.unwrap_or_else(|| self.text[start..self.cursor].graphemes(true).count());
-        self.goal = Some(goal);
-        self.cursor = self.at_column(self.line_start(start - 1), goal);
-        Outcome::Changed
-    }
-
-    pub(super) fn down(&mut self, goal: Option<usize>, history: &History) -> Outcome {
-        let Some(end) = self.text[self.cursor..].find('\n') else {
-            return self.recall_after(history);
-        };
-        let next = self.cursor + end + 1;
-        let goal = goal.unwrap_or_else(|| {
-            let start = self.line_start(self.cursor);
-            self.text[start..self.cursor].graphemes(true).count()
-        });
-        self.goal = Some(goal);
-        self.cursor = self.at_column(next, goal);
-        Outcome::Changed
-    }
-
-    pub(super) fn at_column(&self, line_start: usize, column: usize) -> usize {
-        let line = &self.text[line_start..self.line_end(line_start)];
-        line.grapheme_indices(true)
-            .nth(column)
-            .map_or(line_start + line.len(), |(i, _)| line_start + i)
     }
 }
 

@@ -1,0 +1,28 @@
+//! The grammar that answers must obey, if parameters ask for one: JSON is built
+//! in, others are GBNF files beside the model.
+
+use std::fs;
+use std::path::Path;
+
+use crate::config::Config;
+
+/// JSON, RFC 8259, as GBNF.
+pub(crate) const JSON: &str = include_str!("chat/json.gbnf");
+
+/// The text of the grammar, if `config` asks for one. `zosia.grammar` goes
+/// before `zosia.format`.
+///
+/// # Errors
+/// One line: which file cannot be read, and why.
+pub(crate) fn wanted(config: &Config, model: Option<&Path>) -> Result<Option<String>, String> {
+    let Some(name) = &config.grammar else {
+        return Ok(config.json.then(|| JSON.to_owned()));
+    };
+    let directory = model
+        .and_then(Path::parent)
+        .ok_or("there is no model loaded whose disk could hold the grammar")?;
+    let path = directory.join(format!("{name}.gbnf"));
+    fs::read_to_string(&path)
+        .map(Some)
+        .map_err(|e| format!("grammar {}: {e}", path.display()))
+}
