@@ -576,8 +576,8 @@ fn given_size(config: &Config) -> Option<Size> {
     Some(Size { columns, rows })
 }
 
-/// Whether attributes may be used. The machine does not know what terminal the
-/// host has: run.sh does, and tells.
+/// Whether attributes may be used. The machine cannot know what terminal the
+/// host has: there, `zosia.color=off` is for one that is dumb.
 fn has_colour(wanted: Switch, place: Place) -> bool {
     match (wanted, place) {
         (Switch::On, _) | (Switch::Auto, Place::Machine) => true,

@@ -469,6 +469,7 @@ fn fuzz(seed: u64) {
     let mut bench = Bench::new(80, 24);
     let mut markdown = Markdown::new(80, true, Rendering::Markdown);
     let mut screen = Screen::new(bench.prompt.size());
+    let mut sent = Vec::new();
     let mut left: usize = 8 << 10;
     while left > 0 {
         let read = random.bytes();
@@ -476,8 +477,17 @@ fn fuzz(seed: u64) {
         bench.prompt.feed(&read);
         let mut out = bench.feed(b"").paint();
         screen.process(&out);
+        sent.extend_from_slice(&out);
         if bench.prompt.is_open() && random.below(16) == 0 {
-            check_screen(&bench, &screen, None).unwrap();
+            if let Err(difference) = check_screen(&bench, &screen, None) {
+                panic!(
+                    "{difference}\nscreen: {:#?}\nfresh: {:#?}\nsince it was right: {:?}",
+                    screen.rows(),
+                    bench.fresh().rows(),
+                    String::from_utf8_lossy(&sent)
+                );
+            }
+            sent.clear();
         }
         out.clear();
         markdown.push(&String::from_utf8_lossy(&read), &mut out);
@@ -494,8 +504,10 @@ fn fuzz(seed: u64) {
             1 => bench.prompt.set_text("", false),
             2 => {
                 let size = random.size();
-                bench.prompt.set_size(size, &mut out);
-                screen = Screen::new(size);
+                if size != bench.prompt.size() {
+                    bench.prompt.set_size(size, &mut out);
+                    screen = Screen::new(size);
+                }
             }
             3 => bench.prompt.hide(&mut out),
             4 | 5 => bench
@@ -504,6 +516,7 @@ fn fuzz(seed: u64) {
             _ => bench.prompt.open(),
         }
         screen.process(&out);
+        sent.extend_from_slice(&out);
         bench.actions.clear();
         // Yanked kills double and double again: keep the run about keys.
         if bench.prompt.text().len() > 1 << 14 {

@@ -53,6 +53,17 @@ impl Disks {
         path
     }
 
+    /// A link to `model` with `files` beside it, for the plain command.
+    #[must_use]
+    pub fn link_beside(&self, model: &Path, files: &[(&str, &str)]) -> PathBuf {
+        for (name, contents) in files {
+            fs::write(self.path(name), contents).or_fail("write a file beside the model");
+        }
+        let link = self.path("model.gguf");
+        std::os::unix::fs::symlink(model, &link).or_fail("link the model");
+        link
+    }
+
     /// The first `bytes` of `model`.
     #[must_use]
     pub fn cut(&self, model: &Path, bytes: u64) -> PathBuf {
@@ -97,7 +108,16 @@ impl Disks {
     /// An ext4 file system holding `/model.gguf`.
     #[must_use]
     pub fn ext4(&self, model: &Path) -> PathBuf {
+        self.ext4_with(model, &[])
+    }
+
+    /// An ext4 file system holding `/model.gguf`, and `files` beside it.
+    #[must_use]
+    pub fn ext4_with(&self, model: &Path, files: &[(&str, &str)]) -> PathBuf {
         let tree = self.tree_with(model, "model.gguf");
+        for (name, contents) in files {
+            fs::write(tree.join(name), contents).or_fail("write a file beside the model");
+        }
         let path = self.path("ext4.img");
         let mib = model_bytes(model) / (1 << 20) + 16;
         let size = format!("{mib}M");

@@ -12,6 +12,7 @@
     reason = "every function here panics when the guest is not as a test needs it"
 )]
 
+mod chat;
 mod disks;
 mod fail;
 mod gdb;
@@ -22,14 +23,15 @@ mod shipped;
 mod terminal;
 mod vm;
 
+pub use chat::{Chat, grammar_of};
 pub use disks::Disks;
 pub use fail::OrFail;
 pub use initramfs::{Entry, entries_in};
-pub use plain::PlainCommand;
+pub use plain::{PlainCommand, Seat};
 pub use shipped::{
     command, disk_tool, efi_file, model, native_executable, repository, static_executable,
 };
-pub use terminal::{COLS, ROWS, Terminal};
+pub use terminal::{Attributes, COLS, Picture, ROWS, Terminal};
 pub use vm::{Board, Drive, Exit, Vm, VmSpec};
 
 use std::time::Duration;
@@ -40,6 +42,8 @@ pub const BOOT: Duration = Duration::from_secs(90);
 pub const LOAD: Duration = Duration::from_secs(120);
 /// A short answer. A quiet machine needs ten seconds under TCG.
 pub const TURN: Duration = Duration::from_secs(480);
+/// An answer of the plain command. A quiet machine needs a second.
+pub const ANSWER: Duration = Duration::from_secs(90);
 /// Whatever is answered at once.
 pub const SOON: Duration = Duration::from_secs(30);
 

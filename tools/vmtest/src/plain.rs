@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::fs::File;
 use std::ops::Deref;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,9 +18,37 @@ use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::{COLS, OrFail, ROWS, SOON, Terminal};
 
+/// What a command finds where it is started.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    /// Columns and rows of the terminal.
+    pub size: (u16, u16),
+    /// Whether the kernel knows the size, as it does of a window.
+    pub size_is_known: bool,
+    /// Whether the terminal answers when it is asked for its size.
+    pub answers: bool,
+    /// `TERM`.
+    pub term: String,
+    /// The current directory, if not the test's.
+    pub directory: Option<PathBuf>,
+}
+
+impl Default for Seat {
+    fn default() -> Self {
+        Self {
+            size: (COLS, ROWS),
+            size_is_known: true,
+            answers: true,
+            term: "xterm-256color".to_owned(),
+            directory: None,
+        }
+    }
+}
+
 /// A command that believes to be at a user's terminal.
 pub struct PlainCommand {
     terminal: Terminal,
+    user_side: File,
     child: Child,
     ended: bool,
 }
@@ -27,17 +56,22 @@ pub struct PlainCommand {
 impl PlainCommand {
     /// Starts `program` on a terminal.
     pub fn launch<S: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = S>) -> Self {
+        Self::launch_at(&Seat::default(), program, arguments)
+    }
+
+    /// Starts `program` on the terminal that `seat` describes.
+    pub fn launch_at<S: AsRef<OsStr>>(
+        seat: &Seat,
+        program: &Path,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let user_side = openpt(flags).or_fail("open a pseudo-terminal");
         grantpt(&user_side).or_fail("own the pseudo-terminal");
         unlockpt(&user_side).or_fail("unlock the pseudo-terminal");
-        let size = Winsize {
-            ws_row: ROWS,
-            ws_col: COLS,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&user_side, size).or_fail("size the pseudo-terminal");
+        if seat.size_is_known {
+            set_size(&user_side, seat.size);
+        }
         let name = ptsname(&user_side, Vec::new()).or_fail("name the pseudo-terminal");
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let command_side =
@@ -45,20 +79,24 @@ impl PlainCommand {
         let copy = || command_side.try_clone().or_fail("copy a descriptor");
         // setsid makes standard input the controlling terminal and then becomes
         // the program: a child of ours is never a group leader, so it does not fork.
-        let child = Command::new("setsid")
-            .arg("--ctty")
-            .arg(program)
-            .args(arguments)
-            .env("TERM", "xterm-256color")
+        let mut command = Command::new("setsid");
+        command.arg("--ctty").arg(program).args(arguments);
+        if let Some(directory) = &seat.directory {
+            command.current_dir(directory);
+        }
+        let child = command
+            .env("TERM", &seat.term)
+            .env_remove("NO_COLOR")
             .stdin(copy())
             .stdout(copy())
             .stderr(command_side)
             .spawn()
             .or_fail("start setsid");
-        let output = File::from(user_side);
-        let keyboard = output.try_clone().or_fail("copy a descriptor");
+        let user_side = File::from(user_side);
+        let copy = || user_side.try_clone().or_fail("copy a descriptor");
         Self {
-            terminal: Terminal::new(output, keyboard),
+            terminal: Terminal::of_size(seat.size, seat.answers, copy(), copy()),
+            user_side,
             child,
             ended: false,
         }
@@ -83,6 +121,12 @@ impl PlainCommand {
             }
         }
         panic!("the engine lives on after {signal:?}");
+    }
+
+    /// The user drags the window's corner; the kernel tells the command.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        self.terminal.set_size(columns, rows);
+        set_size(&self.user_side, (columns, rows));
     }
 
     /// The engine's process, if there is one.
@@ -122,6 +166,16 @@ impl PlainCommand {
             thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+fn set_size(user_side: impl AsFd, (columns, rows): (u16, u16)) {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(user_side, size).or_fail("size the pseudo-terminal");
 }
 
 impl Deref for PlainCommand {

@@ -26,6 +26,59 @@ const SCROLLBACK_ROWS: usize = 2000;
 /// behind the cursor.
 const PROMPT: &str = ">>> ";
 
+/// The screen at one moment.
+pub struct Picture {
+    /// Its rows, without the spaces at their ends.
+    pub rows: Vec<String>,
+    /// Row and column of the cursor.
+    pub cursor: (usize, usize),
+    screen: vt100::Screen,
+}
+
+/// How a cell looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one attribute")]
+pub struct Attributes {
+    /// Bold.
+    pub bold: bool,
+    /// Dim.
+    pub dim: bool,
+    /// Italic.
+    pub italic: bool,
+    /// In a colour of its own.
+    pub coloured: bool,
+}
+
+impl Picture {
+    /// The rows, one line each.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.rows.join("\n").trim_end().to_owned()
+    }
+
+    /// The row that the cursor is in.
+    #[must_use]
+    pub fn cursor_row(&self) -> &str {
+        &self.rows[self.cursor.0]
+    }
+
+    /// How the last place of `words` (ASCII, within one row) looks.
+    #[must_use]
+    pub fn attributes_of(&self, words: &str) -> Option<Attributes> {
+        let mut rows = self.rows.iter().enumerate().rev();
+        let (row, text) = rows.find(|(_, text)| text.contains(words))?;
+        let column = text[..text.find(words)?].chars().count();
+        let place = |cells: usize| u16::try_from(cells).ok();
+        let cell = self.screen.cell(place(row)?, place(column)?)?;
+        Some(Attributes {
+            bold: cell.bold(),
+            dim: cell.dim(),
+            italic: cell.italic(),
+            coloured: cell.fgcolor() != vt100::Color::Default,
+        })
+    }
+}
+
 /// A terminal with something running in it.
 pub struct Terminal {
     shared: Arc<Shared>,
@@ -53,22 +106,30 @@ struct State {
 impl Terminal {
     /// A terminal that shows what `output` brings and types into `keyboard`.
     #[must_use]
-    pub fn new(
+    pub fn new(output: impl Read + Send + 'static, keyboard: impl Write + Send + 'static) -> Self {
+        Self::of_size((COLS, ROWS), true, output, keyboard)
+    }
+
+    /// A terminal of so many columns and rows, which answers what it is asked,
+    /// or does not.
+    #[must_use]
+    pub fn of_size(
+        (columns, rows): (u16, u16),
+        answers: bool,
         mut output: impl Read + Send + 'static,
         keyboard: impl Write + Send + 'static,
     ) -> Self {
         let keyboard: Keyboard = Arc::new(Mutex::new(Box::new(keyboard)));
-        let size = |cells| NonZeroU16::new(cells).or_fail("a screen's size");
         let reports = CursorReports {
-            keyboard: Arc::clone(&keyboard),
+            keyboard: answers.then(|| Arc::clone(&keyboard)),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 log: Vec::new(),
                 words: Words::default(),
                 screen: vt100::Parser::new_with_callbacks(
-                    size(ROWS),
-                    size(COLS),
+                    cells(rows),
+                    cells(columns),
                     SCROLLBACK_ROWS,
                     reports,
                 ),
@@ -139,7 +200,7 @@ impl Terminal {
         let end = self.wait("an empty prompt", within, |state| {
             let screen = state.screen.screen();
             let (row, column) = screen.cursor_position();
-            let line = screen.rows(0, COLS).nth(usize::from(row))?;
+            let line = screen.rows(0, u16::MAX).nth(usize::from(row))?;
             let at_prompt =
                 line.starts_with(PROMPT.trim_end()) && usize::from(column) == PROMPT.len();
             at_prompt.then_some(state.words.text.len())
@@ -160,7 +221,7 @@ impl Terminal {
         self.wait(&format!("the echo of {line:?}"), SOON, |state| {
             let screen = state.screen.screen();
             let (row, _) = screen.cursor_position();
-            let shown = screen.rows(0, COLS).nth(usize::from(row))?;
+            let shown = screen.rows(0, u16::MAX).nth(usize::from(row))?;
             shown.trim_end().ends_with(&tail).then_some(())
         });
         let row_breaks = self.shared.lock().words.line_feeds;
@@ -216,12 +277,58 @@ impl Terminal {
         self.type_keys("\x04");
     }
 
+    /// Pastes `text` as a terminal does that was asked to bracket pastes.
+    pub fn paste(&self, text: &str) {
+        let is_asked = self.shared.lock().screen.screen().bracketed_paste();
+        assert!(is_asked, "nobody asked for bracketed paste");
+        self.type_keys(&["\x1b[200~", &text.replace('\n', "\r"), "\x1b[201~"].concat());
+    }
+
     /// The rows of the screen, without the spaces at their ends.
     #[must_use]
     pub fn screen(&self) -> Vec<String> {
-        let state = self.shared.lock();
-        let rows = state.screen.screen().rows(0, COLS);
-        rows.map(|row| row.trim_end().to_owned()).collect()
+        self.picture().rows
+    }
+
+    /// The screen as it is now.
+    #[must_use]
+    pub fn picture(&self) -> Picture {
+        picture(&self.shared.lock())
+    }
+
+    /// Waits until the screen is as `is_so` wants it.
+    #[track_caller]
+    pub fn expect_screen(
+        &self,
+        what: &str,
+        within: Duration,
+        is_so: impl Fn(&Picture) -> bool,
+    ) -> Picture {
+        self.wait(what, within, |state| {
+            let picture = picture(state);
+            is_so(&picture).then_some(picture)
+        })
+    }
+
+    /// Waits until the cursor's row is `row`, with the cursor at `column`.
+    #[track_caller]
+    pub fn expect_line(&self, row: &str, column: usize) -> Picture {
+        let what = format!("the row {row:?} with the cursor in column {column}");
+        self.expect_screen(&what, SOON, |screen| {
+            screen.cursor_row() == row && screen.cursor.1 == column
+        })
+    }
+
+    /// The window gets another size. Who runs in it is not told.
+    pub fn set_size(&self, columns: u16, rows: u16) {
+        let mut state = self.shared.lock();
+        let screen = state.screen.screen_mut();
+        screen.set_size(cells(rows), cells(columns));
+    }
+
+    /// Something else writes on the screen.
+    pub fn scribble(&self, bytes: &[u8]) {
+        self.shared.lock().screen.process(bytes);
     }
 
     /// Everything printed so far, runs of white space as one space.
@@ -313,6 +420,21 @@ impl Terminal {
     }
 }
 
+fn cells(count: u16) -> NonZeroU16 {
+    NonZeroU16::new(count).or_fail("a screen's size")
+}
+
+fn picture(state: &State) -> Picture {
+    let screen = state.screen.screen();
+    let rows = screen.rows(0, u16::MAX);
+    let (row, column) = screen.cursor_position();
+    Picture {
+        rows: rows.map(|row| row.trim_end().to_owned()).collect(),
+        cursor: (row.into(), column.into()),
+        screen: screen.clone(),
+    }
+}
+
 impl Drop for Terminal {
     /// A failing test shows what its terminal showed, whatever made it fail.
     fn drop(&mut self) {
@@ -359,7 +481,8 @@ impl vte::Perform for Words {
 
 /// Answers "where is the cursor?" (`CSI 6 n`) as a terminal does.
 struct CursorReports {
-    keyboard: Keyboard,
+    /// `None`: it does not answer.
+    keyboard: Option<Keyboard>,
 }
 
 impl vt100::Callbacks for CursorReports {
@@ -374,7 +497,10 @@ impl vt100::Callbacks for CursorReports {
         if (intermediate, command) == (None, 'n') && parameters == [[6].as_slice()] {
             let (row, column) = screen.cursor_position();
             let report = format!("\x1b[{};{}R", row + 1, column + 1);
-            let mut keyboard = self.keyboard.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(keyboard) = &self.keyboard else {
+                return;
+            };
+            let mut keyboard = keyboard.lock().unwrap_or_else(PoisonError::into_inner);
             // A guest that is gone needs no answer.
             let _ = keyboard.write_all(report.as_bytes());
         }

@@ -246,6 +246,13 @@ impl Vm {
         for (index, drive) in spec.drives.iter().enumerate() {
             command.args(drive.arguments(index, spec.board));
         }
+        command
+            .args(["-device", "virtio-serial-device"])
+            .args([
+                "-chardev",
+                &format!("file,id=save,path={}", at("save").display()),
+            ])
+            .args(["-device", "virtserialport,chardev=save,name=zosia.save"]);
         if spec.turn.is_some() {
             command
                 .args(["-chardev", &socket("turn", &at("turn"))])
@@ -289,6 +296,25 @@ impl Vm {
         let vm = Self::launch(spec);
         let _ = vm.expect_prompt(BOOT);
         vm
+    }
+
+    /// The newest conversation that was saved under `name`.
+    #[track_caller]
+    #[must_use]
+    pub fn saved(&self, name: &str) -> String {
+        let said = self.terminal.ask(&format!("/save {name}"), SOON);
+        let place = format!("saved as transcripts/{name} on the host");
+        assert!(said.contains(&place), "{said}");
+        let path = self.directory.path().join("save");
+        let deadline = Instant::now() + SOON;
+        loop {
+            let all = fs::read(&path).or_fail("read what was saved");
+            if let Some(text) = newest_saved(&all, name) {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "{name} never came, whole");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Makes the process that runs right now jump to an address where it has no
@@ -406,6 +432,23 @@ impl Drive {
                 let object = ["-object".to_owned(), group];
                 [object, file(path), node(slow), raw("slow"), device(path)].concat()
             }
+        }
+    }
+}
+
+/// Of the port's bytes, `NAME LENGTH`, a line feed and a text for each save,
+/// the last one's text if it is whole and called `name`.
+fn newest_saved(mut port: &[u8], name: &str) -> Option<String> {
+    loop {
+        let end = port.iter().position(|byte| *byte == b'\n')?;
+        let head = std::str::from_utf8(&port[..end]).ok()?;
+        let (saved_as, bytes) = head.rsplit_once(' ')?;
+        let bytes: usize = bytes.parse().ok()?;
+        let text = port.get(end + 1..end + 1 + bytes)?;
+        port = &port[end + 1 + bytes..];
+        if port.is_empty() {
+            let text = String::from_utf8(text.to_vec()).or_fail("read text");
+            return (saved_as == name).then_some(text);
         }
     }
 }
