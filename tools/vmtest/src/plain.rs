@@ -103,24 +103,15 @@ impl PlainCommand {
     }
 
     /// Kills the only child that the command has, its engine, by `signal`.
-    ///
-    /// Twice if need be: Rust's runtime takes the first SIGSEGV for a stack
-    /// overflow, and returns to where it came from when it was none. A fault
-    /// would be there again; a signal from outside is not.
     #[track_caller]
     pub fn kill_engine(&self, signal: Signal) {
         let engine = self.engine().or_fail("find the engine among the processes");
-        for _ in 0..2 {
-            kill_process(engine, signal).or_fail("signal the engine");
-            let deadline = Instant::now() + Duration::from_millis(500);
-            while self.engine() == Some(engine) && Instant::now() < deadline {
-                thread::sleep(Duration::from_millis(10));
-            }
-            if self.engine() != Some(engine) {
-                return;
-            }
+        kill_process(engine, signal).or_fail("signal the engine");
+        let deadline = Instant::now() + SOON;
+        while self.engine() == Some(engine) {
+            assert!(Instant::now() < deadline, "the engine survives {signal:?}");
+            thread::sleep(Duration::from_millis(10));
         }
-        panic!("the engine lives on after {signal:?}");
     }
 
     /// The user drags the window's corner; the kernel tells the command.

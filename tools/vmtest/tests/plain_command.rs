@@ -56,6 +56,37 @@ fn a_chat_answers_and_remembers() {
     assert!(command.wait_exit(SOON).success());
 }
 
+#[test]
+fn the_engine_has_given_up_its_rights() {
+    let command = PlainCommand::launch(&native_executable(), greedy(model()));
+    let _ = command.expect_prompt(BOOT);
+    let _ = command.ask(CAPITAL, LOAD + TURN);
+    let engine = command.engine().or_fail("find the engine");
+    let proc = Path::new("/proc").join(engine.as_raw_nonzero().to_string());
+    let read = |name: &str| std::fs::read_to_string(proc.join(name)).or_fail("read of a process");
+    let status = read("status");
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.or_fail("find a field").trim().to_owned()
+    };
+    assert_eq!(field("NoNewPrivs:"), "1");
+    assert_eq!(read("oom_score_adj").trim(), "1000");
+    assert!(
+        read("limits").lines().any(|line| {
+            line.starts_with("Max file size")
+                && line.split_whitespace().filter(|word| *word == "0").count() == 2
+        }),
+        "{}",
+        read("limits")
+    );
+    // What root has to give up; anybody else never had it.
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(field("Uid:"), "65534\t65534\t65534\t65534");
+        assert_eq!(field("CapEff:"), "0000000000000004", "DAC_READ_SEARCH");
+        assert_eq!(field("CapPrm:"), "0000000000000004", "DAC_READ_SEARCH");
+    }
+}
+
 /// One line on standard error that holds all of `words`, nothing on standard
 /// output, and a status that says failure.
 fn refuses(path: &Path, words: &[&str]) {
