@@ -158,23 +158,19 @@ fn cpu_features() -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
+/// The value of one line of `/proc/meminfo` or `/proc/self/status`.
+pub(crate) fn meminfo_bytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 fn memory() -> String {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let field = |name: &str| -> u64 {
-        meminfo
-            .lines()
-            .find_map(|l| {
-                l.strip_prefix(name)?
-                    .trim()
-                    .strip_suffix(" kB")?
-                    .parse()
-                    .ok()
-            })
-            .unwrap_or(0)
-    };
+    let mib_of = |name| meminfo_bytes(&meminfo, name).unwrap_or(0) >> 20;
     format!(
         "memory: {} MiB, {} MiB available",
-        field("MemTotal:") / 1024,
-        field("MemAvailable:") / 1024
+        mib_of("MemTotal:"),
+        mib_of("MemAvailable:")
     )
 }

@@ -6,7 +6,7 @@ use std::fs;
 use super::model::Weights;
 use crate::gguf::Header;
 use crate::protocol::{KvType, Switch};
-use crate::report::mib;
+use crate::report::{meminfo_bytes, mib};
 
 /// A context shorter than this is no conversation.
 const CTX_TOKENS_MIN: u32 = 512;
@@ -152,13 +152,6 @@ pub(crate) fn available_bytes() -> Option<u64> {
 pub(crate) fn anonymous_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     meminfo_bytes(&status, "RssAnon:").unwrap_or(0)
-}
-
-/// The value of one line of `/proc/meminfo` or `/proc/self/status`.
-fn meminfo_bytes(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    kib.checked_mul(1024)
 }
 
 /// What the graph of one batch needs, roughly: activations of the widest
