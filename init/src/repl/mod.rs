@@ -5,6 +5,8 @@ mod answer;
 mod commands;
 mod execute;
 mod models;
+mod room;
+mod say;
 
 use std::fs::File;
 use std::io;
@@ -20,7 +22,7 @@ use crate::disk::Choice;
 use crate::protocol::{Progress, Stage, Switch};
 use crate::report::mib;
 use crate::session::{Session, State, Update};
-use crate::term::{Action, Completion, Look, Prompt, Size, Tty, wrap};
+use crate::term::{Action, Completion, Look, Prompt, Size, Tty};
 use crate::timeline::Timeline;
 use answer::AnswerView;
 pub(crate) use models::Models;
@@ -324,41 +326,6 @@ impl Repl {
         self.await_answer();
     }
 
-    /// A message that does not fit waits for the user to make room for it.
-    fn on_too_long(&mut self, error: &str, text: String) {
-        if self.dropping && self.forget_oldest() {
-            return self.ask(text);
-        }
-        self.dropping = false;
-        self.complain(error);
-        self.tell(if self.session.messages().is_empty() {
-            "The message is not sent: it is too long even alone. /edit brings it back into the \
-             line, and /set ctx N makes the context larger and sends it."
-        } else {
-            "The message is not sent yet. /drop forgets the oldest messages until it fits, /undo \
-             the last one, /clear all of them, and each then sends it; /edit brings it back into \
-             the line."
-        });
-        self.held = Some(text);
-        self.end_answer();
-    }
-
-    /// Forgets the oldest message and its answer, and says so.
-    fn forget_oldest(&mut self) -> bool {
-        let Some(oldest) = self.session.drop_oldest() else {
-            return false;
-        };
-        self.quiet(&format!("forgotten: {}", execute::first_line(&oldest)));
-        true
-    }
-
-    /// Sends the message that waits for room.
-    fn send_held(&mut self) {
-        if let Some(text) = self.held.take() {
-            self.ask(text);
-        }
-    }
-
     /// Folds or unfolds what the model thinks; after the answer, shows it.
     fn fold(&mut self) {
         if self.answer.is_none() {
@@ -495,16 +462,6 @@ impl Repl {
         }
     }
 
-    fn warn_if_filling(&mut self, used: u32, ctx: u32) {
-        if u64::from(used) * 5 >= u64::from(ctx) * 4 {
-            let line = format!(
-                "the context is {} % full; /drop forgets the oldest message, /clear all of them",
-                u64::from(used) * 100 / u64::from(ctx.max(1))
-            );
-            self.tell(&line);
-        }
-    }
-
     fn draft_due(&self) -> Option<Duration> {
         let text = self.prompt.text();
         let ctx_tokens = self.session.info().map_or(0, |info| info.ctx_tokens);
@@ -522,50 +479,6 @@ impl Repl {
         if self.draft_due() == Some(Duration::ZERO) {
             self.prompt.text().clone_into(&mut self.drafted);
             self.session.draft(&self.drafted);
-        }
-    }
-
-    /// One quiet line, dimmed where colours are.
-    fn quiet(&mut self, line: &str) {
-        self.lines(line, "\x1b[2m");
-    }
-
-    /// Something to know.
-    fn tell(&mut self, text: &str) {
-        self.lines(text, "");
-    }
-
-    /// Something went wrong.
-    fn complain(&mut self, error: &str) {
-        self.lines(&format!("zosia: {error}"), "\x1b[31m");
-    }
-
-    /// Something to know, in the lines that it has.
-    fn verbatim(&mut self, text: &str) {
-        let rows = text.lines().flat_map(|line| wrap(line, usize::MAX));
-        self.rows(rows, "");
-    }
-
-    fn lines(&mut self, text: &str, look: &str) {
-        let columns = usize::from(self.prompt.size().columns);
-        let rows = text.lines().flat_map(|line| wrap(line, columns));
-        self.rows(rows, look);
-    }
-
-    fn rows(&mut self, rows: impl Iterator<Item = String>, look: &str) {
-        self.prompt.hide(&mut self.out);
-        if let Some(answer) = &mut self.answer {
-            answer.interrupt(&mut self.out);
-        }
-        let (look, plain) = if self.colour && !look.is_empty() {
-            (look, "\x1b[0m")
-        } else {
-            ("", "")
-        };
-        for row in rows {
-            for piece in [look, &row, plain, "\r\n"] {
-                self.out.extend_from_slice(piece.as_bytes());
-            }
         }
     }
 }

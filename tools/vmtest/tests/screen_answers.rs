@@ -28,7 +28,7 @@ fn answer_rows(chat: &Chat, sent: &str) -> Vec<String> {
     let rows = chat.screen();
     let begin = rows.iter().rposition(|row| *row == format!(">>> {sent}"));
     let begin = begin.or_fail("find the line that was sent") + 1;
-    let end = rows.iter().rposition(|row| row.contains(" · context "));
+    let end = rows.iter().rposition(|row| row.contains(" · prompt "));
     rows[begin..end.or_fail("find the status")].to_vec()
 }
 
