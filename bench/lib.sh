@@ -213,8 +213,13 @@ run_versus() {
     level=$(measure 0,0,0) || return $?
     level=$(printf '%s\n' "$level" | awk "$awk_statistics"'{ print scalar($0, "cpu") }')
     if [ "$where" = native ]; then machine=native; else machine=aarch64; fi
-    peer_default=$("$bench/peer.sh" "$machine")
-    peer_flags=$("$bench/peer.sh" "$machine" "$(level_flags "$level")")
+    for one_peer in $peer; do
+        case $one_peer in
+            llama-default) peer_build=$("$bench/peer.sh" "$machine") ;;
+            llama-flags) peer_build=$("$bench/peer.sh" "$machine" "$(level_flags "$level")") ;;
+        esac
+        ln -s "$peer_build/bin/llama-bench" "$scratch/$one_peer"
+    done
     : >"$scratch/rounds"
     if [ "$where" = native ]; then native_rounds; else guest_rounds; fi || return $?
     {
@@ -225,14 +230,15 @@ run_versus() {
     [ -n "$json" ] || print_versus
 }
 
-# The commands of one round, name first, words between tabs; ROUND turns it.
-# The two executables of the peer, the model, zosia.
-round_commands() { # ROUND ZOSIA DEFAULT FLAGS MODEL
+# The commands of one round, name first, words between tabs; every other ROUND
+# is turned round. PEERS is the folder of the peers' executables.
+round_commands() { # ROUND ZOSIA PEERS MODEL
     {
         # shellcheck disable=SC2046 # one word a line, none with blanks
-        words zosia "$2" --mode bench --bench "$pp,$tg,1" --threads "$threads" $(zosia_flags) "$5"
-        words llama-default "$3" -m "$5" -p "$pp" -n "$tg" -r 1 -t "$threads" -o jsonl
-        words llama-flags "$4" -m "$5" -p "$pp" -n "$tg" -r 1 -t "$threads" -o jsonl
+        words zosia "$2" --mode bench --bench "$pp,$tg,1" --threads "$threads" $(zosia_flags) "$4"
+        for one_peer in $peer; do
+            words "$one_peer" "$3/$one_peer" -m "$4" -p "$pp" -n "$tg" -r 1 -t "$threads" -o jsonl
+        done
     } >"$scratch/round"
     if [ $(($1 % 2)) -eq 1 ]; then sed '1!G;h;$!d' "$scratch/round"; else cat "$scratch/round"; fi
 }
@@ -247,7 +253,7 @@ words() {
 native_rounds() {
     native_round=0
     while [ "$native_round" -lt "$runs" ]; do
-        round_commands "$native_round" "$top/out/native/init" "$peer_default/bin/llama-bench" "$peer_flags/bin/llama-bench" "$model_file" >"$scratch/commands"
+        round_commands "$native_round" "$top/out/native/init" "$scratch" "$model_file" >"$scratch/commands"
         while IFS= read -r words_line; do
             saved_ifs=$IFS
             IFS=$tab
@@ -276,11 +282,10 @@ guest_rounds() {
     guest_root=$scratch/initramfs
     mkdir -p "$guest_root/peer"
     cp "$guest_target/aarch64-unknown-linux-gnu/release/bench-guest" "$guest_root/bench-guest"
-    cp "$peer_default/bin/llama-bench" "$guest_root/peer/default"
-    cp "$peer_flags/bin/llama-bench" "$guest_root/peer/flags"
+    for one_peer in $peer; do cp "$scratch/$one_peer" "$guest_root/peer/$one_peer"; done
     guest_round=0
     while [ "$guest_round" -lt "$runs" ]; do
-        round_commands "$guest_round" /init /peer/default /peer/flags /dev/vda
+        round_commands "$guest_round" /init /peer /dev/vda
         guest_round=$((guest_round + 1))
     done >"$guest_root/plan"
     (cd "$guest_root" && find . | cpio --quiet -o -H newc) >"$scratch/bench.cpio"
@@ -292,7 +297,7 @@ guest_rounds() {
         >"$scratch/console" </dev/null || guest_status=$?
     qemu_extra=
     tr -d '\r' <"$scratch/console" | awk '/@@ /{ sub(/.*@@ /, ""); name = $1; next } /^\{/{ print name "\t" $0 }' >>"$scratch/rounds"
-    [ "$(grep -c . "$scratch/rounds")" -ge $((3 * runs)) ] && return 0
+    [ "$(grep -c '^zosia' "$scratch/rounds")" -ge "$runs" ] && return 0
     tail -n 20 "$scratch/console" >&2
     [ "$guest_status" = 0 ] || return "$guest_status"
     die 1 "the guest did not do all rounds; the end of its console is above"
@@ -319,6 +324,7 @@ print_versus() {
         }
         function row(kind, tokens, who,   i, n, v, r) {
             n = count[kind, who]
+            if (!n) return
             for (i = 1; i <= n; i++) { v[i] = rate[kind, who, i]; r[i] = rate[kind, "zosia", i] / v[i] }
             sort(v, n); sort(r, n)
             printf "%s %-5d %-14s median %9.2f tok/s (%.2f to %.2f of %d)", kind, tokens, who, median(v, n), v[1], v[n], n

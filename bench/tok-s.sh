@@ -17,7 +17,8 @@
 #   --set NAME=VALUE  a parameter of zosia, such as repack=on; repeatable
 #   --vs llama-bench  beside llama.cpp's own benchmark, in turn, in the same
 #                     guest or natively: built with llama.cpp's defaults and
-#                     with zosia's architecture flags (bench/peer.sh)
+#                     with zosia's architecture flags (bench/peer.sh);
+#                     llama-default or llama-flags: one of the two
 #   --instructions    guest instructions instead of seconds: one processor, the
 #                     same number every time (QEMU's -icount shift=0)
 #   --cpu NAME        processor of the guest            (as tools/run.sh)
@@ -93,7 +94,11 @@ case $profile in
 esac
 are_counts "$runs" "$loop" "$timeout" "${threads:-1}" || usage_error "--runs, --loop, --timeout and --threads take whole numbers above 0"
 are_counts "1$pp" "1$tg" || usage_error "--pp and --tg take whole numbers"
-case $peer in '' | llama-bench) ;; *) usage_error "--vs $peer: there is llama-bench" ;; esac
+case $peer in
+    '' | llama-default | llama-flags) ;;
+    llama-bench) peer='llama-default llama-flags' ;;
+    *) usage_error "--vs $peer: there is llama-bench" ;;
+esac
 case $matrix in '') ;; *) [ -r "$matrix" ] || die 2 "--matrix: $matrix cannot be read" ;; esac
 [ -z "$instructions" ] || [ "$where" = vm ] || usage_error "--instructions counts the guest's: not with --native"
 [ -z "$instructions" ] || [ -z "$peer" ] || usage_error "--instructions goes without --vs"
