@@ -185,6 +185,10 @@ parameters="console=$console quiet loglevel=2 panic=$panic"
 if [ -z "$turn" ] && [ -t 0 ] && tty_size=$(stty size 2>/dev/null) && [ "${tty_size% *}" != 0 ]; then
     parameters="$parameters zosia.cols=${tty_size#* } zosia.rows=${tty_size% *}"
 fi
+# The guest cannot know what the terminal here shows, or what its user likes.
+if [ -z "$turn" ] && [ -t 0 ] && { [ "${TERM:-dumb}" = dumb ] || [ -n "${NO_COLOR:-}" ]; }; then
+    parameters="$parameters zosia.color=off"
+fi
 # One turn: the prompt comes over its port, however long it is.
 [ -z "$turn" ] || parameters="$parameters zosia.prompt=-"
 [ -z "$threads" ] || parameters="$parameters zosia.threads=$threads"

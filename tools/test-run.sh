@@ -463,7 +463,12 @@ terminals_here() {
     for guest_status in answers:0 saves:0 panics:5 killed:6 fails:6; do
         at_terminal "guest_${guest_status%:*}" "$guest_status"
         [ "$FAKE_GUEST" != saves ] || check_transcripts
+        logged_not zosia.color=off
     done
+    terminal_kind=dumb
+    at_terminal dumb answers:0
+    logged zosia.color=off
+    terminal_kind=
 }
 
 at_terminal() { # NAME GUEST:STATUS OPTION...
@@ -475,7 +480,7 @@ at_terminal() { # NAME GUEST:STATUS OPTION...
     : >"$work/err"
     status=0
     : >"$FAKE_VIOLATIONS"
-    PATH=$FAKE_PATH "$have_script" -qec "env PATH=$prefix/bin $shell $checkout/tools/run.sh $* $model" /dev/null </dev/null >"$work/out" 2>&1 || status=$?
+    PATH=$FAKE_PATH "$have_script" -qec "env TERM=${terminal_kind:-xterm} NO_COLOR= PATH=$prefix/bin $shell $checkout/tools/run.sh $* $model" /dev/null </dev/null >"$work/out" 2>&1 || status=$?
     [ "$status" = "$want_status" ] || fail "status $status"
     [ "$(grep '^stty' "$FAKE_LOG" | tail -n 1)" = "stty gfmt1:cflag=4b00:iflag=6b02" ] || fail "the terminal is not restored"
     [ ! -s "$FAKE_VIOLATIONS" ] || fail "not on this system: $(cat "$FAKE_VIOLATIONS")"
