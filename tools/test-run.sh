@@ -509,7 +509,7 @@ downloads() {
     try get_again 0 model.sh get tiny
     logged_not curl
     try verify 0 model.sh verify
-    printf x | dd of="$stored" bs=1 seek=5 conv=notrunc 2>/dev/null
+    printf "not what it was" | dd of="$stored" bs=1 seek=5 conv=notrunc 2>/dev/null
     try verify_a_changed_file 1 model.sh verify tiny
     prints DIFFERS
 
