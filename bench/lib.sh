@@ -63,7 +63,11 @@ with_deadline() {
     "$@" &
     deadline_child=$!
     # Its own descriptors are closed: a pipe ends with what it is for.
-    (sleep "$timeout" && kill "$deadline_child") >/dev/null 2>&1 </dev/null &
+    (
+        trap 'kill $!' TERM
+        sleep "$timeout" &
+        wait $! && kill "$deadline_child"
+    ) >/dev/null 2>&1 </dev/null &
     deadline_timer=$!
     deadline_status=0
     wait "$deadline_child" || deadline_status=$?
