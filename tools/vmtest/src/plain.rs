@@ -80,7 +80,10 @@ impl PlainCommand {
         // setsid makes standard input the controlling terminal and then becomes
         // the program: a child of ours is never a group leader, so it does not fork.
         let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(program).args(arguments);
+        // A program started in the background has Ctrl-C ignored, and hands that
+        // on; at a terminal nothing is ignored.
+        command.args(["--ctty", "env", "--default-signal=INT,QUIT"]);
+        command.arg(program).args(arguments);
         if let Some(directory) = &seat.directory {
             command.current_dir(directory);
         }
