@@ -18,6 +18,12 @@
 # to who reads FILE.
 set -eu
 
+# Who starts this in the background or with nohup has signals ignored that the
+# tests send, and what is ignored at the start no shell can trap.
+if [ -z "${ZOSIA_SIGNALS:-}" ] && env --default-signal true 2>/dev/null; then
+    ZOSIA_SIGNALS=default exec env --default-signal "$0" "$@"
+fi
+
 top=$(cd "$(dirname "$0")/.." && pwd -P)
 cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
