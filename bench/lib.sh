@@ -96,9 +96,9 @@ measure() {
             $(zosia_flags) "$model_file" </dev/null
         return
     fi
-    qemu_for_bench
     set -- --threads "$threads" --append "zosia.mode=bench zosia.bench=$1$(zosia_parameters)" ${cpu:+--cpu "$cpu"} ${accel:+--accel "$accel"}
     [ -z "$instructions" ] || set -- "$@" --accel tcg --smp 1
+    qemu_for_bench
     measure_status=0
     with_deadline env ZOSIA_QEMU="$scratch/qemu/bin/qemu-system-aarch64" "$tools/run.sh" "$@" "$model_file" \
         >"$scratch/console" </dev/null || measure_status=$?
@@ -109,10 +109,14 @@ measure() {
     return 1
 }
 
-# QEMU with what a benchmark adds to tools/run.sh's own machine: $qemu_extra.
-qemu_for_bench() {
+find_bench_qemu() {
     bench_qemu=$(command -v "${ZOSIA_QEMU:-qemu-system-aarch64}") || { "$tools/deps.sh" run >&2 && bench_qemu=$(command -v qemu-system-aarch64); } ||
         die 3 "QEMU (qemu-system-aarch64) is not installed"
+}
+
+# QEMU with what a benchmark adds to tools/run.sh's own machine: $qemu_extra.
+qemu_for_bench() {
+    find_bench_qemu
     mkdir -p "$scratch/qemu/bin"
     # Firmware is looked for beside QEMU.
     ln -sfn "$(dirname "$(dirname "$bench_qemu")")/share" "$scratch/qemu/share"
@@ -138,6 +142,7 @@ environment() {
         "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$environment_commit" "$(bench_host)" "${environment_cpu:-$host_arch}" \
         "$(host_cores)" "$(uname -sr)" "$where" "${model_file##*/}" "$(model_hash)"
     [ "$where" = vm ] || return 0
+    find_bench_qemu
     printf ',"qemu":"%s","accel":"%s","cpu":"%s","guest_kernel":"%s"' \
         "$("$bench_qemu" --version | sed -n '1s/^QEMU emulator version //p')" "${accel:-auto}" "${cpu:-auto}" \
         "$(sed -n 's/^kernel\.version=//p' "$top/out/manifest.txt" 2>/dev/null)"
@@ -176,7 +181,7 @@ print_zosia() {
         }
         function row(name, tokens, key,   v, n, i) {
             n = array($0, key, v)
-            if (!n || !tokens) return
+            if (!n || tokens + 0 == 0) return
             for (i = 1; i <= n; i++) v[i] = instructions ? v[i] / tokens / 1e6 : tokens * 1e9 / v[i]
             printf "%s %-5d %10.2f ± %.2f %s (median %.2f of %d)\n", name, tokens, mean(v, n), sd(v, n), instructions ? "million instructions a token" : "tok/s", median(v, n), n
         }'
