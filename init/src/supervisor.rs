@@ -188,7 +188,6 @@ fn signal_name(signal: i32) -> String {
         9 => "SIGKILL",
         11 => "SIGSEGV",
         15 => "SIGTERM",
-        25 => "SIGXFSZ, it tried to write a file",
         _ => return format!("signal {signal}"),
     };
     name.to_owned()

@@ -19,16 +19,18 @@ unsafe extern "C" {
 }
 
 /// Ends with its parent, is the first to go when memory runs out, dies of a
-/// fault at once, writes no file, and cannot regain any right.
+/// fault at once, and cannot regain any right.
 /// What a kernel does not have is left out: the rest is worth having.
 pub(super) fn confine() {
     // When memory runs out, this process is the one to end: it can be replaced.
     // Without /proc, the kernel still prefers the process that holds the model.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
     die_of_faults();
-    let _ = setrlimit(Resource::Core, limit(0));
-    // Pipes are no files.
-    let _ = setrlimit(Resource::Fsize, limit(0));
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = setrlimit(Resource::Core, none);
     let _ = rustix::thread::set_no_new_privs(true);
     if geteuid().is_root() {
         let _ = become_nobody();
@@ -36,13 +38,6 @@ pub(super) fn confine() {
     // Last: the kernel forgets it when the user changes. One that refuses
     // leaves the end of the pipe, which says the same.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-}
-
-fn limit(value: u64) -> Rlimit {
-    Rlimit {
-        current: Some(value),
-        maximum: Some(value),
-    }
 }
 
 /// Keeps one of root's powers, to read: the model may be root's own.
