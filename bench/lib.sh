@@ -1,8 +1,17 @@
 # shellcheck shell=sh
 # How a benchmark runs, what is made of its figures, and how it is recorded.
-# Sourced by the scripts beside it, after host.sh and catalogue.sh; uses their
+# Sourced by the scripts beside it, which have set bench, this folder; uses their
 # variables.
-# shellcheck disable=SC2154 # the caller assigns them
+# shellcheck disable=SC2154,SC2034 # the caller assigns and reads them
+
+top=${bench%/*}
+tools=$top/tools
+# shellcheck source=tools/lib/host.sh
+. "$tools/lib/host.sh"
+# shellcheck source=tools/lib/catalogue.sh
+. "$tools/lib/catalogue.sh"
+
+usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
 
 # Statistics of tokens a second, from JSON lines with nanoseconds in arrays.
 # shellcheck disable=SC2016 # awk's own variables
@@ -56,6 +65,39 @@ open_bench() {
 get_model() {
     [ -n "$model_source" ] && ! model_is_here || return 0
     "$tools/model.sh" get "$model_name" >/dev/null || die 4 "$model_name cannot be fetched; give a .gguf file"
+}
+
+# prepare_native OPTIONS ARGUMENT...: reads the arguments of a script that takes
+# these options, and has its model and the plain command ready on this machine.
+prepare_native() {
+    known_options=$1
+    shift
+    model='' threads='' settings='' timeout=3600 where=native json=''
+    while [ $# -gt 0 ]; do
+        case $1 in
+            -h | --help) usage && exit 0 ;;
+            -*)
+                case " $known_options " in *" $1 "*) ;; *) die 2 "unknown option $1 (bench/$program --help)" ;; esac
+                [ $# -ge 2 ] || die 2 "$1 needs a value"
+                [ "$1" = --set ] || are_counts "$2" || die 2 "$1 takes a whole number above 0, not $2"
+                ;;
+        esac
+        case $1 in
+            --runs) runs=$2 && shift ;;
+            --ctx) ctx=$2 && shift ;;
+            --pace) pace=$2 && shift ;;
+            --threads) threads=$2 && shift ;;
+            --set) settings="$settings $2" && shift ;;
+            *) model=$1 ;;
+        esac
+        shift
+    done
+    detect_host
+    open_bench
+    find_model "${model:-smollm2-135m}"
+    get_model
+    threads=${threads:-$(host_cores)}
+    "$tools/build.sh" --native >&2
 }
 
 # with_deadline COMMAND...: ends it after $timeout seconds.
@@ -216,7 +258,7 @@ level_flags() {
     esac
 }
 
-# Rounds of all three, each starting with another, appended to $scratch/rounds:
+# Rounds of zosia and its peers, every other one turned round, appended to $scratch/rounds:
 # a name, a tab and a line of JSON.
 run_versus() {
     level=$(measure 0,0,0) || return $?

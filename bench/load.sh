@@ -10,40 +10,11 @@ set -eu
 
 program=load.sh
 bench=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
-top=${bench%/*}
-tools=$top/tools
-# shellcheck source=tools/lib/host.sh
-. "$tools/lib/host.sh"
-# shellcheck source=tools/lib/catalogue.sh
-. "$tools/lib/catalogue.sh"
 # shellcheck source=bench/lib.sh
 . "$bench/lib.sh"
 
-usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
-
-model='' runs=10 ctx=4096 threads='' where=native json='' settings=''
-while [ $# -gt 0 ]; do
-    case $1 in
-        -h | --help) usage && exit 0 ;;
-        --runs | --ctx | --threads) [ $# -ge 2 ] || die 2 "$1 needs a value" ;;
-    esac
-    case $1 in
-        --runs) runs=$2 && shift ;;
-        --ctx) ctx=$2 && shift ;;
-        --threads) threads=$2 && shift ;;
-        -*) die 2 "unknown option $1 (bench/load.sh --help)" ;;
-        *) model=$1 ;;
-    esac
-    shift
-done
-are_counts "$runs" "$ctx" "${threads:-1}" || die 2 "--runs, --ctx and --threads take whole numbers above 0"
-
-detect_host
-open_bench
-find_model "${model:-smollm2-135m}"
-get_model
-threads=${threads:-$(host_cores)}
-"$tools/build.sh" --native >&2
+runs=10 ctx=4096
+prepare_native "--runs --ctx --threads" "$@"
 peer=$("$bench/peer.sh" native)
 cat "$model_file" >/dev/null
 

@@ -12,40 +12,11 @@ set -eu
 
 program=spec.sh
 bench=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
-top=${bench%/*}
-tools=$top/tools
-# shellcheck source=tools/lib/host.sh
-. "$tools/lib/host.sh"
-# shellcheck source=tools/lib/catalogue.sh
-. "$tools/lib/catalogue.sh"
 # shellcheck source=bench/lib.sh
 . "$bench/lib.sh"
 
-usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
-
-model='' runs=3 threads='' settings='' timeout=3600 where=native json=''
-while [ $# -gt 0 ]; do
-    case $1 in
-        -h | --help) usage && exit 0 ;;
-        --runs | --threads | --set) [ $# -ge 2 ] || die 2 "$1 needs a value" ;;
-    esac
-    case $1 in
-        --runs) runs=$2 && shift ;;
-        --threads) threads=$2 && shift ;;
-        --set) settings="$settings $2" && shift ;;
-        -*) die 2 "unknown option $1 (bench/spec.sh --help)" ;;
-        *) model=$1 ;;
-    esac
-    shift
-done
-are_counts "$runs" "${threads:-1}" || die 2 "--runs and --threads take whole numbers above 0"
-
-detect_host
-open_bench
-find_model "${model:-smollm2-135m}"
-get_model
-threads=${threads:-$(host_cores)}
-"$tools/build.sh" --native >&2
+runs=3
+prepare_native "--runs --threads --set" "$@"
 
 # answer CORPUS auto|off: appends "CORPUS MODE JSON" lines to $scratch/answers.
 answer() {

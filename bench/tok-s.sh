@@ -40,16 +40,8 @@ set -eu
 
 program=tok-s.sh
 bench=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
-top=${bench%/*}
-tools=$top/tools
-# shellcheck source=tools/lib/host.sh
-. "$tools/lib/host.sh"
-# shellcheck source=tools/lib/catalogue.sh
-. "$tools/lib/catalogue.sh"
 # shellcheck source=bench/lib.sh
 . "$bench/lib.sh"
-
-usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
 usage_error() { die 2 "$* (bench/tok-s.sh --help)"; }
 
 model='' where=vm profile='' pp=128 tg=128 runs=5 threads='' settings='' peer='' instructions=''

@@ -12,40 +12,11 @@ set -eu
 
 program=typed.sh
 bench=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
-top=${bench%/*}
-tools=$top/tools
-# shellcheck source=tools/lib/host.sh
-. "$tools/lib/host.sh"
-# shellcheck source=tools/lib/catalogue.sh
-. "$tools/lib/catalogue.sh"
 # shellcheck source=bench/lib.sh
 . "$bench/lib.sh"
 
-usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
-
-model='' runs=3 pace=8 threads='' where=native json='' settings=''
-while [ $# -gt 0 ]; do
-    case $1 in
-        -h | --help) usage && exit 0 ;;
-        --runs | --pace | --threads) [ $# -ge 2 ] || die 2 "$1 needs a value" ;;
-    esac
-    case $1 in
-        --runs) runs=$2 && shift ;;
-        --pace) pace=$2 && shift ;;
-        --threads) threads=$2 && shift ;;
-        -*) die 2 "unknown option $1 (bench/typed.sh --help)" ;;
-        *) model=$1 ;;
-    esac
-    shift
-done
-are_counts "$runs" "$pace" "${threads:-1}" || die 2 "--runs, --pace and --threads take whole numbers above 0"
-
-detect_host
-open_bench
-find_model "${model:-smollm2-135m}"
-get_model
-threads=${threads:-$(host_cores)}
-"$tools/build.sh" --native >&2
+runs=3 pace=8
+prepare_native "--runs --pace --threads" "$@"
 CARGO_TARGET_DIR=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}/target
 export CARGO_TARGET_DIR
 cargo build --quiet --manifest-path "$top/Cargo.toml" --locked --package bench-typed >&2 || die 3 "bench/typed cannot be built"
