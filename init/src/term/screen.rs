@@ -80,9 +80,14 @@ impl Row {
         self.width
     }
 
+    /// The text of the cells `from..to`.
+    fn text_of(&self, from: usize, to: usize) -> &str {
+        let end = |cells: usize| cells.checked_sub(1).map_or(0, |last| self.cells[last].end);
+        &self.text[end(from)..end(to)]
+    }
+
     fn cell_text(&self, i: usize) -> &str {
-        let start = if i == 0 { 0 } else { self.cells[i - 1].end };
-        &self.text[start..self.cells[i].end]
+        self.text_of(i, i + 1)
     }
 
     fn same_cell(&self, i: usize, other: &Row, j: usize) -> bool {
@@ -236,7 +241,9 @@ impl Painter {
         if style != Style::Plain {
             out.extend_from_slice(Style::Plain.sgr().as_bytes());
         }
-        self.column = (column < self.columns).then_some(column);
+        // Beyond ASCII a terminal's tables may be of another year than ours.
+        let is_known = column < self.columns && row.text_of(from, to).is_ascii();
+        self.column = is_known.then_some(column);
     }
 
     fn go_to(&mut self, row: usize, column: usize, out: &mut Vec<u8>) {

@@ -256,7 +256,8 @@ fn a_key_at_the_end_costs_one_byte() {
     let mut bench = Bench::new(80, 24);
     bench.feed(b"hello").paint();
     assert_eq!(bench.feed(b"!").paint(), b"!");
-    assert_eq!(bench.feed("é".as_bytes()).paint(), "é".as_bytes());
+    let paint = bench.feed("é".as_bytes()).paint();
+    assert_eq!(paint, "é\x1b[12G".as_bytes(), "no terminal is trusted");
     assert_eq!(bench.feed(b"\x7f").paint(), b"\x08\x1b[K");
     assert_eq!(bench.feed(b"\x02").paint(), b"\x08");
     assert_eq!(bench.feed(b"\x02x").paint(), b"\x08xo!\x08\x08");
@@ -548,6 +549,16 @@ fn random_bytes_break_neither_prompt_nor_renderer() {
         Some(seed) => fuzz(seed),
         None => assert_eq!(fuzz_from(0, |sessions| sessions == 12), 12),
     }
+}
+
+#[test]
+fn a_character_of_disputed_width_shifts_nothing() {
+    let mut bench = Bench::new(40, 4);
+    let mut screen = Screen::new(bench.prompt.size());
+    for key in ["a", "\u{17d8}", "\x02", "x", "y"] {
+        screen.process(&bench.feed(key.as_bytes()).paint());
+    }
+    assert_eq!(screen.rows()[0], ">>> axy\u{17d8}");
 }
 
 /// As many seconds as `ZOSIA_FUZZ_SECONDS` says, from a seed of its own.

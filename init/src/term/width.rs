@@ -77,10 +77,13 @@ pub(crate) fn glyph(cluster: &str) -> Glyph<'_> {
 fn measured(text: Cow<'_, str>) -> Glyph<'_> {
     let width = text.width().max(1);
     let sum: usize = text.chars().map(|c| c.width().unwrap_or(0)).sum();
+    let is_selector = |c| matches!(c, '\u{200d}' | '\u{fe0e}' | '\u{fe0f}');
+    // Of the characters of three cells terminals know nothing.
+    let is_disputed = |c: char| is_selector(c) || c.width() > Some(2);
     Glyph {
         width,
         room: width.max(sum),
-        exact: width == sum && !text.contains(['\u{200d}', '\u{fe0e}', '\u{fe0f}']),
+        exact: width == sum && !text.contains(is_disputed),
         text,
     }
 }
@@ -186,6 +189,7 @@ mod tests {
         }
         assert!(!glyph("👍🏽").exact && glyph("👍🏽").room == 4);
         assert!(glyph("漢").exact);
+        assert!(!glyph("\u{17d8}").exact && glyph("\u{17d8}").room == 3);
     }
 
     #[test]
