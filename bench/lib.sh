@@ -245,29 +245,16 @@ run_plain() {
 
 # --- beside llama-bench ------------------------------------------------------------
 
-# The compiler's flags of a level of zosia's ggml-cpu: as in init/build.rs.
-level_flags() {
-    case $1 in
-        v80) echo "-march=armv8-a" ;;
-        v82) echo "-march=armv8.2-a+dotprod+fp16" ;;
-        v86) echo "-march=armv8.6-a+dotprod+fp16+i8mm+nosve" ;;
-        x64) echo "-msse4.2" ;;
-        avx2) echo "-msse4.2 -mavx2 -mf16c -mfma -mbmi2" ;;
-        avx512) echo "-msse4.2 -mavx2 -mf16c -mfma -mbmi2 -mavx512f -mavx512cd -mavx512vl -mavx512dq -mavx512bw -mavx512vbmi -mavx512vnni -mavx512bf16" ;;
-        *) die 1 "zosia chose the level '$1', whose flags are not known here" ;;
-    esac
-}
-
 # Rounds of zosia and its peers, every other one turned round, appended to $scratch/rounds:
 # a name, a tab and a line of JSON.
 run_versus() {
-    level=$(measure 0,0,0) || return $?
-    level=$(printf '%s\n' "$level" | awk "$awk_statistics"'{ print scalar($0, "cpu") }')
+    line=$(measure 0,0,0) || return $?
+    level_flags=$(printf '%s\n' "$line" | awk "$awk_statistics"'{ print scalar($0, "cpu_flags") }')
     if [ "$where" = native ]; then machine=native; else machine=aarch64; fi
     for one_peer in $peer; do
         case $one_peer in
             llama-default) peer_build=$("$bench/peer.sh" "$machine") ;;
-            llama-flags) peer_build=$("$bench/peer.sh" "$machine" "$(level_flags "$level")") ;;
+            llama-flags) peer_build=$("$bench/peer.sh" "$machine" "$level_flags") ;;
         esac
         ln -s "$peer_build/bin/llama-bench" "$scratch/$one_peer"
     done

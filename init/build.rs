@@ -124,6 +124,9 @@ fn main() -> Result<()> {
             }
         }
         archive.object(object);
+        // For who compares with another build of the same flags.
+        let flags = level.flags.join(" ");
+        println!("cargo:rustc-env=ZOSIA_FLAGS_{}={flags}", level.name);
     }
     archive
         .cargo_metadata(false)

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::engine;
 use crate::one_turn::{wait, warn};
 use crate::protocol::{Measured, ModelInfo};
 use crate::session::{Session, Update};
@@ -72,6 +73,8 @@ struct Report<'a> {
     ctx_tokens: u32,
     kv_bytes: u64,
     cpu: &'a str,
+    /// What the compiler was told for that level.
+    cpu_flags: &'a str,
     repacked: bool,
     threads: u32,
     batch_threads: u32,
@@ -98,6 +101,7 @@ impl<'a> Report<'a> {
             ctx_tokens: info.ctx_tokens,
             kv_bytes: info.kv_bytes,
             cpu: &info.cpu,
+            cpu_flags: engine::compiler_flags(&info.cpu),
             repacked: info.repacked,
             threads: info.threads,
             batch_threads: info.batch_threads,
@@ -122,6 +126,7 @@ impl<'a> Report<'a> {
 pub(crate) fn run(session: &mut Session, out: &mut impl Write) -> io::Result<bool> {
     let workload = session.config().bench;
     let mut runs = Vec::new();
+    let mut is_begun = false;
     // The first run touches every weight and buffer once, and wakes the threads.
     let warm_up = Workload {
         prefill_tokens: workload.prefill_tokens.min(WARM_UP_TOKENS),
@@ -133,9 +138,16 @@ pub(crate) fn run(session: &mut Session, out: &mut impl Write) -> io::Result<boo
     loop {
         for update in session.updates() {
             match update {
-                Update::Ready => {}
+                Update::Ready if !is_begun => is_begun = true,
+                Update::Ready => {
+                    warn("the engine was started again: nothing was measured");
+                    return Ok(false);
+                }
                 Update::Measured(measured) => runs.push(measured),
-                Update::Notice(line) => warn(&line),
+                Update::Notice(line) => {
+                    warn(&line);
+                    continue;
+                }
                 Update::Refused(error) | Update::TakenBack { error, .. } => {
                     warn(&error);
                     return Ok(false);

@@ -12,6 +12,8 @@ use llama_cpp_sys_2 as sys;
 pub(crate) struct Level {
     /// As `zosia.cpu=` names it.
     pub(crate) name: &'static str,
+    /// What the compiler was told.
+    flags: &'static str,
     register: unsafe extern "C" fn() -> sys::ggml_backend_reg_t,
     /// The first instruction-set extension that the level needs and this
     /// processor lacks.
@@ -74,6 +76,7 @@ mod levels {
     pub(super) const LEVELS: &[Level] = &[
         Level {
             name: "v86",
+            flags: env!("ZOSIA_FLAGS_v86"),
             register: ggml_backend_cpu_reg_v86,
             missing: || {
                 first_missing!(is_aarch64_feature_detected:
@@ -84,12 +87,14 @@ mod levels {
         },
         Level {
             name: "v82",
+            flags: env!("ZOSIA_FLAGS_v82"),
             register: ggml_backend_cpu_reg_v82,
             missing: || first_missing!(is_aarch64_feature_detected: "lse", "rdm", "crc", "dotprod", "fp16"),
             repack_pays: true,
         },
         Level {
             name: "v80",
+            flags: env!("ZOSIA_FLAGS_v80"),
             register: ggml_backend_cpu_reg_v80,
             missing: || None,
             repack_pays: false,
@@ -111,6 +116,7 @@ mod levels {
     pub(super) const LEVELS: &[Level] = &[
         Level {
             name: "avx512",
+            flags: env!("ZOSIA_FLAGS_avx512"),
             register: ggml_backend_cpu_reg_avx512,
             missing: || {
                 first_missing!(is_x86_feature_detected:
@@ -121,6 +127,7 @@ mod levels {
         },
         Level {
             name: "avx2",
+            flags: env!("ZOSIA_FLAGS_avx2"),
             register: ggml_backend_cpu_reg_avx2,
             missing: || {
                 first_missing!(is_x86_feature_detected:
@@ -130,11 +137,18 @@ mod levels {
         },
         Level {
             name: "x64",
+            flags: env!("ZOSIA_FLAGS_x64"),
             register: ggml_backend_cpu_reg_x64,
             missing: || first_missing!(is_x86_feature_detected: "sse4.2", "popcnt"),
             repack_pays: false,
         },
     ];
+}
+
+/// What the compiler was told for the level called `name`.
+pub(crate) fn compiler_flags(name: &str) -> &'static str {
+    let level = levels::LEVELS.iter().find(|level| level.name == name);
+    level.map_or("", |level| level.flags)
 }
 
 /// The level called `name`, or without a name the best that this processor runs.
@@ -206,6 +220,7 @@ mod tests {
     fn level(name: &'static str, missing: fn() -> Option<&'static str>) -> Level {
         Level {
             name,
+            flags: "",
             register: never,
             missing,
             repack_pays: false,

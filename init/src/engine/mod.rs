@@ -36,6 +36,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
+pub(crate) use cpu::compiler_flags;
+
 use crate::protocol::{EngineParams, Event, Request};
 use interrupt::Interrupt;
 use load::LoadError;
