@@ -7,6 +7,8 @@
 //! symbol is `ggml_backend_cpu_reg_<level>`, and all are linked side by side;
 //! `engine::cpu` registers the one that the processor runs best.
 //!
+//! Kernels that ggml lacks are zosia's own, in `ggml/`, and are compiled with them.
+//!
 //! The levels take minutes. With `ZOSIA_CACHE` set, their objects are kept
 //! there under a hash of everything that goes into them.
 
@@ -89,8 +91,10 @@ const CXX_SOURCES: &[&str] = &[
     "unary-ops.cpp",
     "vec.cpp",
     "ops.cpp",
-    "llamafile/sgemm.cpp",
 ];
+
+/// zosia's own kernels; they include upstream's `llamafile/sgemm.cpp`.
+const OWN_SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/ggml/sgemm.cpp");
 
 /// Joins a level's objects. COMDAT groups are dissolved: else the final link
 /// would keep one copy (say the AVX-512 one) of each inline function for all.
@@ -98,6 +102,7 @@ const PARTIAL_LINK: &[&str] = &["-r", "-nostdlib", "-Wl,--force-group-allocation
 
 fn main() -> Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed={OWN_SOURCE}");
     println!("cargo:rerun-if-env-changed=ZOSIA_CACHE");
     let out = PathBuf::from(cargo_env("OUT_DIR")?);
     let source = Source::find()?;
@@ -189,6 +194,8 @@ impl Source {
             hash.update([0]);
             hash.update(Sha256::digest(fs::read(&file).map_err(named(&file))?));
         }
+        let own = Path::new(OWN_SOURCE);
+        hash.update(fs::read(own).map_err(named(own))?);
         Ok(hash.finalize().into())
     }
 }
@@ -270,6 +277,7 @@ fn build_level(
     c.push(cpu.join(format!("arch/{arch_dir}/quants.c")));
     let mut cxx: Vec<PathBuf> = CXX_SOURCES.iter().map(|file| cpu.join(file)).collect();
     cxx.push(cpu.join(format!("arch/{arch_dir}/repack.cpp")));
+    cxx.push(OWN_SOURCE.into());
 
     let mut objects = compiler(level, source, &dir, false)
         .files(c)

@@ -390,6 +390,47 @@ fn text_that_looks_like_markup_stays_text() {
     }
 }
 
+/// Kernels of several tokens at once compute what those of one token do.
+#[test]
+fn logits_do_not_depend_on_how_many_tokens_are_evaluated_at_once() {
+    let Some(path) = test_model() else { return };
+    let mut params = params(path);
+    params.speculate = Switch::On;
+    let (backend, repack_pays) = load::init_backend(&params).unwrap();
+    let interrupt = Arc::new(Interrupt::new());
+    let mut outbox = Outbox::new(io::sink());
+    let checked = load::check(&params, repack_pays, &mut outbox).unwrap();
+    let model = checked.load_model(&backend, &params, &interrupt, &mut outbox);
+    let model = model.unwrap();
+    let started = Instant::now();
+    let loaded = checked.finish(&backend, &model, &params, &interrupt, &mut outbox, started);
+    let mut sequence = loaded.unwrap().sequence;
+    let tokens: Vec<i32> = (1..=8).map(|n| n * 997).collect();
+    let mut logits = |width: usize| {
+        sequence.rewind(0);
+        let mut rows = Vec::new();
+        for batch in tokens.chunks(width) {
+            sequence.extend(batch, batch.len()).unwrap();
+            let end = sequence.tokens().len();
+            for count in end - batch.len() + 1..=end {
+                rows.push(sequence.logits_after(count).unwrap().to_vec());
+            }
+        }
+        rows
+    };
+    let alone = logits(1);
+    for width in 2..=8 {
+        for (token, (alone, together)) in alone.iter().zip(logits(width)).enumerate() {
+            let pairs = alone.iter().zip(&together);
+            let difference = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(
+                difference < 1e-3,
+                "{width} at once, token {token}: {difference}"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_hash_of_the_file_is_checked() {
     let Some(model) = test_model() else { return };

@@ -1,0 +1,192 @@
+// Products of Q4_1 weights with several columns at once, for whichever level
+// build.rs compiles this at. ggml has them for Q4_0, Q8_0 and the K-quants only:
+// with Q4_1 it unpacks each weight anew for every token of a batch.
+//
+// Every element is summed in the order of ggml's own vec_dot, so that a token's
+// logits do not depend on how many are evaluated beside it.
+
+// The original stays for all other types, under a name of its own.
+#define llamafile_sgemm upstream_sgemm
+#include "llamafile/sgemm.cpp"
+#undef llamafile_sgemm
+
+#define GGML_COMMON_DECL_CPP
+#include "ggml-common.h"
+
+namespace {
+
+// Rows of weights and columns of activations that one tile takes, and the rows
+// that a thread takes at a time: with the columns of a tile they fit into L1.
+constexpr int TILE_ROWS = 2;
+constexpr int TILE_COLUMNS = 4;
+constexpr int64_t CHUNK_ROWS = 16;
+
+#if defined(__AVX2__) && defined(__F16C__) && defined(__FMA__)
+#define ZOSIA_Q4_1
+
+__m256 dot(__m256i x, __m256i y) {
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+    return _mm256_cvtepi32_ps(_mm256_dpbusd_epi32(_mm256_setzero_si256(), x, y));
+#else
+    return _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_set1_epi16(1), _mm256_maddubs_epi16(x, y)));
+#endif
+}
+
+__m256i unpack(const uint8_t * nibbles) {
+    const __m128i packed = _mm_loadu_si128((const __m128i *) nibbles);
+    return _mm256_and_si256(_mm256_set1_epi8(15), _mm256_set_m128i(_mm_srli_epi16(packed, 4), packed));
+}
+
+float sum(__m256 v) {
+    __m128 half = _mm_add_ps(_mm256_extractf128_ps(v, 1), _mm256_castps256_ps128(v));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
+
+// The scale and the sum of a block, for up to four columns: d0 s0 d1 s1 ...
+template <int COLUMNS> __m256 scales(const block_q8_1 * y, int64_t y_stride) {
+    int32_t packed[4] = { 0, 0, 0, 0 };
+    for (int j = 0; j < COLUMNS; j++) {
+        memcpy(&packed[j], &y[j * y_stride].ds, sizeof(int32_t));
+    }
+    return _mm256_cvtph_ps(_mm_set_epi32(packed[3], packed[2], packed[1], packed[0]));
+}
+
+// out[j * out_stride + i] = x row i times y column j, of `blocks` blocks each.
+template <int ROWS, int COLUMNS>
+void tile(int64_t blocks, const block_q4_1 * x, int64_t x_stride, const block_q8_1 * y, int64_t y_stride,
+          float * out, int64_t out_stride) {
+    __m256 acc[ROWS][COLUMNS];
+    __m128 mins[ROWS];
+    for (int i = 0; i < ROWS; i++) {
+        mins[i] = _mm_setzero_ps();
+        for (int j = 0; j < COLUMNS; j++) acc[i][j] = _mm256_setzero_ps();
+    }
+    for (int64_t block = 0; block < blocks; block++) {
+        const __m256 ds = scales<COLUMNS>(y + block, y_stride);
+        // d of the columns in the even floats, s in the odd ones.
+        const __m256i order = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+        const __m256 apart = _mm256_permutevar8x32_ps(ds, order);
+        const __m128 d = _mm256_castps256_ps128(apart);
+        const __m128 s = _mm256_extractf128_ps(apart, 1);
+        __m256i quants[ROWS];
+        alignas(16) float scale[ROWS][4];
+        for (int i = 0; i < ROWS; i++) {
+            const block_q4_1 & row = x[i * x_stride + block];
+            quants[i] = unpack(row.qs);
+            _mm_store_ps(scale[i], _mm_mul_ps(_mm_set1_ps(unhalf(row.d)), d));
+            mins[i] = _mm_fmadd_ps(_mm_set1_ps(unhalf(row.m)), s, mins[i]);
+        }
+        for (int j = 0; j < COLUMNS; j++) {
+            const __m256i column = _mm256_loadu_si256((const __m256i *) y[j * y_stride + block].qs);
+            for (int i = 0; i < ROWS; i++) {
+                acc[i][j] = _mm256_fmadd_ps(_mm256_broadcast_ss(&scale[i][j]), dot(quants[i], column), acc[i][j]);
+            }
+        }
+    }
+    for (int i = 0; i < ROWS; i++) {
+        float min[4];
+        _mm_storeu_ps(min, mins[i]);
+        for (int j = 0; j < COLUMNS; j++) out[j * out_stride + i] = sum(acc[i][j]) + min[j];
+    }
+}
+
+// With i8mm ggml takes two rows and two columns at a time itself.
+#elif defined(__ARM_NEON) && !defined(__ARM_FEATURE_MATMUL_INT8)
+#define ZOSIA_Q4_1
+
+template <int ROWS, int COLUMNS>
+void tile(int64_t blocks, const block_q4_1 * x, int64_t x_stride, const block_q8_1 * y, int64_t y_stride,
+          float * out, int64_t out_stride) {
+    // Even and odd blocks are summed apart, as vec_dot does.
+    float32x4_t acc[ROWS][COLUMNS][2];
+    float mins[ROWS][COLUMNS];
+    for (int i = 0; i < ROWS; i++) {
+        for (int j = 0; j < COLUMNS; j++) {
+            acc[i][j][0] = acc[i][j][1] = vdupq_n_f32(0);
+            mins[i][j] = 0;
+        }
+    }
+    for (int64_t block = 0; block < blocks; block += 2) {
+        float dy[COLUMNS][2], sy[COLUMNS][2];
+        for (int j = 0; j < COLUMNS; j++) {
+            for (int half = 0; half < 2; half++) {
+                const block_q8_1 & column = y[j * y_stride + block + half];
+                dy[j][half] = unhalf(column.d);
+                sy[j][half] = unhalf(column.s);
+            }
+        }
+        for (int i = 0; i < ROWS; i++) {
+            const block_q4_1 * row = x + i * x_stride + block;
+            const float m[2] = { unhalf(row[0].m), unhalf(row[1].m) };
+            for (int j = 0; j < COLUMNS; j++) mins[i][j] += m[0] * sy[j][0] + m[1] * sy[j][1];
+            for (int half = 0; half < 2; half++) {
+                const uint8x16_t packed = vld1q_u8(row[half].qs);
+                const int8x16_t low = vreinterpretq_s8_u8(vandq_u8(packed, vdupq_n_u8(15)));
+                const int8x16_t high = vreinterpretq_s8_u8(vshrq_n_u8(packed, 4));
+                const float d = unhalf(row[half].d);
+                for (int j = 0; j < COLUMNS; j++) {
+                    const int8_t * column = y[j * y_stride + block + half].qs;
+                    const int32x4_t dot = ggml_vdotq_s32(
+                        ggml_vdotq_s32(vdupq_n_s32(0), low, vld1q_s8(column)), high, vld1q_s8(column + 16));
+                    acc[i][j][half] = vmlaq_n_f32(acc[i][j][half], vcvtq_f32_s32(dot), d * dy[j][half]);
+                }
+            }
+        }
+    }
+    for (int i = 0; i < ROWS; i++) {
+        for (int j = 0; j < COLUMNS; j++) {
+            out[j * out_stride + i] = vaddvq_f32(acc[i][j][0]) + vaddvq_f32(acc[i][j][1]) + mins[i][j];
+        }
+    }
+}
+#endif
+
+#ifdef ZOSIA_Q4_1
+// Rows of x, at most TILE_ROWS, times columns of y, at most TILE_COLUMNS.
+template <int ROWS>
+void tile_of(int64_t columns, int64_t blocks, const block_q4_1 * x, int64_t x_stride, const block_q8_1 * y,
+             int64_t y_stride, float * out, int64_t out_stride) {
+    switch (columns) {
+        case 1: return tile<ROWS, 1>(blocks, x, x_stride, y, y_stride, out, out_stride);
+        case 2: return tile<ROWS, 2>(blocks, x, x_stride, y, y_stride, out, out_stride);
+        case 3: return tile<ROWS, 3>(blocks, x, x_stride, y, y_stride, out, out_stride);
+        default: return tile<ROWS, 4>(blocks, x, x_stride, y, y_stride, out, out_stride);
+    }
+}
+
+// out[j * out_stride + i] for m rows and n columns; called by every thread.
+void multiply(const ggml_compute_params * params, int64_t m, int64_t n, int64_t blocks, const block_q4_1 * x,
+              int64_t x_stride, const block_q8_1 * y, int64_t y_stride, float * out, int64_t out_stride) {
+    if (params->ith == 0) ggml_threadpool_chunk_set(params->threadpool, params->nth);
+    ggml_barrier(params->threadpool);
+    for (int64_t chunk = params->ith; chunk * CHUNK_ROWS < m; chunk = ggml_threadpool_chunk_add(params->threadpool, 1)) {
+        const int64_t end = std::min(m, (chunk + 1) * CHUNK_ROWS);
+        for (int64_t j = 0; j < n; j += TILE_COLUMNS) {
+            const int64_t columns = std::min<int64_t>(TILE_COLUMNS, n - j);
+            for (int64_t i = chunk * CHUNK_ROWS; i < end; i += TILE_ROWS) {
+                const auto some = end - i >= TILE_ROWS ? tile_of<TILE_ROWS> : tile_of<1>;
+                some(columns, blocks, x + i * x_stride, x_stride, y + j * y_stride, y_stride,
+                     out + j * out_stride + i, out_stride);
+            }
+        }
+    }
+    // Only now may the chunks be counted anew.
+    ggml_barrier(params->threadpool);
+}
+#endif
+
+} // namespace
+
+extern "C" bool llamafile_sgemm(const ggml_compute_params * params, int64_t m, int64_t n, int64_t k, const void * A,
+                                int64_t lda, const void * B, int64_t ldb, void * C, int64_t ldc, int Atype,
+                                int Btype, int Ctype) {
+#ifdef ZOSIA_Q4_1
+    // An odd number of blocks has a rest that vec_dot sums in another order.
+    if (Atype == GGML_TYPE_Q4_1 && Btype == GGML_TYPE_Q8_1 && Ctype == GGML_TYPE_F32 && n > 1 && k % 2 == 0) {
+        multiply(params, m, n, k, (const block_q4_1 *) A, lda, (const block_q8_1 *) B, ldb, (float *) C, ldc);
+        return true;
+    }
+#endif
+    return upstream_sgemm(params, m, n, k, A, lda, B, ldb, C, ldc, Atype, Btype, Ctype);
+}
