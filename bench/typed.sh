@@ -21,9 +21,10 @@ CARGO_TARGET_DIR=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}/target
 export CARGO_TARGET_DIR
 cargo build --quiet --manifest-path "$top/Cargo.toml" --locked --package bench-typed >&2 || die 3 "bench/typed cannot be built"
 "$CARGO_TARGET_DIR/debug/bench-typed" "$top/out/native/init" "$model_file" --runs "$runs" --pace "$pace" \
-    -- --threads="$threads" | tee "$scratch/typed" || die 1 "nothing was measured"
+    -- --threads="$threads" >"$scratch/typed" || die 1 "nothing was measured"
 {
     printf '{%s,"threads":%s,"pace":%s,"runs":[\n' "$(environment)" "$threads" "$pace"
     grep '^{' "$scratch/typed" | sed '$!s/$/,/'
     echo ']}'
 } | record typed
+cat "$scratch/typed"

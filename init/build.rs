@@ -7,7 +7,7 @@
 //! symbol is `ggml_backend_cpu_reg_<level>`, and all are linked side by side;
 //! `engine::cpu` registers the one that the processor runs best.
 //!
-//! Kernels that ggml lacks are zosia's own, in `ggml/`, and are compiled with them.
+//! What zosia does otherwise than ggml is in `ggml/` and compiled with each level.
 //!
 //! The levels take minutes. With `ZOSIA_CACHE` set, their objects are kept
 //! there under a hash of everything that goes into them.
@@ -85,16 +85,19 @@ const CXX_SOURCES: &[&str] = &[
     "traits.cpp",
     "amx/amx.cpp",
     "amx/mmq.cpp",
-    "tiled/tiled.cpp",
     "tiled/tiled-kernel.cpp",
     "binary-ops.cpp",
     "unary-ops.cpp",
     "vec.cpp",
-    "ops.cpp",
 ];
 
-/// zosia's own kernels; they include upstream's `llamafile/sgemm.cpp`.
-const OWN_SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/ggml/sgemm.cpp");
+/// zosia's own, each of which includes an upstream file and takes its place.
+const OWN_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/ggml");
+const OWN_SOURCES: &[&str] = &["attention.cpp", "sgemm.cpp", "tiled.cpp"];
+
+/// Tokens of the widest pass that must compute what passes of one token do:
+/// `engine::speculate::WIDTH_MAX`.
+const PASS_TOKENS: &str = "8";
 
 /// Joins a level's objects. COMDAT groups are dissolved: else the final link
 /// would keep one copy (say the AVX-512 one) of each inline function for all.
@@ -102,7 +105,7 @@ const PARTIAL_LINK: &[&str] = &["-r", "-nostdlib", "-Wl,--force-group-allocation
 
 fn main() -> Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={OWN_SOURCE}");
+    println!("cargo:rerun-if-changed={OWN_DIR}");
     println!("cargo:rerun-if-env-changed=ZOSIA_CACHE");
     let out = PathBuf::from(cargo_env("OUT_DIR")?);
     let source = Source::find()?;
@@ -194,8 +197,10 @@ impl Source {
             hash.update([0]);
             hash.update(Sha256::digest(fs::read(&file).map_err(named(&file))?));
         }
-        let own = Path::new(OWN_SOURCE);
-        hash.update(fs::read(own).map_err(named(own))?);
+        for file in OWN_SOURCES {
+            let own = Path::new(OWN_DIR).join(file);
+            hash.update(fs::read(&own).map_err(named(&own))?);
+        }
         Ok(hash.finalize().into())
     }
 }
@@ -277,7 +282,7 @@ fn build_level(
     c.push(cpu.join(format!("arch/{arch_dir}/quants.c")));
     let mut cxx: Vec<PathBuf> = CXX_SOURCES.iter().map(|file| cpu.join(file)).collect();
     cxx.push(cpu.join(format!("arch/{arch_dir}/repack.cpp")));
-    cxx.push(OWN_SOURCE.into());
+    cxx.extend(OWN_SOURCES.iter().map(|file| Path::new(OWN_DIR).join(file)));
 
     let mut objects = compiler(level, source, &dir, false)
         .files(c)
@@ -320,6 +325,7 @@ fn compiler(level: &Level, source: &Source, dir: &Path, cpp: bool) -> cc::Build 
         .define("GGML_SCHED_MAX_COPIES", "4")
         .define("GGML_USE_LLAMAFILE", None)
         .define("GGML_USE_CPU_REPACK", None)
+        .define("ZOSIA_PASS_TOKENS", PASS_TOKENS)
         .define("ggml_backend_cpu_reg", register_symbol(level).as_str())
         // objcopy cannot localise STB_GNU_UNIQUE symbols.
         .flag_if_supported("-fno-gnu-unique")

@@ -3,7 +3,9 @@
 // with Q4_1 it unpacks each weight anew for every token of a batch.
 //
 // Every element is summed in the order of ggml's own vec_dot, so that a token's
-// logits do not depend on how many are evaluated beside it.
+// logits do not depend on how many are evaluated beside it. Upstream's kernels
+// sum otherwise: they take only batches that are wider than any pass of which
+// that is asked.
 
 // The original stays for all other types, under a name of its own.
 #define llamafile_sgemm upstream_sgemm
@@ -91,8 +93,7 @@ void tile(int64_t blocks, const block_q4_1 * x, int64_t x_stride, const block_q8
     }
 }
 
-// With i8mm ggml takes two rows and two columns at a time itself.
-#elif defined(__ARM_NEON) && !defined(__ARM_FEATURE_MATMUL_INT8)
+#elif defined(__ARM_NEON)
 #define ZOSIA_Q4_1
 
 template <int ROWS, int COLUMNS>
@@ -181,12 +182,20 @@ void multiply(const ggml_compute_params * params, int64_t m, int64_t n, int64_t 
 extern "C" bool llamafile_sgemm(const ggml_compute_params * params, int64_t m, int64_t n, int64_t k, const void * A,
                                 int64_t lda, const void * B, int64_t ldb, void * C, int64_t ldc, int Atype,
                                 int Btype, int Ctype) {
+    const bool is_pass = n <= ZOSIA_PASS_TOKENS;
 #ifdef ZOSIA_Q4_1
     // An odd number of blocks has a rest that vec_dot sums in another order.
-    if (Atype == GGML_TYPE_Q4_1 && Btype == GGML_TYPE_Q8_1 && Ctype == GGML_TYPE_F32 && n > 1 && k % 2 == 0) {
+    const bool is_ours = Atype == GGML_TYPE_Q4_1 && Btype == GGML_TYPE_Q8_1 && Ctype == GGML_TYPE_F32 && k % 2 == 0;
+#ifdef __ARM_FEATURE_MATMUL_INT8
+    // Wide batches go faster by ggml's own kernel of two rows and two columns.
+    const bool is_better = is_pass;
+#else
+    const bool is_better = true;
+#endif
+    if (is_ours && is_better && n > 1) {
         multiply(params, m, n, k, (const block_q4_1 *) A, lda, (const block_q8_1 *) B, ldb, (float *) C, ldc);
         return true;
     }
 #endif
-    return upstream_sgemm(params, m, n, k, A, lda, B, ldb, C, ldc, Atype, Btype, Ctype);
+    return !is_pass && upstream_sgemm(params, m, n, k, A, lda, B, ldb, C, ldc, Atype, Btype, Ctype);
 }

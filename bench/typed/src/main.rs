@@ -23,7 +23,7 @@ const MESSAGE: &str = "I have inherited an old wooden rowing boat from my uncle 
     clamps, but I have never bent wood with steam. In what order should I do the work, which parts \
     should I replace rather than repair, what kind of paint or oil would you use inside and \
     outside, how long should the hull soak before I trust it, and roughly how many weekends should \
-    I plan for all of this if I work alone and at an unhurried pace? Please be brief.";
+    I plan for all of this if I work alone and at an unhurried pace? Please be brief and practical.";
 
 /// Loading a large model that nobody has read yet.
 const LOAD: Duration = Duration::from_secs(600);
@@ -98,8 +98,8 @@ fn first_token(arguments: &Arguments, draft: bool) -> Result<Duration> {
         command.type_keys(character.encode_utf8(&mut [0; 4]));
         thread::sleep(pause);
     }
-    let last_words = MESSAGE.get(MESSAGE.len() - 10..).context("a message")?;
-    let _ = command.expect(last_words, LOAD);
+    let last_word = MESSAGE.split(' ').next_back().context("a message")?;
+    let _ = command.expect(last_word, LOAD);
     let began = Instant::now();
     command.type_keys("\r");
     let _ = command.expect("cut at max_tokens", LOAD);

@@ -1,9 +1,10 @@
 //! The next token out of the logits. In the order of llama.cpp's default chain:
 //! repeat penalty, top-k, top-p, min-p, temperature, draw.
 //!
-//! It costs one pass over the vocabulary, in which whole blocks are skipped by
-//! their maximum; no list of all candidates is built. A grammar is asked about
-//! the one token that was drawn, and about all only if it refuses.
+//! It costs one pass over the vocabulary, for the maximum of each block; what is
+//! wanted is then looked for in the blocks that can hold it. No list of all
+//! candidates is built. A grammar is asked about the one token that was drawn,
+//! and about all only if it refuses.
 
 use std::collections::VecDeque;
 
@@ -33,6 +34,10 @@ pub(crate) struct Sampler<'v> {
     random: fastrand::Rng,
     grammar: Option<Grammar<'v>>,
     candidates: Vec<Candidate>,
+    /// The largest logit of each block.
+    maxima: Vec<f32>,
+    /// The same in another order.
+    ranked: Vec<f32>,
 }
 
 /// Why no token was drawn.
@@ -64,6 +69,8 @@ impl<'v> Sampler<'v> {
             random,
             grammar,
             candidates: Vec::new(),
+            maxima: Vec::new(),
+            ranked: Vec::new(),
         }
     }
 
@@ -74,8 +81,7 @@ impl<'v> Sampler<'v> {
     pub(crate) fn sample(&mut self, logits: &mut [f32]) -> Result<Token, SampleError> {
         self.penalise(logits);
         let token = if self.is_greedy() {
-            let (token, _) = best(logits).ok_or(SampleError::NotANumber)?;
-            token
+            self.best(logits).ok_or(SampleError::NotANumber)?
         } else {
             self.collect(logits)?;
             self.draw().ok_or(SampleError::NotANumber)?
@@ -144,6 +150,23 @@ impl<'v> Sampler<'v> {
         }
     }
 
+    /// Fills `maxima`; returns the largest. `None` if no logit is a number.
+    fn scan(&mut self, logits: &[f32]) -> Option<f32> {
+        self.maxima.clear();
+        self.maxima.extend(logits.chunks(BLOCK).map(block_max));
+        let max = block_max(&self.maxima);
+        (max > f32::NEG_INFINITY).then_some(max)
+    }
+
+    /// The first of the largest logits. `None` if none is a number.
+    #[expect(clippy::float_cmp, reason = "the maximum is one of them, bit for bit")]
+    fn best(&mut self, logits: &[f32]) -> Option<Token> {
+        let max = self.scan(logits)?;
+        let block = self.maxima.iter().position(|m| *m == max)? * BLOCK;
+        let at = logits.get(block..)?.iter().position(|l| *l == max)?;
+        Token::try_from(block + at).ok()
+    }
+
     /// Fills `candidates` with what top-k (or, without it, min-p or negligible
     /// probability) leaves, best first.
     fn collect(&mut self, logits: &[f32]) -> Result<(), SampleError> {
@@ -153,18 +176,27 @@ impl<'v> Sampler<'v> {
         } else {
             self.top_k
         };
-        let (_, max) = best(logits).ok_or(SampleError::NotANumber)?;
+        let max = self.scan(logits).ok_or(SampleError::NotANumber)?;
         let mut floor = max - NEGLIGIBLE_LOGIT;
         if self.min_p > 0.0 {
             // p / p_max ≥ min_p, said of logits. A hair lower, because `draw`
             // applies it to probabilities with their own rounding.
             floor = floor.max(max + self.min_p.ln() - 1e-3);
         }
+        if (1..self.maxima.len()).contains(&keep) {
+            // Each of the best `keep` blocks holds a logit as large as this.
+            self.ranked.clone_from(&self.maxima);
+            let (_, last, _) = self
+                .ranked
+                .select_nth_unstable_by(keep - 1, |a, b| b.total_cmp(a));
+            floor = floor.max(*last);
+        }
         // Twice what is kept, cut back whenever full: amortised one comparison
         // for each logit above the floor, which rises at every cut.
         let room = keep.saturating_mul(2).max(BLOCK);
-        for (start, block) in (0..).step_by(BLOCK).zip(logits.chunks(BLOCK)) {
-            if block_max(block) < floor {
+        let blocks = logits.chunks(BLOCK).zip(&self.maxima);
+        for (start, (block, block_max)) in (0..).step_by(BLOCK).zip(blocks) {
+            if *block_max < floor {
                 continue;
             }
             for (id, logit) in (start..).zip(block) {
@@ -262,34 +294,27 @@ fn by_rank(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
     b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
 }
 
-/// The first of the largest logits. `None` if none is a number.
-fn best(logits: &[f32]) -> Option<(Token, f32)> {
-    let max = logits
-        .chunks(BLOCK)
-        .map(block_max)
-        .fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-    #[expect(clippy::float_cmp, reason = "the maximum is one of them, bit for bit")]
-    let at = logits.iter().position(|logit| *logit == max)?;
-    if max == f32::NEG_INFINITY {
-        return None;
-    }
-    Some((Token::try_from(at).ok()?, max))
-}
-
-/// The largest of a block; NaN counts as less than anything. Lanes apart, so
-/// that the compiler can use vector instructions.
+/// The largest of a block; NaN counts as less than anything. Lanes apart, and
+/// then folded in halves, so that the compiler can use vector instructions.
 fn block_max(block: &[f32]) -> f32 {
+    let greater = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let mut rows = block.chunks_exact(LANES);
     for row in &mut rows {
         for (lane, logit) in lanes.iter_mut().zip(row) {
-            *lane = if *logit > *lane { *logit } else { *lane };
+            *lane = greater(*lane, *logit);
         }
     }
-    lanes
-        .iter()
-        .chain(rows.remainder())
-        .fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a })
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        let (low, high) = lanes.split_at_mut(width);
+        for (a, b) in low.iter_mut().zip(high) {
+            *a = greater(*a, *b);
+        }
+    }
+    let rest = rows.remainder().iter();
+    rest.fold(lanes[0], |max, logit| greater(max, *logit))
 }
 
 #[cfg(test)]

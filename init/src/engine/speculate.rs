@@ -21,7 +21,7 @@ const CONTEXT: usize = 3;
 /// take four at a time; three cost as much.
 const WIDTHS: [usize; 3] = [1, 4, 8];
 
-/// The widest pass.
+/// The widest pass; `build.rs` has it too.
 pub(crate) const WIDTH_MAX: usize = 8;
 
 /// Weight of the latest observation in running means.

@@ -3,19 +3,15 @@
 //! llama.cpp maps with `MAP_POPULATE`, which tells of no progress and, on a
 //! persistent read error, never returns.
 
-#![expect(
-    unsafe_code,
-    reason = "maps the file, and asks the kernel what rustix has no function for"
-)]
+#![expect(unsafe_code, reason = "maps the file")]
 
-use std::ffi::c_long;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 use memmap2::{Advice, Mmap};
+use rustix::io::{ReadWriteFlags, preadv2};
 use sha2::{Digest as _, Sha256};
 
 use super::interrupt::Interrupt;
@@ -26,6 +22,9 @@ const WINDOW_BYTES: usize = 8 << 20;
 
 /// Smaller, for hashing: what was just read is still in the processor's cache.
 const HASH_WINDOW_BYTES: usize = 1 << 20;
+
+/// What the kernel reads ahead at once, at least.
+const PROBE_BYTES: usize = 128 << 10;
 
 /// When a window fails, it is read again in these steps to find the place.
 const PAGE_BYTES: usize = 4096;
@@ -114,36 +113,17 @@ pub(crate) fn warm(
     Ok(())
 }
 
-/// Whether all of `file`'s first `bytes` are in the page cache: then there is
-/// nothing to wait for, and mapping them twice would only cost time. `false`
-/// also where the kernel cannot tell (before 6.5).
+/// Whether `file`'s first `bytes` seem to be in the page cache: then there is
+/// nothing to wait for, and mapping them twice would only cost time. Asked of a
+/// byte in every [`PROBE_BYTES`], by reads that may not wait for a disk:
+/// `cachestat` tells it only who may write the file. `false` also where the
+/// kernel or the file system cannot tell.
 fn is_cached(file: &File, bytes: u64) -> bool {
-    use linux_raw_sys::general::{__NR_cachestat, cachestat, cachestat_range};
-    unsafe extern "C" {
-        /// `syscall(2)`.
-        fn syscall(number: c_long, ...) -> c_long;
-    }
-    let range = cachestat_range { off: 0, len: bytes };
-    let mut stat = cachestat {
-        nr_cache: 0,
-        nr_dirty: 0,
-        nr_writeback: 0,
-        nr_evicted: 0,
-        nr_recently_evicted: 0,
-    };
-    // SAFETY: cachestat(2): a descriptor, the range to read, the structure to
-    // write, both alive during the call and laid out by linux-raw-sys; no flags.
-    let status = unsafe {
-        syscall(
-            c_long::from(__NR_cachestat),
-            file.as_raw_fd(),
-            &raw const range,
-            &raw mut stat,
-            0_u32,
-        )
-    };
-    let page_bytes = rustix::param::page_size() as u64;
-    status == 0 && stat.nr_cache.saturating_mul(page_bytes) >= bytes
+    let mut byte = [0];
+    (0..bytes).step_by(PROBE_BYTES).all(|offset| {
+        let mut buffers = [io::IoSliceMut::new(&mut byte)];
+        preadv2(file, &mut buffers, offset, ReadWriteFlags::NOWAIT) == Ok(1)
+    })
 }
 
 /// Reads `file` up to `bytes`, and compares its SHA-256 with `expected`. The
@@ -361,6 +341,14 @@ mod tests {
             "{error}"
         );
         warm(&file, 5000, &busy(), &mut |_, _| {}).unwrap();
+    }
+
+    #[test]
+    fn a_file_just_written_is_cached_and_one_that_ends_early_is_not() {
+        let content = vec![7; 3 * PROBE_BYTES];
+        let file = file_of(&content);
+        assert!(is_cached(&file, content.len() as u64));
+        assert!(!is_cached(&file, content.len() as u64 + 1));
     }
 
     #[test]
