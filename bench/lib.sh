@@ -204,6 +204,8 @@ record() {
     mkdir -p "$record_folder"
     record_file=$record_folder/$(date -u +%H%M%S)-$1.json
     cat >"$record_file"
+    # What writes it is a pipe away: its failure shows here.
+    [ "$(tail -c 2 "$record_file" | tr -d '\n')" = '}' ] || { rm -f "$record_file" && die 1 "the record $1 is not whole"; }
     say "recorded in ${record_file#"$top/"}"
     [ -z "$json" ] || cat "$record_file"
 }
@@ -263,7 +265,7 @@ run_versus() {
     {
         printf '{%s,"peer":"llama-bench of llama-cpp-python %s","pp":%s,"tg":%s,"threads":%s,"settings":"%s","rounds":[\n' \
             "$(environment)" "$("$bench/peer.sh" --version)" "$pp" "$tg" "$threads" "${settings# }"
-        awk -F '\t' '{ printf "%s{\"who\":\"%s\",\"result\":%s}", NR > 1 ? ",\n" : "", $1, $2 } END { print "\n]}" }' "$scratch/rounds"
+        awk -F '\t' '{ printf "%s{\"who\":\"%s\",\"result\":%s}", (NR > 1 ? ",\n" : ""), $1, $2 } END { print "\n]}" }' "$scratch/rounds"
     } | record "versus-$where"
     [ -n "$json" ] || print_versus
 }

@@ -43,7 +43,7 @@ while [ "$round" -lt "$runs" ]; do
 done
 {
     printf '{%s,"ctx":%s,"threads":%s,"runs":[\n' "$(environment)" "$ctx" "$threads"
-    awk '{ printf "%s{\"who\":\"%s\",\"ns\":%.0f}", NR > 1 ? ",\n" : "", $1, $3 - $2 } END { print "\n]}" }' "$scratch/times"
+    awk '{ printf "%s{\"who\":\"%s\",\"ns\":%.0f}", (NR > 1 ? ",\n" : ""), $1, $3 - $2 } END { print "\n]}" }' "$scratch/times"
 } | record load
 awk "$awk_statistics"'
     { time[$1, ++count[$1]] = ($3 - $2) / 1e6 }

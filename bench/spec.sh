@@ -44,7 +44,7 @@ done
 
 {
     printf '{%s,"threads":%s,"settings":"%s","answers":[\n' "$(environment)" "$threads" "${settings# }"
-    awk -F '\t' '{ printf "%s{\"corpus\":\"%s\",\"spec\":\"%s\",\"round\":%s,\"outcome\":%s}", NR > 1 ? ",\n" : "", $1, $2, $3, $5 } END { print "\n]}" }' "$scratch/answers"
+    awk -F '\t' '{ printf "%s{\"corpus\":\"%s\",\"spec\":\"%s\",\"round\":%s,\"outcome\":%s}", (NR > 1 ? ",\n" : ""), $1, $2, $3, $5 } END { print "\n]}" }' "$scratch/answers"
 } | record spec
 awk -F '\t' "$awk_statistics"'
     {
