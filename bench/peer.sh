@@ -34,6 +34,7 @@ case ${1:-} in
 esac
 machine=$1
 
+detect_host
 "$top/tools/deps.sh" bench >&2
 cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}/peer-$version
 # What a processor is told to optimize for is part of the name where it matters.
@@ -59,7 +60,7 @@ if [ ! -f "$source/CMakeLists.txt" ]; then
     tar -xzf "$archive" -C "$cache"
 fi
 
-set -- -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DGGML_STATIC=ON -DLLAMA_OPENSSL=OFF \
+set -- -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DGGML_STATIC=ON -DCMAKE_EXE_LINKER_FLAGS=-static -DLLAMA_OPENSSL=OFF \
     -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF
 if [ "$machine" = aarch64 ]; then
     set -- "$@" -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \

@@ -23,8 +23,9 @@ const WINDOW_BYTES: usize = 8 << 20;
 /// Smaller, for hashing: what was just read is still in the processor's cache.
 const HASH_WINDOW_BYTES: usize = 1 << 20;
 
-/// What the kernel reads ahead at once, at least.
-const PROBE_BYTES: usize = 128 << 10;
+/// Often enough to notice a file that is being read for the first time or has
+/// been evicted, seldom enough to cost milliseconds with gigabytes.
+const PROBE_BYTES: usize = 1 << 20;
 
 /// When a window fails, it is read again in these steps to find the place.
 const PAGE_BYTES: usize = 4096;
