@@ -91,8 +91,8 @@ const CXX_SOURCES: &[&str] = &[
     "vec.cpp",
 ];
 
-/// zosia's own, each of which includes an upstream file and takes its place.
-const OWN_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/ggml");
+/// zosia's own, in `ggml/`, each of which includes an upstream file and takes its
+/// place.
 const OWN_SOURCES: &[&str] = &["attention.cpp", "sgemm.cpp", "tiled.cpp"];
 
 /// Tokens of the widest pass that must compute what passes of one token do:
@@ -105,7 +105,7 @@ const PARTIAL_LINK: &[&str] = &["-r", "-nostdlib", "-Wl,--force-group-allocation
 
 fn main() -> Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={OWN_DIR}");
+    println!("cargo:rerun-if-changed=ggml");
     println!("cargo:rerun-if-env-changed=ZOSIA_CACHE");
     let out = PathBuf::from(cargo_env("OUT_DIR")?);
     let source = Source::find()?;
@@ -198,7 +198,7 @@ impl Source {
             hash.update(Sha256::digest(fs::read(&file).map_err(named(&file))?));
         }
         for file in OWN_SOURCES {
-            let own = Path::new(OWN_DIR).join(file);
+            let own = own_dir()?.join(file);
             hash.update(fs::read(&own).map_err(named(&own))?);
         }
         Ok(hash.finalize().into())
@@ -282,7 +282,8 @@ fn build_level(
     c.push(cpu.join(format!("arch/{arch_dir}/quants.c")));
     let mut cxx: Vec<PathBuf> = CXX_SOURCES.iter().map(|file| cpu.join(file)).collect();
     cxx.push(cpu.join(format!("arch/{arch_dir}/repack.cpp")));
-    cxx.extend(OWN_SOURCES.iter().map(|file| Path::new(OWN_DIR).join(file)));
+    let own = own_dir()?;
+    cxx.extend(OWN_SOURCES.iter().map(|file| own.join(file)));
 
     let mut objects = compiler(level, source, &dir, false)
         .files(c)
@@ -390,6 +391,11 @@ fn run(command: &mut Command) -> Result<()> {
     } else {
         Err(format!("{command:?}: {status}").into())
     }
+}
+
+/// As cargo says when it runs this: another tree may have compiled it.
+fn own_dir() -> Result<PathBuf> {
+    Ok(PathBuf::from(cargo_env("CARGO_MANIFEST_DIR")?).join("ggml"))
 }
 
 fn cargo_env(name: &str) -> Result<String> {
