@@ -197,9 +197,11 @@ impl Source {
             hash.update([0]);
             hash.update(Sha256::digest(fs::read(&file).map_err(named(&file))?));
         }
-        for file in OWN_SOURCES {
-            let own = own_dir()?.join(file);
-            hash.update(fs::read(&own).map_err(named(&own))?);
+        let mut own = Vec::new();
+        list_files(&own_dir()?, false, &mut own)?;
+        own.sort();
+        for file in own {
+            hash.update(fs::read(&file).map_err(named(&file))?);
         }
         Ok(hash.finalize().into())
     }

@@ -1,5 +1,4 @@
-// Products of Q4_1 weights with several columns at once, for whichever level
-// build.rs compiles this at. ggml has them for Q4_0, Q8_0 and the K-quants only:
+// Products of Q4_1 weights with several columns at once, NEON. ggml has them for Q4_0, Q8_0 and the K-quants only:
 // with Q4_1 it unpacks each weight anew for every token of a batch.
 //
 // Every element is summed in the order of ggml's own vec_dot, so that a token's
@@ -23,77 +22,7 @@ constexpr int TILE_ROWS = 2;
 constexpr int TILE_COLUMNS = 4;
 constexpr int64_t CHUNK_ROWS = 16;
 
-#if defined(__AVX2__) && defined(__F16C__) && defined(__FMA__)
-#define ZOSIA_Q4_1
-
-__m256 dot(__m256i x, __m256i y) {
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
-    return _mm256_cvtepi32_ps(_mm256_dpbusd_epi32(_mm256_setzero_si256(), x, y));
-#else
-    return _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_set1_epi16(1), _mm256_maddubs_epi16(x, y)));
-#endif
-}
-
-__m256i unpack(const uint8_t * nibbles) {
-    const __m128i packed = _mm_loadu_si128((const __m128i *) nibbles);
-    return _mm256_and_si256(_mm256_set1_epi8(15), _mm256_set_m128i(_mm_srli_epi16(packed, 4), packed));
-}
-
-float sum(__m256 v) {
-    __m128 half = _mm_add_ps(_mm256_extractf128_ps(v, 1), _mm256_castps256_ps128(v));
-    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
-    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
-}
-
-// The scale and the sum of a block, for up to four columns: d0 s0 d1 s1 ...
-template <int COLUMNS> __m256 scales(const block_q8_1 * y, int64_t y_stride) {
-    int32_t packed[4] = { 0, 0, 0, 0 };
-    for (int j = 0; j < COLUMNS; j++) {
-        memcpy(&packed[j], &y[j * y_stride].ds, sizeof(int32_t));
-    }
-    return _mm256_cvtph_ps(_mm_set_epi32(packed[3], packed[2], packed[1], packed[0]));
-}
-
-// out[j * out_stride + i] = x row i times y column j, of `blocks` blocks each.
-template <int ROWS, int COLUMNS>
-void tile(int64_t blocks, const block_q4_1 * x, int64_t x_stride, const block_q8_1 * y, int64_t y_stride,
-          float * out, int64_t out_stride) {
-    __m256 acc[ROWS][COLUMNS];
-    __m128 mins[ROWS];
-    for (int i = 0; i < ROWS; i++) {
-        mins[i] = _mm_setzero_ps();
-        for (int j = 0; j < COLUMNS; j++) acc[i][j] = _mm256_setzero_ps();
-    }
-    for (int64_t block = 0; block < blocks; block++) {
-        const __m256 ds = scales<COLUMNS>(y + block, y_stride);
-        // d of the columns in the even floats, s in the odd ones.
-        const __m256i order = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
-        const __m256 apart = _mm256_permutevar8x32_ps(ds, order);
-        const __m128 d = _mm256_castps256_ps128(apart);
-        const __m128 s = _mm256_extractf128_ps(apart, 1);
-        __m256i quants[ROWS];
-        alignas(16) float scale[ROWS][4];
-        for (int i = 0; i < ROWS; i++) {
-            const block_q4_1 & row = x[i * x_stride + block];
-            quants[i] = unpack(row.qs);
-            _mm_store_ps(scale[i], _mm_mul_ps(_mm_set1_ps(unhalf(row.d)), d));
-            mins[i] = _mm_fmadd_ps(_mm_set1_ps(unhalf(row.m)), s, mins[i]);
-        }
-        for (int j = 0; j < COLUMNS; j++) {
-            const __m256i column = _mm256_loadu_si256((const __m256i *) y[j * y_stride + block].qs);
-            for (int i = 0; i < ROWS; i++) {
-                acc[i][j] = _mm256_fmadd_ps(_mm256_broadcast_ss(&scale[i][j]), dot(quants[i], column), acc[i][j]);
-            }
-        }
-    }
-    for (int i = 0; i < ROWS; i++) {
-        float min[4];
-        _mm_storeu_ps(min, mins[i]);
-        for (int j = 0; j < COLUMNS; j++) out[j * out_stride + i] = sum(acc[i][j]) + min[j];
-    }
-}
-
-#elif defined(__ARM_NEON)
+#ifdef __ARM_NEON
 #define ZOSIA_Q4_1
 
 template <int ROWS, int COLUMNS>

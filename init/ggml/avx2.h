@@ -1,0 +1,542 @@
+// Products of quantised weights with one or more columns of activations, AVX2.
+//
+// Each block is summed in integers, and the blocks are added up in their order
+// with the same operations on the same floats in every kernel here: a token's
+// logits do not depend on how many are evaluated beside it.
+//
+// Up to four columns take the weights as they lie in the file ("rows"): one
+// vector holds 32 neighbours of one row. Eight columns are laid side by side
+// first ("lanes"): a lane of 32 bits holds four neighbours of one column, four
+// weights are broadcast, and what maddubs yields is added up in 16 bits for as
+// long as it fits. That is half the multiplications, and no sum across a vector.
+
+#pragma once
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#define GGML_COMMON_DECL_CPP
+#include "ggml-common.h"
+
+namespace {
+
+// Rows that a kernel takes at once, and columns of a vector.
+constexpr int ROWS = 4;
+constexpr int LANES = 8;
+
+__m256i load(const void * at) { return _mm256_loadu_si256((const __m256i *) at); }
+
+// Lane i is the sum of v[i]'s.
+__m128i sums(const __m256i v[ROWS]) {
+    const __m256i all = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+    return _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+}
+
+// Memory is asked for ahead of its use, in the order of addresses: what the
+// processor guesses by itself from rows read side by side is half as fast.
+void prefetch(const void * from, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += 64) _mm_prefetch((const char *) from + at, _MM_HINT_T0);
+}
+
+// --- K-quants: 256 weights a block, integer scales within it ---
+
+// A block of one row as the kernel of lanes reads it.
+struct Row {
+    alignas(32) uint8_t quants[QK_K];
+    alignas(32) int16_t scales[16];
+    alignas(32) int32_t mins[8];
+    float d;
+    float dmin;
+};
+
+// Factors of a block's sums.
+struct Factors {
+    __m256i scales; // 16, for 16 weights each: the even ones, then the odd ones
+    __m256i mins;   // 16, for the sums of 16 activations each, in order
+};
+
+// What 16 bytes hold that Q4_K and Q5_K begin with: two halves, d and dmin, and
+// 8 scales and 8 mins of 6 bits.
+Factors factors_of_8(const void * x) {
+    const __m128i head = _mm_loadu_si128((const __m128i *) x);
+    const __m128i low = _mm_and_si128(_mm_srlv_epi32(_mm_shuffle_epi32(head, 0b11'10'11'01), _mm_setr_epi32(0, 0, 0, 4)),
+                                      _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f));
+    const __m128i high = _mm_and_si128(_mm_srli_epi32(_mm_shuffle_epi32(head, 0b10'10'01'01), 2),
+                                       _mm_setr_epi32(0, 0x30303030, 0, 0x30303030));
+    const __m128i bytes = _mm_or_si128(low, high);
+    const __m128i twice = _mm_setr_epi8(8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15);
+    return { _mm256_broadcastsi128_si256(_mm_cvtepu8_epi16(bytes)), _mm256_cvtepu8_epi16(_mm_shuffle_epi8(bytes, twice)) };
+}
+
+struct Q4_K {
+    using Block = block_q4_K;
+    using Column = block_q8_K;
+    using Unpacked = Row;
+    // Weights that share a scale; products of pairs whose sum fits into 16 bits.
+    static constexpr int SHARED = 32;
+    static constexpr int SUMMED = 8;
+    // Whether mins has a factor of its own, or is times 32 and that of the scales.
+    static constexpr bool HAS_DMIN = true;
+
+    // d, and dmin above it.
+    static uint32_t halves(const Block & x) { return x.data.dm; }
+
+    static Factors factors(const Block & x) { return factors_of_8(&x); }
+
+    // Calls take(v, weights 32v to 32v + 31, as bytes) for all eight.
+    template <typename Take> static void quants(const Block & x, Take take) {
+        const __m256i low = _mm256_set1_epi8(15);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            const __m256i packed = load(x.qs + 32 * i);
+            take(2 * i, _mm256_and_si256(packed, low));
+            take(2 * i + 1, _mm256_and_si256(_mm256_srli_epi16(packed, 4), low));
+        }
+    }
+};
+
+struct Q5_K {
+    using Block = block_q5_K;
+    using Column = block_q8_K;
+    using Unpacked = Row;
+    static constexpr int SHARED = 32;
+    static constexpr int SUMMED = 4;
+    static constexpr bool HAS_DMIN = true;
+
+    static uint32_t halves(const Block & x) { return x.data.dm; }
+
+    static Factors factors(const Block & x) { return factors_of_8(&x); }
+
+    template <typename Take> static void quants(const Block & x, Take take) {
+        const __m256i low = _mm256_set1_epi8(15);
+        const __m256i fifth = _mm256_set1_epi8(16);
+        const __m256i high = load(x.qh);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            const __m256i packed = load(x.qs + 32 * i);
+            // Bits 2i and 2i + 1 of each byte, moved to bit 4.
+            const __m256i even = i < 2 ? _mm256_slli_epi16(high, 4 - 2 * i) : _mm256_srli_epi16(high, 2 * i - 4);
+            const __m256i odd = i < 2 ? _mm256_slli_epi16(high, 3 - 2 * i) : _mm256_srli_epi16(high, 2 * i - 3);
+            take(2 * i, _mm256_or_si256(_mm256_and_si256(packed, low), _mm256_and_si256(even, fifth)));
+            take(2 * i + 1, _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(packed, 4), low),
+                                            _mm256_and_si256(odd, fifth)));
+        }
+    }
+};
+
+struct Q6_K {
+    using Block = block_q6_K;
+    using Column = block_q8_K;
+    using Unpacked = Row;
+    static constexpr int SHARED = 16;
+    static constexpr int SUMMED = 2;
+    static constexpr bool HAS_DMIN = false;
+
+    static uint32_t halves(const Block & x) { return x.d; }
+
+    static Factors factors(const Block & x) {
+        const __m128i bytes = _mm_loadu_si128((const __m128i *) x.scales);
+        const __m128i apart = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+        return { _mm256_cvtepi8_epi16(_mm_shuffle_epi8(bytes, apart)), _mm256_cvtepi8_epi16(bytes) };
+    }
+
+    template <typename Take> static void quants(const Block & x, Take take) {
+        const __m256i low = _mm256_set1_epi8(15);
+        const __m256i top = _mm256_set1_epi8(48);
+        const auto join = [&](__m256i nibbles, __m256i bits) {
+            return _mm256_or_si256(_mm256_and_si256(nibbles, low), _mm256_and_si256(bits, top));
+        };
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++) {
+            const __m256i first = load(x.ql + 64 * i);
+            const __m256i second = load(x.ql + 64 * i + 32);
+            const __m256i high = load(x.qh + 32 * i);
+            take(4 * i, join(first, _mm256_slli_epi16(high, 4)));
+            take(4 * i + 1, join(second, _mm256_slli_epi16(high, 2)));
+            take(4 * i + 2, join(_mm256_srli_epi16(first, 4), high));
+            take(4 * i + 3, join(_mm256_srli_epi16(second, 4), _mm256_srli_epi16(high, 2)));
+        }
+    }
+};
+
+// sum plus a block's integer sums, of four rows or of eight columns.
+template <class Type>
+__m128 add_block(__m128 sum, __m128 d, __m128 dmin, __m128 column, __m128i scaled, __m128i mins) {
+    sum = _mm_fmadd_ps(_mm_mul_ps(d, column), _mm_cvtepi32_ps(scaled), sum);
+    return Type::HAS_DMIN ? _mm_fnmadd_ps(_mm_mul_ps(dmin, column), _mm_cvtepi32_ps(mins), sum) : sum;
+}
+
+template <class Type>
+__m256 add_block(__m256 sum, __m256 d, __m256 dmin, __m256 column, __m256i scaled, __m256i mins) {
+    sum = _mm256_fmadd_ps(_mm256_mul_ps(d, column), _mm256_cvtepi32_ps(scaled), sum);
+    return Type::HAS_DMIN ? _mm256_fnmadd_ps(_mm256_mul_ps(dmin, column), _mm256_cvtepi32_ps(mins), sum) : sum;
+}
+
+// out[j * out_stride + i] for ROWS rows of x, `stride` blocks apart, and COLUMNS
+// columns of y; of the rows, `count` are wanted.
+template <class Type, int COLUMNS>
+void rows(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const block_q8_K * y, int64_t y_stride,
+          float * out, int64_t out_stride, int count) {
+    __m128 sum[COLUMNS];
+    for (int j = 0; j < COLUMNS; j++) sum[j] = _mm_setzero_ps();
+    const int64_t last = count - 1;
+    for (int64_t block = 0; block < blocks; block++) {
+        prefetch(x + ROWS * (x_stride + block), ROWS * sizeof *x);
+        __m256i scaled[COLUMNS][ROWS], mins[COLUMNS][ROWS];
+        uint32_t halves[ROWS];
+#pragma GCC unroll 4
+        for (int i = 0; i < ROWS; i++) {
+            const typename Type::Block & row = x[std::min<int64_t>(i, last) * x_stride + block];
+            halves[i] = Type::halves(row);
+            const Factors factors = Type::factors(row);
+            for (int j = 0; j < COLUMNS; j++) {
+                mins[j][i] = _mm256_madd_epi16(factors.mins, load(y[j * y_stride + block].bsums));
+            }
+            __m256i total[COLUMNS];
+            Type::quants(row, [&](int v, __m256i quants) {
+                const __m256i scale = _mm256_shuffle_epi8(factors.scales, _mm256_set1_epi16(0x0100 + 0x0202 * v));
+                for (int j = 0; j < COLUMNS; j++) {
+                    const __m256i products = _mm256_maddubs_epi16(quants, load(y[j * y_stride + block].qs + 32 * v));
+                    const __m256i times = _mm256_madd_epi16(products, scale);
+                    total[j] = v == 0 ? times : _mm256_add_epi32(total[j], times);
+                }
+            });
+            for (int j = 0; j < COLUMNS; j++) {
+                // Weights below zero are stored with 32 added.
+                scaled[j][i] = Type::HAS_DMIN ? total[j] : _mm256_sub_epi32(total[j], _mm256_slli_epi32(mins[j][i], 5));
+            }
+        }
+        const __m256 both = _mm256_cvtph_ps(_mm_setr_epi32(halves[0], halves[1], halves[2], halves[3]));
+        const __m128 half = _mm256_castps256_ps128(both), other = _mm256_extractf128_ps(both, 1);
+        const __m128 d = _mm_shuffle_ps(half, other, 0b10'00'10'00), dmin = _mm_shuffle_ps(half, other, 0b11'01'11'01);
+        for (int j = 0; j < COLUMNS; j++) {
+            const __m128i min = Type::HAS_DMIN ? sums(mins[j]) : _mm_setzero_si128();
+            sum[j] = add_block<Type>(sum[j], d, dmin, _mm_set1_ps(y[j * y_stride + block].d), sums(scaled[j]), min);
+        }
+    }
+    for (int j = 0; j < COLUMNS; j++) {
+        float of_rows[ROWS];
+        _mm_storeu_ps(of_rows, sum[j]);
+        for (int i = 0; i < count; i++) out[j * out_stride + i] = of_rows[i];
+    }
+}
+
+// Lays the quants and sums of eight columns side by side, in their place: the
+// 32 bytes of four neighbours of all columns take the place of 32 of one column.
+void interleave(int64_t from, int64_t to, block_q8_K * y, int64_t y_stride) {
+    for (int64_t block = from; block < to; block++) {
+        uint32_t quants[64][LANES], pairs[8][LANES];
+        for (int j = 0; j < LANES; j++) {
+            const block_q8_K & column = y[j * y_stride + block];
+            uint32_t own[64];
+            memcpy(own, column.qs, sizeof own);
+            for (int k = 0; k < 64; k++) quants[k][j] = own[k];
+            memcpy(own, column.bsums, sizeof column.bsums);
+            for (int k = 0; k < 8; k++) pairs[k][j] = own[k];
+        }
+        for (int j = 0; j < LANES; j++) {
+            memcpy(y[j * y_stride + block].qs, quants[8 * j], sizeof y->qs);
+            memcpy(y[j * y_stride + block].bsums, pairs[j], sizeof y->bsums);
+        }
+    }
+}
+
+template <class Type> void unpack(const typename Type::Block & x, Row & row) {
+    const Factors factors = Type::factors(x);
+    _mm256_store_si256((__m256i *) row.scales, factors.scales);
+    _mm256_store_si256((__m256i *) row.mins, factors.mins);
+    Type::quants(x, [&](int v, __m256i quants) { _mm256_store_si256((__m256i *) row.quants + v, quants); });
+    const __m128 halves = _mm_cvtph_ps(_mm_cvtsi32_si128(Type::halves(x)));
+    row.d = _mm_cvtss_f32(halves);
+    row.dmin = _mm_cvtss_f32(_mm_movehdup_ps(halves));
+}
+
+// Adds a block of `count` rows (rounded up to ROWS) and GROUPS times eight columns
+// to sum[row][group].
+template <class Type, int GROUPS>
+void lanes(int count, const Row * row, const block_q8_K * y, int64_t y_stride, __m256 * sum, int64_t sum_stride) {
+    const auto part = [&](int group, int at) -> const block_q8_K & { return y[(group * LANES + at) * y_stride]; };
+    __m256 column[GROUPS];
+    for (int g = 0; g < GROUPS; g++) {
+        float d[LANES];
+        for (int j = 0; j < LANES; j++) d[j] = part(g, j).d;
+        column[g] = _mm256_loadu_ps(d);
+    }
+    for (int from_row = 0; from_row < count; from_row += ROWS, row += ROWS, sum += ROWS * sum_stride) {
+        __m256i scaled[ROWS][GROUPS], mins[ROWS][GROUPS];
+        for (int i = 0; i < ROWS; i++) {
+            for (int g = 0; g < GROUPS; g++) scaled[i][g] = mins[i][g] = _mm256_setzero_si256();
+        }
+        for (int at = 0; at < 8; at++) {
+            const int8_t * quants[GROUPS];
+            for (int g = 0; g < GROUPS; g++) quants[g] = part(g, at).qs;
+#pragma GCC unroll 8
+            for (int from = 0; from < 8; from += Type::SUMMED) {
+                __m256i products[ROWS][GROUPS];
+#pragma GCC unroll 8
+                for (int k = from; k < from + Type::SUMMED; k++) {
+                    for (int i = 0; i < ROWS; i++) {
+                        int32_t four;
+                        memcpy(&four, row[i].quants + 32 * at + 4 * k, sizeof four);
+                        const __m256i weights = _mm256_set1_epi32(four);
+                        for (int g = 0; g < GROUPS; g++) {
+                            const __m256i product = _mm256_maddubs_epi16(weights, load(quants[g] + 32 * k));
+                            products[i][g] = k == from ? product : _mm256_add_epi16(products[i][g], product);
+                            // Left to itself GCC multiplies first and runs out of registers.
+                            __asm__("" : "+x"(products[i][g]));
+                        }
+                    }
+                }
+                for (int i = 0; i < ROWS; i++) {
+                    const __m256i scale = _mm256_set1_epi16(row[i].scales[at + from / 4 * 8]);
+                    for (int g = 0; g < GROUPS; g++) {
+                        scaled[i][g] = _mm256_add_epi32(scaled[i][g], _mm256_madd_epi16(products[i][g], scale));
+                    }
+                }
+            }
+        }
+        for (int k = 0; k < 8; k++) {
+            for (int g = 0; g < GROUPS; g++) {
+                const __m256i pairs = load(part(g, k).bsums);
+                for (int i = 0; i < ROWS; i++) {
+                    const __m256i product = _mm256_madd_epi16(_mm256_set1_epi32(row[i].mins[k]), pairs);
+                    mins[i][g] = _mm256_add_epi32(mins[i][g], product);
+                }
+            }
+        }
+        for (int g = 0; g < GROUPS; g++) {
+            for (int i = 0; i < ROWS; i++) {
+                if (!Type::HAS_DMIN) scaled[i][g] = _mm256_sub_epi32(scaled[i][g], _mm256_slli_epi32(mins[i][g], 5));
+                __m256 & to = sum[i * sum_stride + g];
+                to = add_block<Type>(to, _mm256_set1_ps(row[i].d), _mm256_set1_ps(row[i].dmin), column[g], scaled[i][g],
+                                     mins[i][g]);
+            }
+        }
+    }
+}
+
+// --- Q4_1: 32 weights a block, a scale and a minimum each ---
+
+struct Row_4_1 {
+    alignas(32) uint8_t quants[QK4_1];
+    float d;
+    float m;
+};
+
+struct Q4_1 {
+    using Block = block_q4_1;
+    using Column = block_q8_1;
+    using Unpacked = Row_4_1;
+
+    static __m256i quants(const Block & x) {
+        const __m128i packed = _mm_loadu_si128((const __m128i *) x.qs);
+        return _mm256_and_si256(_mm256_set1_epi8(15), _mm256_set_m128i(_mm_srli_epi16(packed, 4), packed));
+    }
+};
+
+template <class Type, int COLUMNS>
+void rows(int64_t blocks, const block_q4_1 * x, int64_t x_stride, const block_q8_1 * y, int64_t y_stride, float * out,
+          int64_t out_stride, int count) {
+    __m128 sum[COLUMNS];
+    for (int j = 0; j < COLUMNS; j++) sum[j] = _mm_setzero_ps();
+    const int64_t last = count - 1;
+    for (int64_t block = 0; block < blocks; block++) {
+        prefetch(x + ROWS * (x_stride + block), ROWS * sizeof *x);
+        __m256i products[COLUMNS][ROWS];
+        uint32_t halves[ROWS];
+#pragma GCC unroll 4
+        for (int i = 0; i < ROWS; i++) {
+            const block_q4_1 & row = x[std::min<int64_t>(i, last) * x_stride + block];
+            halves[i] = row.data.dm;
+            const __m256i quants = Q4_1::quants(row);
+            for (int j = 0; j < COLUMNS; j++) {
+                products[j][i] = _mm256_maddubs_epi16(quants, load(y[j * y_stride + block].qs));
+            }
+        }
+        const __m256 both = _mm256_cvtph_ps(_mm_setr_epi32(halves[0], halves[1], halves[2], halves[3]));
+        const __m128 half = _mm256_castps256_ps128(both), other = _mm256_extractf128_ps(both, 1);
+        const __m128 d = _mm_shuffle_ps(half, other, 0b10'00'10'00), m = _mm_shuffle_ps(half, other, 0b11'01'11'01);
+        for (int j = 0; j < COLUMNS; j++) {
+            // Sums of four pairs fit into 16 bits.
+            const __m256i all = _mm256_hadd_epi16(_mm256_hadd_epi16(products[j][0], products[j][1]),
+                                                  _mm256_hadd_epi16(products[j][2], products[j][3]));
+            const __m256i in_halves = _mm256_madd_epi16(all, _mm256_set1_epi16(1));
+            const __m128i total = _mm_add_epi32(_mm256_castsi256_si128(in_halves), _mm256_extracti128_si256(in_halves, 1));
+            const __m128 ds = _mm_cvtph_ps(_mm_cvtsi32_si128(y[j * y_stride + block].data.ds));
+            sum[j] = _mm_fmadd_ps(_mm_mul_ps(d, _mm_broadcastss_ps(ds)), _mm_cvtepi32_ps(total), sum[j]);
+            sum[j] = _mm_fmadd_ps(m, _mm_shuffle_ps(ds, ds, 0b01'01'01'01), sum[j]);
+        }
+    }
+    for (int j = 0; j < COLUMNS; j++) {
+        float of_rows[ROWS];
+        _mm_storeu_ps(of_rows, sum[j]);
+        for (int i = 0; i < count; i++) out[j * out_stride + i] = of_rows[i];
+    }
+}
+
+void interleave(int64_t from, int64_t to, block_q8_1 * y, int64_t y_stride) {
+    for (int64_t block = from; block < to; block++) {
+        uint32_t quants[8][LANES];
+        for (int j = 0; j < LANES; j++) {
+            uint32_t own[8];
+            memcpy(own, y[j * y_stride + block].qs, sizeof own);
+            for (int k = 0; k < 8; k++) quants[k][j] = own[k];
+        }
+        for (int j = 0; j < LANES; j++) memcpy(y[j * y_stride + block].qs, quants[j], sizeof quants[j]);
+    }
+}
+
+template <class Type> void unpack(const block_q4_1 & x, Row_4_1 & row) {
+    _mm256_store_si256((__m256i *) row.quants, Q4_1::quants(x));
+    const __m128 halves = _mm_cvtph_ps(_mm_cvtsi32_si128(x.data.dm));
+    row.d = _mm_cvtss_f32(halves);
+    row.m = _mm_cvtss_f32(_mm_movehdup_ps(halves));
+}
+
+template <class Type, int GROUPS>
+void lanes(int count, const Row_4_1 * row, const block_q8_1 * y, int64_t y_stride, __m256 * sum, int64_t sum_stride) {
+    const auto part = [&](int group, int at) -> const block_q8_1 & { return y[(group * LANES + at) * y_stride]; };
+    __m256 d[GROUPS], s[GROUPS];
+    const int8_t * quants[GROUPS][8];
+    for (int g = 0; g < GROUPS; g++) {
+        uint16_t of_d[LANES], of_s[LANES];
+        for (int j = 0; j < LANES; j++) {
+            of_d[j] = part(g, j).data.data.d;
+            of_s[j] = part(g, j).data.data.s;
+            quants[g][j] = part(g, j).qs;
+        }
+        d[g] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) of_d));
+        s[g] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) of_s));
+    }
+    for (int from_row = 0; from_row < count; from_row += ROWS, row += ROWS, sum += ROWS * sum_stride) {
+        __m256i products[ROWS][GROUPS];
+#pragma GCC unroll 8
+        for (int k = 0; k < 8; k++) {
+            for (int i = 0; i < ROWS; i++) {
+                int32_t four;
+                memcpy(&four, row[i].quants + 4 * k, sizeof four);
+                const __m256i weights = _mm256_set1_epi32(four);
+                for (int g = 0; g < GROUPS; g++) {
+                    const __m256i product = _mm256_maddubs_epi16(weights, load(quants[g][k]));
+                    products[i][g] = k == 0 ? product : _mm256_add_epi16(products[i][g], product);
+                    __asm__("" : "+x"(products[i][g]));
+                }
+            }
+        }
+        for (int i = 0; i < ROWS; i++) {
+            for (int g = 0; g < GROUPS; g++) {
+                const __m256i total = _mm256_madd_epi16(products[i][g], _mm256_set1_epi16(1));
+                __m256 & to = sum[i * sum_stride + g];
+                to = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(row[i].d), d[g]), _mm256_cvtepi32_ps(total), to);
+                to = _mm256_fmadd_ps(_mm256_set1_ps(row[i].m), s[g], to);
+            }
+        }
+    }
+}
+
+// --- The whole product ---
+
+// Rows that a thread takes at a time, and columns that are summed at a time: with
+// a block of each they stay in the first cache.
+constexpr int CHUNK_ROWS = 32;
+constexpr int PANEL_GROUPS = 16;
+
+// Columns that were interleaved, in groups of eight.
+template <class Type>
+void panels(int count, int64_t blocks, const typename Type::Block * x, int64_t x_stride, int64_t groups,
+            const typename Type::Column * y, int64_t y_stride, float * out, int64_t out_stride) {
+    for (int64_t group = 0; group < groups; group += PANEL_GROUPS) {
+        const int width = std::min<int64_t>(PANEL_GROUPS, groups - group);
+        __m256 sum[CHUNK_ROWS][PANEL_GROUPS];
+        typename Type::Unpacked row[CHUNK_ROWS];
+        for (int i = 0; i < CHUNK_ROWS; i++) {
+            for (int g = 0; g < width; g++) sum[i][g] = _mm256_setzero_ps();
+        }
+        // Rows beyond count are taken along up to the next multiple of ROWS.
+        memset(row, 0, sizeof row);
+        for (int64_t block = 0; block < blocks; block++) {
+            for (int i = 0; i < count; i++) {
+                prefetch(x + i * x_stride + block + 1, sizeof *x);
+                unpack<Type>(x[i * x_stride + block], row[i]);
+            }
+            const typename Type::Column * columns = y + group * LANES * y_stride + block;
+            int g = 0;
+            for (; g + 1 < width; g += 2) {
+                lanes<Type, 2>(count, row, columns + g * LANES * y_stride, y_stride, &sum[0][g], PANEL_GROUPS);
+            }
+            if (g < width) lanes<Type, 1>(count, row, columns + g * LANES * y_stride, y_stride, &sum[0][g], PANEL_GROUPS);
+        }
+        for (int g = 0; g < width; g++) {
+            for (int j = 0; j < LANES; j++) {
+                float * of_column = out + ((group + g) * LANES + j) * out_stride;
+                for (int i = 0; i < count; i++) of_column[i] = ((const float *) &sum[i][g])[j];
+            }
+        }
+    }
+}
+
+// out[j * out_stride + i] for `count` rows, at most CHUNK_ROWS, and all columns.
+template <class Type>
+void chunk(int count, int64_t blocks, const typename Type::Block * x, int64_t x_stride, int64_t columns,
+           const typename Type::Column * y, int64_t y_stride, float * out, int64_t out_stride) {
+    const int64_t groups = columns / LANES;
+    panels<Type>(count, blocks, x, x_stride, groups, y, y_stride, out, out_stride);
+    for (int64_t j = groups * LANES; j < columns; j += 4) {
+        for (int i = 0; i < count; i += ROWS) {
+            const auto * x_rows = x + i * x_stride;
+            const auto * y_columns = y + j * y_stride;
+            float * to = out + j * out_stride + i;
+            const int some = std::min(ROWS, count - i);
+            switch (columns - j) {
+                case 1: rows<Type, 1>(blocks, x_rows, x_stride, y_columns, y_stride, to, out_stride, some); break;
+                case 2: rows<Type, 2>(blocks, x_rows, x_stride, y_columns, y_stride, to, out_stride, some); break;
+                case 3: rows<Type, 3>(blocks, x_rows, x_stride, y_columns, y_stride, to, out_stride, some); break;
+                default: rows<Type, 4>(blocks, x_rows, x_stride, y_columns, y_stride, to, out_stride, some);
+            }
+        }
+    }
+}
+
+// dst = src0 times src1, called by every thread.
+template <class Type> void multiply(const ggml_compute_params * params, ggml_tensor * dst) {
+    const ggml_tensor * src0 = dst->src[0];
+    const ggml_tensor * src1 = dst->src[1];
+    GGML_TENSOR_BINARY_OP_LOCALS
+    const ggml_type column_type = ggml_get_type_traits_cpu(src0->type)->vec_dot_type;
+    const ggml_from_float_t quantize = ggml_get_type_traits_cpu(column_type)->from_float;
+    const int64_t size = ggml_blck_size(column_type);
+    const int64_t blocks = ne00 / size;
+    auto * const columns = (typename Type::Column *) params->wdata;
+
+    // Each thread has the same blocks of all columns: those of eight that are
+    // interleaved are its own.
+    const int64_t from = blocks * params->ith / params->nth, to = blocks * (params->ith + 1) / params->nth;
+    for (int64_t matrix = 0; matrix < ne12 * ne13; matrix++) {
+        const char * source = (const char *) src1->data + matrix % ne12 * nb12 + matrix / ne12 * nb13;
+        auto * const own = columns + matrix * ne11 * blocks;
+        for (int64_t j = 0; j < ne11; j++) {
+            quantize((const float *) (source + j * nb11) + from * size, own + j * blocks + from, (to - from) * size);
+        }
+        for (int64_t j = 0; j + LANES <= ne11; j += LANES) interleave(from, to, own + j * blocks, blocks);
+    }
+    if (params->ith == 0) ggml_threadpool_chunk_set(params->threadpool, params->nth);
+    ggml_barrier(params->threadpool);
+
+    // Smaller pieces where there are few rows, so that no thread waits long.
+    const int64_t share = ne01 / (4 * params->nth) / ROWS * ROWS;
+    const int64_t each = std::clamp<int64_t>(share, ROWS, CHUNK_ROWS);
+    const int64_t chunks = (ne01 + each - 1) / each;
+    for (int64_t at = params->ith; at < chunks * ne12 * ne13; at = ggml_threadpool_chunk_add(params->threadpool, 1)) {
+        const int64_t matrix = at / chunks, i = at % chunks * each;
+        const int64_t i12 = matrix % ne12, i13 = matrix / ne12;
+        const char * x = (const char *) src0->data + i12 / (ne12 / ne02) * nb02 + i13 / (ne13 / ne03) * nb03 + i * nb01;
+        char * out = (char *) dst->data + i12 * nb2 + i13 * nb3;
+        chunk<Type>(std::min(each, ne01 - i), blocks, (const typename Type::Block *) x, nb01 / sizeof(typename Type::Block),
+                    ne11, columns + matrix * ne11 * blocks, blocks, (float *) out + i, nb1 / sizeof(float));
+    }
+}
+
+} // namespace
