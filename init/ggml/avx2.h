@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #define GGML_COMMON_DECL_CPP
 #include "ggml-common.h"
@@ -33,6 +34,45 @@ __m256i load(const void * at) { return _mm256_loadu_si256((const __m256i *) at);
 __m128i sums(const __m256i v[ROWS]) {
     const __m256i all = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
     return _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+}
+
+// What four pairs of halves are, the low ones and the high ones.
+struct Pairs {
+    __m128 first, second;
+};
+
+Pairs pairs(const uint32_t halves[ROWS]) {
+    const __m256 both = _mm256_cvtph_ps(_mm_setr_epi32(halves[0], halves[1], halves[2], halves[3]));
+    const __m128 low = _mm256_castps256_ps128(both), high = _mm256_extractf128_ps(both, 1);
+    return { _mm_shuffle_ps(low, high, 0b10'00'10'00), _mm_shuffle_ps(low, high, 0b11'01'11'01) };
+}
+
+// Of the sums of ROWS rows those that are wanted.
+template <int COLUMNS> void store(const __m128 sum[COLUMNS], float * out, int64_t out_stride, int count) {
+    for (int j = 0; j < COLUMNS; j++) {
+        float of_rows[ROWS];
+        _mm_storeu_ps(of_rows, sum[j]);
+        for (int i = 0; i < count; i++) out[j * out_stride + i] = of_rows[i];
+    }
+}
+
+// Eight rows of eight words become eight columns.
+void transpose(__m256i v[LANES]) {
+    __m256i pairs[LANES], fours[LANES];
+    for (int i = 0; i < LANES; i += 2) {
+        pairs[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < LANES; i += 4) {
+        for (int odd = 0; odd < 2; odd++) {
+            fours[i + 2 * odd] = _mm256_unpacklo_epi64(pairs[i + odd], pairs[i + odd + 2]);
+            fours[i + 2 * odd + 1] = _mm256_unpackhi_epi64(pairs[i + odd], pairs[i + odd + 2]);
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_permute2x128_si256(fours[i], fours[i + 4], 0x20);
+        v[i + 4] = _mm256_permute2x128_si256(fours[i], fours[i + 4], 0x31);
+    }
 }
 
 // Memory is asked for ahead of its use, in the order of addresses: what the
@@ -75,6 +115,7 @@ struct Q4_K {
     using Block = block_q4_K;
     using Column = block_q8_K;
     using Unpacked = Row;
+    static constexpr bool HAS_LANES = true;
     // Weights that share a scale; products of pairs whose sum fits into 16 bits.
     static constexpr int SHARED = 32;
     static constexpr int SUMMED = 8;
@@ -102,6 +143,7 @@ struct Q5_K {
     using Block = block_q5_K;
     using Column = block_q8_K;
     using Unpacked = Row;
+    static constexpr bool HAS_LANES = true;
     static constexpr int SHARED = 32;
     static constexpr int SUMMED = 4;
     static constexpr bool HAS_DMIN = true;
@@ -131,6 +173,7 @@ struct Q6_K {
     using Block = block_q6_K;
     using Column = block_q8_K;
     using Unpacked = Row;
+    static constexpr bool HAS_LANES = true;
     static constexpr int SHARED = 16;
     static constexpr int SUMMED = 2;
     static constexpr bool HAS_DMIN = false;
@@ -178,8 +221,8 @@ __m256 add_block(__m256 sum, __m256 d, __m256 dmin, __m256 column, __m256i scale
 // out[j * out_stride + i] for ROWS rows of x, `stride` blocks apart, and COLUMNS
 // columns of y; of the rows, `count` are wanted.
 template <class Type, int COLUMNS>
-void rows(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const block_q8_K * y, int64_t y_stride,
-          float * out, int64_t out_stride, int count) {
+void rows_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const block_q8_K * y,
+                 int64_t y_stride, float * out, int64_t out_stride, int count) {
     __m128 sum[COLUMNS];
     for (int j = 0; j < COLUMNS; j++) sum[j] = _mm_setzero_ps();
     const int64_t last = count - 1;
@@ -209,37 +252,31 @@ void rows(int64_t blocks, const typename Type::Block * x, int64_t x_stride, cons
                 scaled[j][i] = Type::HAS_DMIN ? total[j] : _mm256_sub_epi32(total[j], _mm256_slli_epi32(mins[j][i], 5));
             }
         }
-        const __m256 both = _mm256_cvtph_ps(_mm_setr_epi32(halves[0], halves[1], halves[2], halves[3]));
-        const __m128 half = _mm256_castps256_ps128(both), other = _mm256_extractf128_ps(both, 1);
-        const __m128 d = _mm_shuffle_ps(half, other, 0b10'00'10'00), dmin = _mm_shuffle_ps(half, other, 0b11'01'11'01);
+        const Pairs of_rows = pairs(halves);
         for (int j = 0; j < COLUMNS; j++) {
             const __m128i min = Type::HAS_DMIN ? sums(mins[j]) : _mm_setzero_si128();
-            sum[j] = add_block<Type>(sum[j], d, dmin, _mm_set1_ps(y[j * y_stride + block].d), sums(scaled[j]), min);
+            sum[j] = add_block<Type>(sum[j], of_rows.first, of_rows.second, _mm_set1_ps(y[j * y_stride + block].d),
+                                     sums(scaled[j]), min);
         }
     }
-    for (int j = 0; j < COLUMNS; j++) {
-        float of_rows[ROWS];
-        _mm_storeu_ps(of_rows, sum[j]);
-        for (int i = 0; i < count; i++) out[j * out_stride + i] = of_rows[i];
-    }
+    store<COLUMNS>(sum, out, out_stride, count);
 }
 
 // Lays the quants and sums of eight columns side by side, in their place: the
 // 32 bytes of four neighbours of all columns take the place of 32 of one column.
 void interleave(int64_t from, int64_t to, block_q8_K * y, int64_t y_stride) {
     for (int64_t block = from; block < to; block++) {
-        uint32_t quants[64][LANES], pairs[8][LANES];
+        __m256i quants[8][LANES], pairs[LANES];
         for (int j = 0; j < LANES; j++) {
             const block_q8_K & column = y[j * y_stride + block];
-            uint32_t own[64];
-            memcpy(own, column.qs, sizeof own);
-            for (int k = 0; k < 64; k++) quants[k][j] = own[k];
-            memcpy(own, column.bsums, sizeof column.bsums);
-            for (int k = 0; k < 8; k++) pairs[k][j] = own[k];
+            for (int at = 0; at < 8; at++) quants[at][j] = load(column.qs + 32 * at);
+            pairs[j] = load(column.bsums);
         }
+        for (int at = 0; at < 8; at++) transpose(quants[at]);
+        transpose(pairs);
         for (int j = 0; j < LANES; j++) {
-            memcpy(y[j * y_stride + block].qs, quants[8 * j], sizeof y->qs);
-            memcpy(y[j * y_stride + block].bsums, pairs[j], sizeof y->bsums);
+            memcpy(y[j * y_stride + block].qs, quants[j], sizeof y->qs);
+            memcpy(y[j * y_stride + block].bsums, &pairs[j], sizeof y->bsums);
         }
     }
 }
@@ -318,8 +355,9 @@ void lanes(int count, const Row * row, const block_q8_K * y, int64_t y_stride, _
     }
 }
 
-// --- Q4_1: 32 weights a block, a scale and a minimum each ---
+// --- Q4_1 and Q8_0: 32 weights a block, one scale ---
 
+// A block of one row as the kernel of lanes reads it.
 struct Row_4_1 {
     alignas(32) uint8_t quants[QK4_1];
     float d;
@@ -330,16 +368,50 @@ struct Q4_1 {
     using Block = block_q4_1;
     using Column = block_q8_1;
     using Unpacked = Row_4_1;
+    static constexpr bool HAS_LANES = true;
+    // Whether there is something to add that the activations' sum is multiplied with.
+    static constexpr bool HAS_MIN = true;
+
+    static uint32_t halves(const Block & x) { return x.data.dm; }
+    static uint32_t halves(const Column & y) { return y.data.ds; }
 
     static __m256i quants(const Block & x) {
         const __m128i packed = _mm_loadu_si128((const __m128i *) x.qs);
         return _mm256_and_si256(_mm256_set1_epi8(15), _mm256_set_m128i(_mm_srli_epi16(packed, 4), packed));
     }
+
+    static __m256i products(__m256i x, __m256i y) { return _mm256_maddubs_epi16(x, y); }
+
+    static __m128i sums(const __m256i products[ROWS]) {
+        // Sums of four pairs fit into 16 bits.
+        const __m256i all = _mm256_hadd_epi16(_mm256_hadd_epi16(products[0], products[1]),
+                                              _mm256_hadd_epi16(products[2], products[3]));
+        const __m256i halves = _mm256_madd_epi16(all, _mm256_set1_epi16(1));
+        return _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+    }
+};
+
+struct Q8_0 {
+    using Block = block_q8_0;
+    using Column = block_q8_0;
+    static constexpr bool HAS_LANES = false;
+    static constexpr bool HAS_MIN = false;
+
+    static uint32_t halves(const Block & x) { return x.d; }
+
+    static __m256i quants(const Block & x) { return load(x.qs); }
+
+    static __m256i products(__m256i x, __m256i y) {
+        const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(y, x));
+        return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    }
+
+    static __m128i sums(const __m256i products[ROWS]) { return ::sums(products); }
 };
 
 template <class Type, int COLUMNS>
-void rows(int64_t blocks, const block_q4_1 * x, int64_t x_stride, const block_q8_1 * y, int64_t y_stride, float * out,
-          int64_t out_stride, int count) {
+void rows_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Column * y,
+                int64_t y_stride, float * out, int64_t out_stride, int count) {
     __m128 sum[COLUMNS];
     for (int j = 0; j < COLUMNS; j++) sum[j] = _mm_setzero_ps();
     const int64_t last = count - 1;
@@ -349,43 +421,30 @@ void rows(int64_t blocks, const block_q4_1 * x, int64_t x_stride, const block_q8
         uint32_t halves[ROWS];
 #pragma GCC unroll 4
         for (int i = 0; i < ROWS; i++) {
-            const block_q4_1 & row = x[std::min<int64_t>(i, last) * x_stride + block];
-            halves[i] = row.data.dm;
-            const __m256i quants = Q4_1::quants(row);
-            for (int j = 0; j < COLUMNS; j++) {
-                products[j][i] = _mm256_maddubs_epi16(quants, load(y[j * y_stride + block].qs));
+            const typename Type::Block & row = x[std::min<int64_t>(i, last) * x_stride + block];
+            halves[i] = Type::halves(row);
+            const __m256i quants = Type::quants(row);
+            for (int j = 0; j < COLUMNS; j++) products[j][i] = Type::products(quants, load(y[j * y_stride + block].qs));
+        }
+        const Pairs of_rows = pairs(halves);
+        for (int j = 0; j < COLUMNS; j++) {
+            const __m128 of_column = _mm_cvtph_ps(_mm_cvtsi32_si128(Type::halves(y[j * y_stride + block])));
+            const __m128 d = _mm_mul_ps(of_rows.first, _mm_broadcastss_ps(of_column));
+            sum[j] = _mm_fmadd_ps(d, _mm_cvtepi32_ps(Type::sums(products[j])), sum[j]);
+            if (Type::HAS_MIN) {
+                sum[j] = _mm_fmadd_ps(of_rows.second, _mm_shuffle_ps(of_column, of_column, 0b01'01'01'01), sum[j]);
             }
         }
-        const __m256 both = _mm256_cvtph_ps(_mm_setr_epi32(halves[0], halves[1], halves[2], halves[3]));
-        const __m128 half = _mm256_castps256_ps128(both), other = _mm256_extractf128_ps(both, 1);
-        const __m128 d = _mm_shuffle_ps(half, other, 0b10'00'10'00), m = _mm_shuffle_ps(half, other, 0b11'01'11'01);
-        for (int j = 0; j < COLUMNS; j++) {
-            // Sums of four pairs fit into 16 bits.
-            const __m256i all = _mm256_hadd_epi16(_mm256_hadd_epi16(products[j][0], products[j][1]),
-                                                  _mm256_hadd_epi16(products[j][2], products[j][3]));
-            const __m256i in_halves = _mm256_madd_epi16(all, _mm256_set1_epi16(1));
-            const __m128i total = _mm_add_epi32(_mm256_castsi256_si128(in_halves), _mm256_extracti128_si256(in_halves, 1));
-            const __m128 ds = _mm_cvtph_ps(_mm_cvtsi32_si128(y[j * y_stride + block].data.ds));
-            sum[j] = _mm_fmadd_ps(_mm_mul_ps(d, _mm_broadcastss_ps(ds)), _mm_cvtepi32_ps(total), sum[j]);
-            sum[j] = _mm_fmadd_ps(m, _mm_shuffle_ps(ds, ds, 0b01'01'01'01), sum[j]);
-        }
     }
-    for (int j = 0; j < COLUMNS; j++) {
-        float of_rows[ROWS];
-        _mm_storeu_ps(of_rows, sum[j]);
-        for (int i = 0; i < count; i++) out[j * out_stride + i] = of_rows[i];
-    }
+    store<COLUMNS>(sum, out, out_stride, count);
 }
 
 void interleave(int64_t from, int64_t to, block_q8_1 * y, int64_t y_stride) {
     for (int64_t block = from; block < to; block++) {
-        uint32_t quants[8][LANES];
-        for (int j = 0; j < LANES; j++) {
-            uint32_t own[8];
-            memcpy(own, y[j * y_stride + block].qs, sizeof own);
-            for (int k = 0; k < 8; k++) quants[k][j] = own[k];
-        }
-        for (int j = 0; j < LANES; j++) memcpy(y[j * y_stride + block].qs, quants[j], sizeof quants[j]);
+        __m256i quants[LANES];
+        for (int j = 0; j < LANES; j++) quants[j] = load(y[j * y_stride + block].qs);
+        transpose(quants);
+        for (int j = 0; j < LANES; j++) _mm256_storeu_si256((__m256i *) y[j * y_stride + block].qs, quants[j]);
     }
 }
 
@@ -439,10 +498,14 @@ void lanes(int count, const Row_4_1 * row, const block_q8_1 * y, int64_t y_strid
 
 // --- The whole product ---
 
-// Rows that a thread takes at a time, and columns that are summed at a time: with
-// a block of each they stay in the first cache.
+// Rows that a thread takes at a time where columns are interleaved, and groups of
+// columns that are summed at a time: a block of each stays in the first cache.
 constexpr int CHUNK_ROWS = 32;
 constexpr int PANEL_GROUPS = 16;
+
+// The same where none are: what is fetched ahead at the end of a chunk is another
+// thread's.
+constexpr int LONG_CHUNK_ROWS = 128;
 
 // Columns that were interleaved, in groups of eight.
 template <class Type>
@@ -478,13 +541,24 @@ void panels(int count, int64_t blocks, const typename Type::Block * x, int64_t x
     }
 }
 
-// out[j * out_stride + i] for `count` rows, at most CHUNK_ROWS, and all columns.
+// At most ROWS rows and COLUMNS columns as they are.
+template <class Type, int COLUMNS, typename... Rest> void rows(Rest... rest) {
+    if constexpr (std::is_same_v<typename Type::Column, block_q8_K>) {
+        rows_of_256<Type, COLUMNS>(rest...);
+    } else {
+        rows_of_32<Type, COLUMNS>(rest...);
+    }
+}
+
+// out[j * out_stride + i] for `count` rows and all columns, of which the first
+// `interleaved` were.
 template <class Type>
 void chunk(int count, int64_t blocks, const typename Type::Block * x, int64_t x_stride, int64_t columns,
-           const typename Type::Column * y, int64_t y_stride, float * out, int64_t out_stride) {
-    const int64_t groups = columns / LANES;
-    panels<Type>(count, blocks, x, x_stride, groups, y, y_stride, out, out_stride);
-    for (int64_t j = groups * LANES; j < columns; j += 4) {
+           int64_t interleaved, const typename Type::Column * y, int64_t y_stride, float * out, int64_t out_stride) {
+    if constexpr (Type::HAS_LANES) {
+        panels<Type>(count, blocks, x, x_stride, interleaved / LANES, y, y_stride, out, out_stride);
+    }
+    for (int64_t j = interleaved; j < columns; j += 4) {
         for (int i = 0; i < count; i += ROWS) {
             const auto * x_rows = x + i * x_stride;
             const auto * y_columns = y + j * y_stride;
@@ -510,6 +584,7 @@ template <class Type> void multiply(const ggml_compute_params * params, ggml_ten
     const int64_t size = ggml_blck_size(column_type);
     const int64_t blocks = ne00 / size;
     auto * const columns = (typename Type::Column *) params->wdata;
+    const int64_t interleaved = Type::HAS_LANES ? ne11 / LANES * LANES : 0;
 
     // Each thread has the same blocks of all columns: those of eight that are
     // interleaved are its own.
@@ -520,14 +595,16 @@ template <class Type> void multiply(const ggml_compute_params * params, ggml_ten
         for (int64_t j = 0; j < ne11; j++) {
             quantize((const float *) (source + j * nb11) + from * size, own + j * blocks + from, (to - from) * size);
         }
-        for (int64_t j = 0; j + LANES <= ne11; j += LANES) interleave(from, to, own + j * blocks, blocks);
+        if constexpr (Type::HAS_LANES) {
+            for (int64_t j = 0; j < interleaved; j += LANES) interleave(from, to, own + j * blocks, blocks);
+        }
     }
     if (params->ith == 0) ggml_threadpool_chunk_set(params->threadpool, params->nth);
     ggml_barrier(params->threadpool);
 
     // Smaller pieces where there are few rows, so that no thread waits long.
     const int64_t share = ne01 / (4 * params->nth) / ROWS * ROWS;
-    const int64_t each = std::clamp<int64_t>(share, ROWS, CHUNK_ROWS);
+    const int64_t each = std::clamp<int64_t>(share, ROWS, interleaved == 0 ? LONG_CHUNK_ROWS : CHUNK_ROWS);
     const int64_t chunks = (ne01 + each - 1) / each;
     for (int64_t at = params->ith; at < chunks * ne12 * ne13; at = ggml_threadpool_chunk_add(params->threadpool, 1)) {
         const int64_t matrix = at / chunks, i = at % chunks * each;
@@ -535,7 +612,7 @@ template <class Type> void multiply(const ggml_compute_params * params, ggml_ten
         const char * x = (const char *) src0->data + i12 / (ne12 / ne02) * nb02 + i13 / (ne13 / ne03) * nb03 + i * nb01;
         char * out = (char *) dst->data + i12 * nb2 + i13 * nb3;
         chunk<Type>(std::min(each, ne01 - i), blocks, (const typename Type::Block *) x, nb01 / sizeof(typename Type::Block),
-                    ne11, columns + matrix * ne11 * blocks, blocks, (float *) out + i, nb1 / sizeof(float));
+                    ne11, interleaved, columns + matrix * ne11 * blocks, blocks, (float *) out + i, nb1 / sizeof(float));
     }
 }
 
