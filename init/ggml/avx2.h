@@ -75,10 +75,11 @@ void transpose(__m256i v[LANES]) {
     }
 }
 
-// Memory is asked for ahead of its use, in the order of addresses: what the
+// Weights are asked for ahead of their use, in the order of addresses: what the
 // processor guesses by itself from rows read side by side is half as fast.
-void prefetch(const void * from, size_t bytes) {
-    for (size_t at = 0; at < bytes; at += 64) _mm_prefetch((const char *) from + at, _MM_HINT_T0);
+template <typename Block> void prefetch(const Block * from, int64_t blocks) {
+    const char * const end = (const char *) (from + blocks);
+    for (const char * at = (const char *) from; at < end; at += 64) _mm_prefetch(at, _MM_HINT_T0);
 }
 
 // --- K-quants: 256 weights a block, integer scales within it ---
@@ -218,16 +219,16 @@ __m256 add_block(__m256 sum, __m256 d, __m256 dmin, __m256 column, __m256i scale
     return Type::HAS_DMIN ? _mm256_fnmadd_ps(_mm256_mul_ps(dmin, column), _mm256_cvtepi32_ps(mins), sum) : sum;
 }
 
-// out[j * out_stride + i] for ROWS rows of x, `stride` blocks apart, and COLUMNS
-// columns of y; of the rows, `count` are wanted.
+// out[j * out_stride + i] for ROWS rows of x, `x_stride` blocks apart, and COLUMNS
+// columns of y; of the rows, `count` are wanted. `next` will be read after them.
 template <class Type, int COLUMNS>
-void rows_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const block_q8_K * y,
-                 int64_t y_stride, float * out, int64_t out_stride, int count) {
+void rows_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+                 const block_q8_K * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     __m128 sum[COLUMNS];
     for (int j = 0; j < COLUMNS; j++) sum[j] = _mm_setzero_ps();
     const int64_t last = count - 1;
     for (int64_t block = 0; block < blocks; block++) {
-        prefetch(x + ROWS * (x_stride + block), ROWS * sizeof *x);
+        prefetch(next + ROWS * block, ROWS);
         __m256i scaled[COLUMNS][ROWS], mins[COLUMNS][ROWS];
         uint32_t halves[ROWS];
 #pragma GCC unroll 4
@@ -410,13 +411,13 @@ struct Q8_0 {
 };
 
 template <class Type, int COLUMNS>
-void rows_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Column * y,
-                int64_t y_stride, float * out, int64_t out_stride, int count) {
+void rows_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+                const typename Type::Column * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     __m128 sum[COLUMNS];
     for (int j = 0; j < COLUMNS; j++) sum[j] = _mm_setzero_ps();
     const int64_t last = count - 1;
     for (int64_t block = 0; block < blocks; block++) {
-        prefetch(x + ROWS * (x_stride + block), ROWS * sizeof *x);
+        prefetch(next + ROWS * block, ROWS);
         __m256i products[COLUMNS][ROWS];
         uint32_t halves[ROWS];
 #pragma GCC unroll 4
@@ -498,19 +499,16 @@ void lanes(int count, const Row_4_1 * row, const block_q8_1 * y, int64_t y_strid
 
 // --- The whole product ---
 
-// Rows that a thread takes at a time where columns are interleaved, and groups of
-// columns that are summed at a time: a block of each stays in the first cache.
+// Rows that a thread takes at a time, and groups of columns that it sums at a time:
+// a block of each stays in the first cache.
 constexpr int CHUNK_ROWS = 32;
 constexpr int PANEL_GROUPS = 16;
 
-// The same where none are: what is fetched ahead at the end of a chunk is another
-// thread's.
-constexpr int LONG_CHUNK_ROWS = 128;
-
 // Columns that were interleaved, in groups of eight.
 template <class Type>
-void panels(int count, int64_t blocks, const typename Type::Block * x, int64_t x_stride, int64_t groups,
-            const typename Type::Column * y, int64_t y_stride, float * out, int64_t out_stride) {
+void panels(int count, int64_t blocks, const typename Type::Block * x, int64_t x_stride,
+            const typename Type::Block * next, int64_t groups, const typename Type::Column * y, int64_t y_stride,
+            float * out, int64_t out_stride) {
     for (int64_t group = 0; group < groups; group += PANEL_GROUPS) {
         const int width = std::min<int64_t>(PANEL_GROUPS, groups - group);
         __m256 sum[CHUNK_ROWS][PANEL_GROUPS];
@@ -521,10 +519,8 @@ void panels(int count, int64_t blocks, const typename Type::Block * x, int64_t x
         // Rows beyond count are taken along up to the next multiple of ROWS.
         memset(row, 0, sizeof row);
         for (int64_t block = 0; block < blocks; block++) {
-            for (int i = 0; i < count; i++) {
-                prefetch(x + i * x_stride + block + 1, sizeof *x);
-                unpack<Type>(x[i * x_stride + block], row[i]);
-            }
+            prefetch(next + count * block, count);
+            for (int i = 0; i < count; i++) unpack<Type>(x[i * x_stride + block], row[i]);
             const typename Type::Column * columns = y + group * LANES * y_stride + block;
             int g = 0;
             for (; g + 1 < width; g += 2) {
@@ -553,22 +549,24 @@ template <class Type, int COLUMNS, typename... Rest> void rows(Rest... rest) {
 // out[j * out_stride + i] for `count` rows and all columns, of which the first
 // `interleaved` were.
 template <class Type>
-void chunk(int count, int64_t blocks, const typename Type::Block * x, int64_t x_stride, int64_t columns,
-           int64_t interleaved, const typename Type::Column * y, int64_t y_stride, float * out, int64_t out_stride) {
+void chunk(int count, int64_t blocks, const typename Type::Block * x, int64_t x_stride,
+           const typename Type::Block * next, int64_t columns, int64_t interleaved, const typename Type::Column * y,
+           int64_t y_stride, float * out, int64_t out_stride) {
     if constexpr (Type::HAS_LANES) {
-        panels<Type>(count, blocks, x, x_stride, interleaved / LANES, y, y_stride, out, out_stride);
+        panels<Type>(count, blocks, x, x_stride, next, interleaved / LANES, y, y_stride, out, out_stride);
     }
     for (int64_t j = interleaved; j < columns; j += 4) {
         for (int i = 0; i < count; i += ROWS) {
-            const auto * x_rows = x + i * x_stride;
-            const auto * y_columns = y + j * y_stride;
-            float * to = out + j * out_stride + i;
-            const int some = std::min(ROWS, count - i);
+            const auto some = [&](auto columns) {
+                rows<Type, columns>(blocks, x + i * x_stride, x_stride, i + ROWS < count ? x + (i + ROWS) * x_stride : next,
+                                    y + j * y_stride, y_stride, out + j * out_stride + i, out_stride,
+                                    std::min(ROWS, count - i));
+            };
             switch (columns - j) {
-                case 1: rows<Type, 1>(blocks, x_rows, x_stride, y_columns, y_stride, to, out_stride, some); break;
-                case 2: rows<Type, 2>(blocks, x_rows, x_stride, y_columns, y_stride, to, out_stride, some); break;
-                case 3: rows<Type, 3>(blocks, x_rows, x_stride, y_columns, y_stride, to, out_stride, some); break;
-                default: rows<Type, 4>(blocks, x_rows, x_stride, y_columns, y_stride, to, out_stride, some);
+                case 1: some(std::integral_constant<int, 1>()); break;
+                case 2: some(std::integral_constant<int, 2>()); break;
+                case 3: some(std::integral_constant<int, 3>()); break;
+                default: some(std::integral_constant<int, 4>());
             }
         }
     }
@@ -604,14 +602,19 @@ template <class Type> void multiply(const ggml_compute_params * params, ggml_ten
 
     // Smaller pieces where there are few rows, so that no thread waits long.
     const int64_t share = ne01 / (4 * params->nth) / ROWS * ROWS;
-    const int64_t each = std::clamp<int64_t>(share, ROWS, interleaved == 0 ? LONG_CHUNK_ROWS : CHUNK_ROWS);
+    const int64_t each = std::clamp<int64_t>(share, ROWS, CHUNK_ROWS);
     const int64_t chunks = (ne01 + each - 1) / each;
-    for (int64_t at = params->ith; at < chunks * ne12 * ne13; at = ggml_threadpool_chunk_add(params->threadpool, 1)) {
+    const auto weights = [&](int64_t at) {
+        const int64_t matrix = at / chunks;
+        const int64_t i02 = matrix % ne12 / (ne12 / ne02), i03 = matrix / ne12 / (ne13 / ne03);
+        const char * first = (const char *) src0->data + i02 * nb02 + i03 * nb03 + at % chunks * each * nb01;
+        return (const typename Type::Block *) first;
+    };
+    for (int64_t at = params->ith, next; at < chunks * ne12 * ne13; at = next) {
+        next = ggml_threadpool_chunk_add(params->threadpool, 1);
         const int64_t matrix = at / chunks, i = at % chunks * each;
-        const int64_t i12 = matrix % ne12, i13 = matrix / ne12;
-        const char * x = (const char *) src0->data + i12 / (ne12 / ne02) * nb02 + i13 / (ne13 / ne03) * nb03 + i * nb01;
-        char * out = (char *) dst->data + i12 * nb2 + i13 * nb3;
-        chunk<Type>(std::min(each, ne01 - i), blocks, (const typename Type::Block *) x, nb01 / sizeof(typename Type::Block),
+        char * out = (char *) dst->data + matrix % ne12 * nb2 + matrix / ne12 * nb3;
+        chunk<Type>(std::min(each, ne01 - i), blocks, weights(at), nb01 / sizeof(typename Type::Block), weights(next),
                     ne11, interleaved, columns + matrix * ne11 * blocks, blocks, (float *) out + i, nb1 / sizeof(float));
     }
 }
