@@ -4,11 +4,13 @@
 // with the same operations on the same floats in every kernel here: a token's
 // logits do not depend on how many are evaluated beside it.
 //
-// Up to four columns take the weights as they lie in the file ("rows"): one
-// vector holds 32 neighbours of one row. Eight columns are laid side by side
-// first ("lanes"): a lane of 32 bits holds four neighbours of one column, four
-// weights are broadcast, and what maddubs yields is added up in 16 bits for as
-// long as it fits. That is half the multiplications, and no sum across a vector.
+// Up to three columns are taken as they are ("rows"): one vector holds 32
+// neighbours of one row, another those of one column. Four are laid side by side
+// first ("fours"): a lane of 32 bits holds four neighbours of one column, four
+// weights are broadcast, and what maddubs yields is added up in 16 bits for as long
+// as it fits. That is half the multiplications, and no sum across a vector. Where
+// there are more than eight, eight are laid side by side ("lanes"), and the weights
+// are unpacked once for many of these.
 
 #pragma once
 
@@ -24,9 +26,8 @@
 
 namespace {
 
-// Rows that a kernel takes at once, and columns of a vector.
+// Rows that a kernel takes at once.
 constexpr int ROWS = 4;
-constexpr int LANES = 8;
 
 __m256i load(const void * at) { return _mm256_loadu_si256((const __m256i *) at); }
 
@@ -41,10 +42,11 @@ struct Pairs {
     __m128 first, second;
 };
 
-Pairs pairs(const uint32_t halves[ROWS]) {
-    const __m256 both = _mm256_cvtph_ps(_mm_setr_epi32(halves[0], halves[1], halves[2], halves[3]));
-    const __m128 low = _mm256_castps256_ps128(both), high = _mm256_extractf128_ps(both, 1);
-    return { _mm_shuffle_ps(low, high, 0b10'00'10'00), _mm_shuffle_ps(low, high, 0b11'01'11'01) };
+Pairs pairs(const __m128i halves[ROWS]) {
+    const __m128i low = _mm_unpacklo_epi32(halves[0], halves[1]), high = _mm_unpacklo_epi32(halves[2], halves[3]);
+    const __m256 both = _mm256_cvtph_ps(_mm_unpacklo_epi64(low, high));
+    const __m128 first = _mm256_castps256_ps128(both), last = _mm256_extractf128_ps(both, 1);
+    return { _mm_shuffle_ps(first, last, 0b10'00'10'00), _mm_shuffle_ps(first, last, 0b11'01'11'01) };
 }
 
 // Of the sums of ROWS rows those that are wanted.
@@ -56,14 +58,14 @@ template <int COLUMNS> void store(const __m128 sum[COLUMNS], float * out, int64_
     }
 }
 
-// Eight rows of eight words become eight columns.
-void transpose(__m256i v[LANES]) {
-    __m256i pairs[LANES], fours[LANES];
-    for (int i = 0; i < LANES; i += 2) {
+// Eight columns laid side by side: v[k] becomes word k of all eight.
+void transpose(__m256i (&v)[8]) {
+    __m256i pairs[8], fours[8];
+    for (int i = 0; i < 8; i += 2) {
         pairs[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
         pairs[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
     }
-    for (int i = 0; i < LANES; i += 4) {
+    for (int i = 0; i < 8; i += 4) {
         for (int odd = 0; odd < 2; odd++) {
             fours[i + 2 * odd] = _mm256_unpacklo_epi64(pairs[i + odd], pairs[i + odd + 2]);
             fours[i + 2 * odd + 1] = _mm256_unpackhi_epi64(pairs[i + odd], pairs[i + odd + 2]);
@@ -72,6 +74,94 @@ void transpose(__m256i v[LANES]) {
     for (int i = 0; i < 4; i++) {
         v[i] = _mm256_permute2x128_si256(fours[i], fours[i + 4], 0x20);
         v[i + 4] = _mm256_permute2x128_si256(fours[i], fours[i + 4], 0x31);
+    }
+}
+
+// Four columns: v[k] becomes word k of all four and word k + 4 of all four.
+void transpose(__m256i (&v)[4]) {
+    const __m256i low[2] = { _mm256_unpacklo_epi32(v[0], v[1]), _mm256_unpacklo_epi32(v[2], v[3]) };
+    const __m256i high[2] = { _mm256_unpackhi_epi32(v[0], v[1]), _mm256_unpackhi_epi32(v[2], v[3]) };
+    v[0] = _mm256_unpacklo_epi64(low[0], low[1]);
+    v[1] = _mm256_unpackhi_epi64(low[0], low[1]);
+    v[2] = _mm256_unpacklo_epi64(high[0], high[1]);
+    v[3] = _mm256_unpackhi_epi64(high[0], high[1]);
+}
+
+// 32 bytes of each of N columns, `stride` apart, laid side by side.
+template <int N> void lay(const void * from, int64_t stride, void * to) {
+    __m256i v[N];
+    for (int j = 0; j < N; j++) v[j] = load((const char *) from + j * stride);
+    transpose(v);
+    memcpy(to, v, sizeof v);
+}
+
+// A block of N columns side by side, in as many bytes.
+template <class Column, int N> struct Group {
+    // d, and for Q8_1 s.
+    ggml_half scales[(sizeof(Column) - 32) / sizeof(ggml_half)][N];
+    int8_t quants[N][32];
+
+    void pack(const Column (&columns)[N]) {
+        for (int j = 0; j < N; j++) {
+            ggml_half of_column[sizeof scales / sizeof *scales];
+            memcpy(of_column, &columns[j], sizeof of_column);
+            for (size_t i = 0; i < sizeof of_column / sizeof *of_column; i++) scales[i][j] = of_column[i];
+        }
+        lay<N>(columns[0].qs, sizeof(Column), quants);
+    }
+};
+
+template <int N> struct Group<block_q8_K, N> {
+    float d[N];
+    int8_t quants[QK_K / 32][N][32];
+    int16_t sums[N][16];
+
+    void pack(const block_q8_K (&columns)[N]) {
+        for (int j = 0; j < N; j++) d[j] = columns[j].d;
+        for (int v = 0; v < QK_K / 32; v++) lay<N>(columns[0].qs + 32 * v, sizeof *columns, quants[v]);
+        lay<N>(columns[0].bsums, sizeof *columns, sums);
+    }
+};
+
+template <class Type, int N> using GroupOf = Group<typename Type::Column, N>;
+
+// Word k of each half in all of the half.
+__m256i spread(__m256i v, int k) {
+    switch (k) {
+        case 0: return _mm256_shuffle_epi32(v, 0b00'00'00'00);
+        case 1: return _mm256_shuffle_epi32(v, 0b01'01'01'01);
+        case 2: return _mm256_shuffle_epi32(v, 0b10'10'10'10);
+        default: return _mm256_shuffle_epi32(v, 0b11'11'11'11);
+    }
+}
+
+// The sums of both halves, of the first in the low half and of the second in the high.
+__m256i add_halves(__m256i first, __m256i second) {
+    const __m256i low = _mm256_permute2x128_si256(first, second, 0x20);
+    return _mm256_add_epi32(low, _mm256_permute2x128_si256(first, second, 0x31));
+}
+
+// Four numbers in both halves.
+__m256 twice(__m128 v) { return _mm256_set_m128(v, v); }
+__m256 twice(const ggml_half four[4]) {
+    int64_t all;
+    memcpy(&all, four, sizeof all);
+    return _mm256_cvtph_ps(_mm_set1_epi64x(all));
+}
+
+// Number 2 * pair of four in the low half, and 2 * pair + 1 in the high.
+__m256 of_pair(__m256 twice, int pair) {
+    const __m256i low = _mm256_castsi128_si256(_mm_set1_epi32(2 * pair));
+    return _mm256_permutevar_ps(twice, _mm256_inserti128_si256(low, _mm_set1_epi32(2 * pair + 1), 1));
+}
+
+// Of the sums of ROWS rows and GROUPS times four columns those that are wanted.
+template <int GROUPS>
+void store(const __m256 sum[ROWS / 2][GROUPS], float * out, int64_t out_stride, int count) {
+    for (int i = 0; i < count; i++) {
+        for (int j = 0; j < 4 * GROUPS; j++) {
+            out[j * out_stride + i] = ((const float *) &sum[i / 2][j / 4])[i % 2 * 4 + j % 4];
+        }
     }
 }
 
@@ -124,7 +214,7 @@ struct Q4_K {
     static constexpr bool HAS_DMIN = true;
 
     // d, and dmin above it.
-    static uint32_t halves(const Block & x) { return x.data.dm; }
+    static __m128i halves(const Block & x) { return _mm_loadu_si32(&x); }
 
     static Factors factors(const Block & x) { return factors_of_8(&x); }
 
@@ -149,7 +239,7 @@ struct Q5_K {
     static constexpr int SUMMED = 4;
     static constexpr bool HAS_DMIN = true;
 
-    static uint32_t halves(const Block & x) { return x.data.dm; }
+    static __m128i halves(const Block & x) { return _mm_loadu_si32(&x); }
 
     static Factors factors(const Block & x) { return factors_of_8(&x); }
 
@@ -179,7 +269,7 @@ struct Q6_K {
     static constexpr int SUMMED = 2;
     static constexpr bool HAS_DMIN = false;
 
-    static uint32_t halves(const Block & x) { return x.d; }
+    static __m128i halves(const Block & x) { return _mm_loadu_si16(&x.d); }
 
     static Factors factors(const Block & x) {
         const __m128i bytes = _mm_loadu_si128((const __m128i *) x.scales);
@@ -230,7 +320,7 @@ void rows_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_strid
     for (int64_t block = 0; block < blocks; block++) {
         prefetch(next + ROWS * block, ROWS);
         __m256i scaled[COLUMNS][ROWS], mins[COLUMNS][ROWS];
-        uint32_t halves[ROWS];
+        __m128i halves[ROWS];
 #pragma GCC unroll 4
         for (int i = 0; i < ROWS; i++) {
             const typename Type::Block & row = x[std::min<int64_t>(i, last) * x_stride + block];
@@ -263,23 +353,63 @@ void rows_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_strid
     store<COLUMNS>(sum, out, out_stride, count);
 }
 
-// Lays the quants and sums of eight columns side by side, in their place: the
-// 32 bytes of four neighbours of all columns take the place of 32 of one column.
-void interleave(int64_t from, int64_t to, block_q8_K * y, int64_t y_stride) {
-    for (int64_t block = from; block < to; block++) {
-        __m256i quants[8][LANES], pairs[LANES];
-        for (int j = 0; j < LANES; j++) {
-            const block_q8_K & column = y[j * y_stride + block];
-            for (int at = 0; at < 8; at++) quants[at][j] = load(column.qs + 32 * at);
-            pairs[j] = load(column.bsums);
+// As rows_of_256, for GROUPS times four columns side by side.
+template <class Type, int GROUPS>
+void fours_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+                  const Group<block_q8_K, 4> * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
+    constexpr int SUMMED = std::min(4, Type::SUMMED);
+    __m256 sum[ROWS / 2][GROUPS];
+    for (auto & pair : sum) {
+        for (__m256 & of_group : pair) of_group = _mm256_setzero_ps();
+    }
+    for (int64_t block = 0; block < blocks; block++) {
+        prefetch(next + ROWS * block, ROWS);
+        const Group<block_q8_K, 4> * group[GROUPS];
+        for (int g = 0; g < GROUPS; g++) group[g] = &y[g * y_stride + block];
+        __m256i scaled[ROWS][GROUPS], mins[ROWS][GROUPS];
+        __m128i halves[ROWS];
+#pragma GCC unroll 4
+        for (int i = 0; i < ROWS; i++) {
+            const typename Type::Block & row = x[std::min(i, count - 1) * x_stride + block];
+            halves[i] = Type::halves(row);
+            const Factors factors = Type::factors(row);
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++) {
+                const __m256i min = spread(factors.mins, k);
+                for (int g = 0; g < GROUPS; g++) {
+                    const __m256i product = _mm256_madd_epi16(min, load(group[g]->sums[k]));
+                    mins[i][g] = k == 0 ? product : _mm256_add_epi32(mins[i][g], product);
+                }
+            }
+            Type::quants(row, [&](int v, __m256i quants) __attribute__((always_inline)) {
+                const __m256i scale = _mm256_shuffle_epi8(factors.scales, _mm256_set1_epi16(0x0100 + 0x0202 * v));
+                __m256i products[GROUPS];
+#pragma GCC unroll 4
+                for (int k = 0; k < 4; k++) {
+                    const __m256i weights = spread(quants, k);
+                    for (int g = 0; g < GROUPS; g++) {
+                        const __m256i product = _mm256_maddubs_epi16(weights, load(group[g]->quants[v][k]));
+                        products[g] = k % SUMMED == 0 ? product : _mm256_add_epi16(products[g], product);
+                        if (k % SUMMED != SUMMED - 1) continue;
+                        const __m256i times = _mm256_madd_epi16(products[g], scale);
+                        scaled[i][g] = v == 0 && k < SUMMED ? times : _mm256_add_epi32(scaled[i][g], times);
+                    }
+                }
+            });
         }
-        for (int at = 0; at < 8; at++) transpose(quants[at]);
-        transpose(pairs);
-        for (int j = 0; j < LANES; j++) {
-            memcpy(y[j * y_stride + block].qs, quants[j], sizeof y->qs);
-            memcpy(y[j * y_stride + block].bsums, &pairs[j], sizeof y->bsums);
+        const Pairs of_rows = pairs(halves);
+        const __m256 d = twice(of_rows.first), dmin = twice(of_rows.second);
+        for (int g = 0; g < GROUPS; g++) {
+            const __m256 column = twice(_mm_loadu_ps(group[g]->d));
+            for (int pair = 0; pair < ROWS / 2; pair++) {
+                const __m256i min = add_halves(mins[2 * pair][g], mins[2 * pair + 1][g]);
+                __m256i total = add_halves(scaled[2 * pair][g], scaled[2 * pair + 1][g]);
+                if (!Type::HAS_DMIN) total = _mm256_sub_epi32(total, _mm256_slli_epi32(min, 5));
+                sum[pair][g] = add_block<Type>(sum[pair][g], of_pair(d, pair), of_pair(dmin, pair), column, total, min);
+            }
         }
     }
+    store<GROUPS>(sum, out, out_stride, count);
 }
 
 template <class Type> void unpack(const typename Type::Block & x, Row & row) {
@@ -287,7 +417,7 @@ template <class Type> void unpack(const typename Type::Block & x, Row & row) {
     _mm256_store_si256((__m256i *) row.scales, factors.scales);
     _mm256_store_si256((__m256i *) row.mins, factors.mins);
     Type::quants(x, [&](int v, __m256i quants) { _mm256_store_si256((__m256i *) row.quants + v, quants); });
-    const __m128 halves = _mm_cvtph_ps(_mm_cvtsi32_si128(Type::halves(x)));
+    const __m128 halves = _mm_cvtph_ps(Type::halves(x));
     row.d = _mm_cvtss_f32(halves);
     row.dmin = _mm_cvtss_f32(_mm_movehdup_ps(halves));
 }
@@ -295,22 +425,18 @@ template <class Type> void unpack(const typename Type::Block & x, Row & row) {
 // Adds a block of `count` rows (rounded up to ROWS) and GROUPS times eight columns
 // to sum[row][group].
 template <class Type, int GROUPS>
-void lanes(int count, const Row * row, const block_q8_K * y, int64_t y_stride, __m256 * sum, int64_t sum_stride) {
-    const auto part = [&](int group, int at) -> const block_q8_K & { return y[(group * LANES + at) * y_stride]; };
+void lanes(int count, const Row * row, const Group<block_q8_K, 8> * y, int64_t y_stride, __m256 * sum,
+           int64_t sum_stride) {
     __m256 column[GROUPS];
-    for (int g = 0; g < GROUPS; g++) {
-        float d[LANES];
-        for (int j = 0; j < LANES; j++) d[j] = part(g, j).d;
-        column[g] = _mm256_loadu_ps(d);
-    }
+    for (int g = 0; g < GROUPS; g++) column[g] = _mm256_loadu_ps(y[g * y_stride].d);
     for (int from_row = 0; from_row < count; from_row += ROWS, row += ROWS, sum += ROWS * sum_stride) {
         __m256i scaled[ROWS][GROUPS], mins[ROWS][GROUPS];
         for (int i = 0; i < ROWS; i++) {
             for (int g = 0; g < GROUPS; g++) scaled[i][g] = mins[i][g] = _mm256_setzero_si256();
         }
         for (int at = 0; at < 8; at++) {
-            const int8_t * quants[GROUPS];
-            for (int g = 0; g < GROUPS; g++) quants[g] = part(g, at).qs;
+            const int8_t (*quants[GROUPS])[32];
+            for (int g = 0; g < GROUPS; g++) quants[g] = y[g * y_stride].quants[at];
 #pragma GCC unroll 8
             for (int from = 0; from < 8; from += Type::SUMMED) {
                 __m256i products[ROWS][GROUPS];
@@ -321,7 +447,7 @@ void lanes(int count, const Row * row, const block_q8_K * y, int64_t y_stride, _
                         memcpy(&four, row[i].quants + 32 * at + 4 * k, sizeof four);
                         const __m256i weights = _mm256_set1_epi32(four);
                         for (int g = 0; g < GROUPS; g++) {
-                            const __m256i product = _mm256_maddubs_epi16(weights, load(quants[g] + 32 * k));
+                            const __m256i product = _mm256_maddubs_epi16(weights, load(quants[g][k]));
                             products[i][g] = k == from ? product : _mm256_add_epi16(products[i][g], product);
                             // Left to itself GCC multiplies first and runs out of registers.
                             __asm__("" : "+x"(products[i][g]));
@@ -338,7 +464,7 @@ void lanes(int count, const Row * row, const block_q8_K * y, int64_t y_stride, _
         }
         for (int k = 0; k < 8; k++) {
             for (int g = 0; g < GROUPS; g++) {
-                const __m256i pairs = load(part(g, k).bsums);
+                const __m256i pairs = load(y[g * y_stride].sums[k]);
                 for (int i = 0; i < ROWS; i++) {
                     const __m256i product = _mm256_madd_epi16(_mm256_set1_epi32(row[i].mins[k]), pairs);
                     mins[i][g] = _mm256_add_epi32(mins[i][g], product);
@@ -373,21 +499,23 @@ struct Q4_1 {
     // Whether there is something to add that the activations' sum is multiplied with.
     static constexpr bool HAS_MIN = true;
 
-    static uint32_t halves(const Block & x) { return x.data.dm; }
-    static uint32_t halves(const Column & y) { return y.data.ds; }
+    static __m128i halves(const Block & x) { return _mm_loadu_si32(&x); }
+    static __m128i halves(const Column & y) { return _mm_loadu_si32(&y); }
 
     static __m256i quants(const Block & x) {
         const __m128i packed = _mm_loadu_si128((const __m128i *) x.qs);
         return _mm256_and_si256(_mm256_set1_epi8(15), _mm256_set_m128i(_mm_srli_epi16(packed, 4), packed));
     }
 
+    // Sums of four pairs fit into 16 bits.
     static __m256i products(__m256i x, __m256i y) { return _mm256_maddubs_epi16(x, y); }
+    static __m256i add(__m256i a, __m256i b) { return _mm256_add_epi16(a, b); }
+    static __m256i words(__m256i products) { return _mm256_madd_epi16(products, _mm256_set1_epi16(1)); }
 
     static __m128i sums(const __m256i products[ROWS]) {
-        // Sums of four pairs fit into 16 bits.
         const __m256i all = _mm256_hadd_epi16(_mm256_hadd_epi16(products[0], products[1]),
                                               _mm256_hadd_epi16(products[2], products[3]));
-        const __m256i halves = _mm256_madd_epi16(all, _mm256_set1_epi16(1));
+        const __m256i halves = words(all);
         return _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
     }
 };
@@ -398,7 +526,7 @@ struct Q8_0 {
     static constexpr bool HAS_LANES = false;
     static constexpr bool HAS_MIN = false;
 
-    static uint32_t halves(const Block & x) { return x.d; }
+    static __m128i halves(const Block & x) { return _mm_loadu_si16(&x.d); }
 
     static __m256i quants(const Block & x) { return load(x.qs); }
 
@@ -406,6 +534,8 @@ struct Q8_0 {
         const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(y, x));
         return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
     }
+    static __m256i add(__m256i a, __m256i b) { return _mm256_add_epi32(a, b); }
+    static __m256i words(__m256i products) { return products; }
 
     static __m128i sums(const __m256i products[ROWS]) { return ::sums(products); }
 };
@@ -419,7 +549,7 @@ void rows_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride
     for (int64_t block = 0; block < blocks; block++) {
         prefetch(next + ROWS * block, ROWS);
         __m256i products[COLUMNS][ROWS];
-        uint32_t halves[ROWS];
+        __m128i halves[ROWS];
 #pragma GCC unroll 4
         for (int i = 0; i < ROWS; i++) {
             const typename Type::Block & row = x[std::min<int64_t>(i, last) * x_stride + block];
@@ -429,7 +559,7 @@ void rows_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride
         }
         const Pairs of_rows = pairs(halves);
         for (int j = 0; j < COLUMNS; j++) {
-            const __m128 of_column = _mm_cvtph_ps(_mm_cvtsi32_si128(Type::halves(y[j * y_stride + block])));
+            const __m128 of_column = _mm_cvtph_ps(Type::halves(y[j * y_stride + block]));
             const __m128 d = _mm_mul_ps(of_rows.first, _mm_broadcastss_ps(of_column));
             sum[j] = _mm_fmadd_ps(d, _mm_cvtepi32_ps(Type::sums(products[j])), sum[j]);
             if (Type::HAS_MIN) {
@@ -440,36 +570,65 @@ void rows_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride
     store<COLUMNS>(sum, out, out_stride, count);
 }
 
-void interleave(int64_t from, int64_t to, block_q8_1 * y, int64_t y_stride) {
-    for (int64_t block = from; block < to; block++) {
-        __m256i quants[LANES];
-        for (int j = 0; j < LANES; j++) quants[j] = load(y[j * y_stride + block].qs);
-        transpose(quants);
-        for (int j = 0; j < LANES; j++) _mm256_storeu_si256((__m256i *) y[j * y_stride + block].qs, quants[j]);
+// As rows_of_32, for GROUPS times four columns side by side.
+template <class Type, int GROUPS>
+void fours_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+                 const GroupOf<Type, 4> * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
+    __m256 sum[ROWS / 2][GROUPS];
+    for (auto & pair : sum) {
+        for (__m256 & of_group : pair) of_group = _mm256_setzero_ps();
     }
+    for (int64_t block = 0; block < blocks; block++) {
+        prefetch(next + ROWS * block, ROWS);
+        const GroupOf<Type, 4> * group[GROUPS];
+        for (int g = 0; g < GROUPS; g++) group[g] = &y[g * y_stride + block];
+        __m256i total[ROWS][GROUPS];
+        __m128i halves[ROWS];
+#pragma GCC unroll 4
+        for (int i = 0; i < ROWS; i++) {
+            const typename Type::Block & row = x[std::min(i, count - 1) * x_stride + block];
+            halves[i] = Type::halves(row);
+            const __m256i quants = Type::quants(row);
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++) {
+                const __m256i weights = spread(quants, k);
+                for (int g = 0; g < GROUPS; g++) {
+                    const __m256i product = Type::products(weights, load(group[g]->quants[k]));
+                    total[i][g] = k == 0 ? product : Type::add(total[i][g], product);
+                }
+            }
+            for (int g = 0; g < GROUPS; g++) total[i][g] = Type::words(total[i][g]);
+        }
+        const Pairs of_rows = pairs(halves);
+        const __m256 d = twice(of_rows.first), m = twice(of_rows.second);
+        for (int g = 0; g < GROUPS; g++) {
+            const __m256 column = twice(group[g]->scales[0]);
+            for (int pair = 0; pair < ROWS / 2; pair++) {
+                const __m256 both = _mm256_mul_ps(of_pair(d, pair), column);
+                const __m256i sums = add_halves(total[2 * pair][g], total[2 * pair + 1][g]);
+                sum[pair][g] = _mm256_fmadd_ps(both, _mm256_cvtepi32_ps(sums), sum[pair][g]);
+                if (!Type::HAS_MIN) continue;
+                sum[pair][g] = _mm256_fmadd_ps(of_pair(m, pair), twice(group[g]->scales[Type::HAS_MIN]), sum[pair][g]);
+            }
+        }
+    }
+    store<GROUPS>(sum, out, out_stride, count);
 }
 
 template <class Type> void unpack(const block_q4_1 & x, Row_4_1 & row) {
     _mm256_store_si256((__m256i *) row.quants, Q4_1::quants(x));
-    const __m128 halves = _mm_cvtph_ps(_mm_cvtsi32_si128(x.data.dm));
+    const __m128 halves = _mm_cvtph_ps(Q4_1::halves(x));
     row.d = _mm_cvtss_f32(halves);
     row.m = _mm_cvtss_f32(_mm_movehdup_ps(halves));
 }
 
 template <class Type, int GROUPS>
-void lanes(int count, const Row_4_1 * row, const block_q8_1 * y, int64_t y_stride, __m256 * sum, int64_t sum_stride) {
-    const auto part = [&](int group, int at) -> const block_q8_1 & { return y[(group * LANES + at) * y_stride]; };
+void lanes(int count, const Row_4_1 * row, const Group<block_q8_1, 8> * y, int64_t y_stride, __m256 * sum,
+           int64_t sum_stride) {
     __m256 d[GROUPS], s[GROUPS];
-    const int8_t * quants[GROUPS][8];
     for (int g = 0; g < GROUPS; g++) {
-        uint16_t of_d[LANES], of_s[LANES];
-        for (int j = 0; j < LANES; j++) {
-            of_d[j] = part(g, j).data.data.d;
-            of_s[j] = part(g, j).data.data.s;
-            quants[g][j] = part(g, j).qs;
-        }
-        d[g] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) of_d));
-        s[g] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) of_s));
+        d[g] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) y[g * y_stride].scales[0]));
+        s[g] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) y[g * y_stride].scales[1]));
     }
     for (int from_row = 0; from_row < count; from_row += ROWS, row += ROWS, sum += ROWS * sum_stride) {
         __m256i products[ROWS][GROUPS];
@@ -480,7 +639,7 @@ void lanes(int count, const Row_4_1 * row, const block_q8_1 * y, int64_t y_strid
                 memcpy(&four, row[i].quants + 4 * k, sizeof four);
                 const __m256i weights = _mm256_set1_epi32(four);
                 for (int g = 0; g < GROUPS; g++) {
-                    const __m256i product = _mm256_maddubs_epi16(weights, load(quants[g][k]));
+                    const __m256i product = _mm256_maddubs_epi16(weights, load(y[g * y_stride].quants[k]));
                     products[i][g] = k == 0 ? product : _mm256_add_epi16(products[i][g], product);
                     __asm__("" : "+x"(products[i][g]));
                 }
@@ -504,11 +663,11 @@ void lanes(int count, const Row_4_1 * row, const block_q8_1 * y, int64_t y_strid
 constexpr int CHUNK_ROWS = 32;
 constexpr int PANEL_GROUPS = 16;
 
-// Columns that were interleaved, in groups of eight.
+// Columns side by side, in groups of eight.
 template <class Type>
 void panels(int count, int64_t blocks, const typename Type::Block * x, int64_t x_stride,
-            const typename Type::Block * next, int64_t groups, const typename Type::Column * y, int64_t y_stride,
-            float * out, int64_t out_stride) {
+            const typename Type::Block * next, int64_t groups, const GroupOf<Type, 8> * y, float * out,
+            int64_t out_stride) {
     for (int64_t group = 0; group < groups; group += PANEL_GROUPS) {
         const int width = std::min<int64_t>(PANEL_GROUPS, groups - group);
         __m256 sum[CHUNK_ROWS][PANEL_GROUPS];
@@ -521,19 +680,28 @@ void panels(int count, int64_t blocks, const typename Type::Block * x, int64_t x
         for (int64_t block = 0; block < blocks; block++) {
             prefetch(next + count * block, count);
             for (int i = 0; i < count; i++) unpack<Type>(x[i * x_stride + block], row[i]);
-            const typename Type::Column * columns = y + group * LANES * y_stride + block;
+            const GroupOf<Type, 8> * columns = y + group * blocks + block;
             int g = 0;
             for (; g + 1 < width; g += 2) {
-                lanes<Type, 2>(count, row, columns + g * LANES * y_stride, y_stride, &sum[0][g], PANEL_GROUPS);
+                lanes<Type, 2>(count, row, columns + g * blocks, blocks, &sum[0][g], PANEL_GROUPS);
             }
-            if (g < width) lanes<Type, 1>(count, row, columns + g * LANES * y_stride, y_stride, &sum[0][g], PANEL_GROUPS);
+            if (g < width) lanes<Type, 1>(count, row, columns + g * blocks, blocks, &sum[0][g], PANEL_GROUPS);
         }
         for (int g = 0; g < width; g++) {
-            for (int j = 0; j < LANES; j++) {
-                float * of_column = out + ((group + g) * LANES + j) * out_stride;
+            for (int j = 0; j < 8; j++) {
+                float * of_column = out + ((group + g) * 8 + j) * out_stride;
                 for (int i = 0; i < count; i++) of_column[i] = ((const float *) &sum[i][g])[j];
             }
         }
+    }
+}
+
+// At most ROWS rows and GROUPS times four columns side by side.
+template <class Type, int GROUPS, typename... Rest> void fours(Rest... rest) {
+    if constexpr (std::is_same_v<typename Type::Column, block_q8_K>) {
+        fours_of_256<Type, GROUPS>(rest...);
+    } else {
+        fours_of_32<Type, GROUPS>(rest...);
     }
 }
 
@@ -546,30 +714,61 @@ template <class Type, int COLUMNS, typename... Rest> void rows(Rest... rest) {
     }
 }
 
-// out[j * out_stride + i] for `count` rows and all columns, of which the first
-// `interleaved` were.
+// How many columns are laid side by side, by eights and then by fours.
+struct Grouped {
+    int64_t eights, fours;
+
+    template <class Type> static Grouped of(int64_t columns) {
+        const int64_t eights = Type::HAS_LANES && columns > 8 ? columns / 8 * 8 : 0;
+        return { eights, (columns - eights) / 4 * 4 };
+    }
+};
+
+// out[j * out_stride + i] for `count` rows and all columns, the grouped ones first.
 template <class Type>
 void chunk(int count, int64_t blocks, const typename Type::Block * x, int64_t x_stride,
-           const typename Type::Block * next, int64_t columns, int64_t interleaved, const typename Type::Column * y,
-           int64_t y_stride, float * out, int64_t out_stride) {
+           const typename Type::Block * next, int64_t columns, Grouped grouped, const typename Type::Column * y,
+           float * out, int64_t out_stride) {
+    int64_t j = grouped.eights;
     if constexpr (Type::HAS_LANES) {
-        panels<Type>(count, blocks, x, x_stride, next, interleaved / LANES, y, y_stride, out, out_stride);
+        panels<Type>(count, blocks, x, x_stride, next, j / 8, (const GroupOf<Type, 8> *) y, out, out_stride);
     }
-    for (int64_t j = interleaved; j < columns; j += 4) {
+    const auto by_rows = [&](auto some) {
         for (int i = 0; i < count; i += ROWS) {
-            const auto some = [&](auto columns) {
-                rows<Type, columns>(blocks, x + i * x_stride, x_stride, i + ROWS < count ? x + (i + ROWS) * x_stride : next,
-                                    y + j * y_stride, y_stride, out + j * out_stride + i, out_stride,
-                                    std::min(ROWS, count - i));
-            };
-            switch (columns - j) {
-                case 1: some(std::integral_constant<int, 1>()); break;
-                case 2: some(std::integral_constant<int, 2>()); break;
-                case 3: some(std::integral_constant<int, 3>()); break;
-                default: some(std::integral_constant<int, 4>());
-            }
+            some(blocks, x + i * x_stride, x_stride, i + ROWS < count ? x + (i + ROWS) * x_stride : next,
+                 out + j * out_stride + i, std::min(ROWS, count - i));
         }
+    };
+    const auto fours_of = [&](auto groups) {
+        by_rows([&](int64_t blocks, auto x, int64_t x_stride, auto next, float * out, int count) {
+            fours<Type, groups>(blocks, x, x_stride, next, (const GroupOf<Type, 4> *) (y + j * blocks), blocks, out,
+                                out_stride, count);
+        });
+    };
+    const auto columns_of = [&](auto columns) {
+        by_rows([&](int64_t blocks, auto x, int64_t x_stride, auto next, float * out, int count) {
+            rows<Type, columns>(blocks, x, x_stride, next, y + j * blocks, blocks, out, out_stride, count);
+        });
+    };
+    switch (grouped.fours) {
+        case 4: fours_of(std::integral_constant<int, 1>()); break;
+        case 8: fours_of(std::integral_constant<int, 2>()); break;
     }
+    j += grouped.fours;
+    switch (columns - j) {
+        case 1: columns_of(std::integral_constant<int, 1>()); break;
+        case 2: columns_of(std::integral_constant<int, 2>()); break;
+        case 3: columns_of(std::integral_constant<int, 3>()); break;
+    }
+}
+
+// A block of N columns of `from`, each `stride` bytes apart.
+template <class Column, int N>
+void quantize_group(const char * from, size_t stride, ggml_from_float_t quantize, int64_t size, Group<Column, N> & to) {
+    static_assert(sizeof to == N * sizeof(Column));
+    Column columns[N];
+    for (int j = 0; j < N; j++) quantize((const float *) (from + j * stride), &columns[j], size);
+    to.pack(columns);
 }
 
 // dst = src0 times src1, called by every thread.
@@ -582,19 +781,23 @@ template <class Type> void multiply(const ggml_compute_params * params, ggml_ten
     const int64_t size = ggml_blck_size(column_type);
     const int64_t blocks = ne00 / size;
     auto * const columns = (typename Type::Column *) params->wdata;
-    const int64_t interleaved = Type::HAS_LANES ? ne11 / LANES * LANES : 0;
+    const Grouped grouped = Grouped::of<Type>(ne11);
 
-    // Each thread has the same blocks of all columns: those of eight that are
-    // interleaved are its own.
+    // Each thread has the same blocks of all columns.
     const int64_t from = blocks * params->ith / params->nth, to = blocks * (params->ith + 1) / params->nth;
     for (int64_t matrix = 0; matrix < ne12 * ne13; matrix++) {
         const char * source = (const char *) src1->data + matrix % ne12 * nb12 + matrix / ne12 * nb13;
         auto * const own = columns + matrix * ne11 * blocks;
-        for (int64_t j = 0; j < ne11; j++) {
+        int64_t j = 0;
+        const auto group = [&](auto * groups) {
+            for (int64_t block = from; block < to; block++) {
+                quantize_group(source + j * nb11 + block * size * sizeof(float), nb11, quantize, size, groups[block]);
+            }
+        };
+        for (; j < grouped.eights; j += 8) group((GroupOf<Type, 8> *) (own + j * blocks));
+        for (; j < grouped.eights + grouped.fours; j += 4) group((GroupOf<Type, 4> *) (own + j * blocks));
+        for (; j < ne11; j++) {
             quantize((const float *) (source + j * nb11) + from * size, own + j * blocks + from, (to - from) * size);
-        }
-        if constexpr (Type::HAS_LANES) {
-            for (int64_t j = 0; j < interleaved; j += LANES) interleave(from, to, own + j * blocks, blocks);
         }
     }
     if (params->ith == 0) ggml_threadpool_chunk_set(params->threadpool, params->nth);
@@ -615,7 +818,7 @@ template <class Type> void multiply(const ggml_compute_params * params, ggml_ten
         const int64_t matrix = at / chunks, i = at % chunks * each;
         char * out = (char *) dst->data + matrix % ne12 * nb2 + matrix / ne12 * nb3;
         chunk<Type>(std::min(each, ne01 - i), blocks, weights(at), nb01 / sizeof(typename Type::Block), weights(next),
-                    ne11, interleaved, columns + matrix * ne11 * blocks, blocks, (float *) out + i, nb1 / sizeof(float));
+                    ne11, grouped, columns + matrix * ne11 * blocks, (float *) out + i, nb1 / sizeof(float));
     }
 }
 
