@@ -210,6 +210,9 @@ impl Level {
 }
 
 #[cfg(test)]
+mod kernels;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
