@@ -193,13 +193,14 @@ struct Factors {
 // 8 scales and 8 mins of 6 bits.
 Factors factors_of_8(const void * x) {
     const __m128i head = _mm_loadu_si128((const __m128i *) x);
-    const __m128i low = _mm_and_si128(_mm_srlv_epi32(_mm_shuffle_epi32(head, 0b11'10'11'01), _mm_setr_epi32(0, 0, 0, 4)),
-                                      _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f));
+    const __m128i shifted = _mm_srlv_epi32(_mm_shuffle_epi32(head, 0b11'10'11'01), _mm_setr_epi32(0, 0, 0, 4));
+    const __m128i low = _mm_and_si128(shifted, _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f));
     const __m128i high = _mm_and_si128(_mm_srli_epi32(_mm_shuffle_epi32(head, 0b10'10'01'01), 2),
                                        _mm_setr_epi32(0, 0x30303030, 0, 0x30303030));
     const __m128i bytes = _mm_or_si128(low, high);
     const __m128i twice = _mm_setr_epi8(8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15);
-    return { _mm256_broadcastsi128_si256(_mm_cvtepu8_epi16(bytes)), _mm256_cvtepu8_epi16(_mm_shuffle_epi8(bytes, twice)) };
+    return { _mm256_broadcastsi128_si256(_mm_cvtepu8_epi16(bytes)),
+             _mm256_cvtepu8_epi16(_mm_shuffle_epi8(bytes, twice)) };
 }
 
 struct Q4_K {

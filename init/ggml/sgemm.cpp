@@ -1,5 +1,6 @@
-// Products of Q4_1 weights with several columns at once, NEON. ggml has them for Q4_0, Q8_0 and the K-quants only:
-// with Q4_1 it unpacks each weight anew for every token of a batch.
+// Products of Q4_1 weights with several columns at once, NEON. ggml has them for
+// Q4_0, Q8_0 and the K-quants only: with Q4_1 it unpacks each weight anew for every
+// token of a batch.
 //
 // Every element is summed in the order of ggml's own vec_dot, so that a token's
 // logits do not depend on how many are evaluated beside it. Upstream's kernels
@@ -90,7 +91,8 @@ void multiply(const ggml_compute_params * params, int64_t m, int64_t n, int64_t 
               int64_t x_stride, const block_q8_1 * y, int64_t y_stride, float * out, int64_t out_stride) {
     if (params->ith == 0) ggml_threadpool_chunk_set(params->threadpool, params->nth);
     ggml_barrier(params->threadpool);
-    for (int64_t chunk = params->ith; chunk * CHUNK_ROWS < m; chunk = ggml_threadpool_chunk_add(params->threadpool, 1)) {
+    for (int64_t chunk = params->ith; chunk * CHUNK_ROWS < m;
+         chunk = ggml_threadpool_chunk_add(params->threadpool, 1)) {
         const int64_t end = std::min(m, (chunk + 1) * CHUNK_ROWS);
         for (int64_t j = 0; j < n; j += TILE_COLUMNS) {
             const int64_t columns = std::min<int64_t>(TILE_COLUMNS, n - j);
