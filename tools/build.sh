@@ -95,14 +95,31 @@ write_manifest() {
     mv out/manifest.txt.new out/manifest.txt
 }
 
+# container_engine: prints the first container tool that answers; one may be
+# there without what it talks to.
+container_engine() {
+    silent=
+    for engine in docker podman container; do
+        command -v "$engine" >/dev/null || continue
+        if [ "$engine" = container ]; then
+            set -- system status
+        else
+            set -- info
+        fi
+        if "$engine" "$@" >/dev/null 2>&1; then
+            echo "$engine"
+            return
+        fi
+        silent="$silent $engine"
+    done
+    [ -z "$silent" ] || die "nothing answers$silent: start it, with podman machine start or the like"
+    die "there is no docker, podman or container to build with"
+}
+
 # in_container: this script, in an image that has everything it needs. What it
 # keeps between builds is in the volume zosia-cache.
 in_container() {
-    for engine in docker podman container; do
-        ! command -v "$engine" >/dev/null || break
-        engine=
-    done
-    [ -n "$engine" ] || die "there is no docker, podman or container to build with"
+    engine=$(container_engine)
     show "$engine" build --tag zosia-build --file tools/Containerfile tools >&2 ||
         die "$engine could not make the image; see above"
     show "$engine" run --rm --volume "$top:/zosia" --volume zosia-cache:/cache \
