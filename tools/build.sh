@@ -120,7 +120,7 @@ container_engine() {
 # keeps between builds is in the volume zosia-cache.
 in_container() {
     engine=$(container_engine)
-    show "$engine" build --tag zosia-build --file tools/Containerfile tools >&2 ||
+    show "$engine" build --tag zosia-build --file tools/Containerfile . >&2 ||
         die "$engine could not make the image; see above"
     show "$engine" run --rm --volume "$top:/zosia" --volume zosia-cache:/cache \
         --env ZOSIA_JOBS="${ZOSIA_JOBS:-}" zosia-build tools/build.sh
