@@ -1,0 +1,86 @@
+#!/bin/sh
+# tools/test-build.sh
+#
+# tools/build.sh --container, with container tools that are not here: a directory
+# of commands that answer as told and note what they were asked. And the image's
+# recipe: what it copies is enough for tools/deps.sh to tell what is missing.
+
+set -eu
+tools=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+work=$(mktemp -d "${TMPDIR:-/tmp}/zosia-test-build.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+fail() {
+    printf 'test-build.sh: %s\n' "$*" >&2
+    cat "$work/err" >&2
+    exit 1
+}
+
+# machine NAME=STATUS...: a PATH with these container tools; STATUS is what asking
+# one for what it talks to ends with.
+machine() {
+    rm -rf "${work:?}/bin"
+    mkdir "$work/bin"
+    : >"$work/log"
+    for command in dirname sed; do
+        ln -s "$(command -v "$command")" "$work/bin/$command"
+    done
+    for tool in "$@"; do
+        cat >"$work/bin/${tool%=*}" <<EOF
+#!/bin/sh
+echo "\${0##*/} \$*" >>"$work/log"
+case \$1 in info | system) exit ${tool#*=} ;; esac
+EOF
+        chmod +x "$work/bin/${tool%=*}"
+    done
+}
+
+# builds STATUS: with tools/build.sh --container ending so.
+builds() {
+    status=0
+    PATH=$work/bin /bin/sh "$tools/build.sh" --container >"$work/out" 2>"$work/err" || status=$?
+    [ "$status" = "$1" ] || fail "status $status, not $1"
+}
+
+# asked COMMAND: that this is what a container tool was asked.
+asked() {
+    grep -Fq -- "$1" "$work/log" || fail "nothing was asked to: $1"
+}
+
+says() {
+    grep -Fq -- "$1" "$work/err" || fail "not said: $1"
+}
+
+machine docker=0 podman=0
+builds 0
+asked "docker build --tag zosia-build --file tools/Containerfile ."
+asked "docker run --rm --volume ${tools%/tools}:/zosia --volume zosia-cache:/cache"
+
+machine docker=1 podman=0
+builds 0
+asked "podman run --rm"
+
+machine container=0
+builds 0
+asked "container system status"
+asked "container run --rm"
+
+machine docker=1 podman=125
+builds 1
+says "nothing answers docker podman"
+
+machine
+builds 1
+says "there is no docker, podman or container to build with"
+
+# With nothing to install, deps.sh is silent unless it misses a file of its own.
+"$tools/deps.sh" build 2>/dev/null
+sed -n 's/^COPY //p' "$tools/Containerfile" | while read -r from to; do
+    mkdir -p "$work/image${to%/*}"
+    cp "${tools%/tools}/$from" "$work/image$to"
+done
+: >"$work/log"
+"$work/image/zosia/tools/deps.sh" build >"$work/err" 2>&1 || fail "deps.sh fails with the image's files"
+[ ! -s "$work/err" ] || fail "deps.sh misses something of the image's files"
+
+echo "test-build.sh: all right"
