@@ -187,6 +187,9 @@ struct Row {
 struct Factors {
     __m256i scales; // 16, for 16 weights each: the even ones, then the odd ones
     __m256i mins;   // 16, for the sums of 16 activations each, in order
+
+    // Those of weights 32v to 32v + 31.
+    __m256i scale(int v) const { return _mm256_shuffle_epi8(scales, _mm256_set1_epi16(0x0100 + 0x0202 * v)); }
 };
 
 // What 16 bytes hold that Q4_K and Q5_K begin with: two halves, d and dmin, and
@@ -203,21 +206,28 @@ Factors factors_of_8(const void * x) {
              _mm256_cvtepu8_epi16(_mm_shuffle_epi8(bytes, twice)) };
 }
 
-struct Q4_K {
-    using Block = block_q4_K;
+// What the K-quants have in common.
+template <class Quants> struct OfK {
+    using Block = Quants;
     using Column = block_q8_K;
     using Unpacked = Row;
     static constexpr bool HAS_LANES = true;
-    // Weights that share a scale; products of pairs whose sum fits into 16 bits.
-    static constexpr int SHARED = 32;
-    static constexpr int SUMMED = 8;
-    // Whether mins has a factor of its own, or is times 32 and that of the scales.
+};
+
+// Those whose mins have factors of their own.
+template <class Quants> struct WithMins : OfK<Quants> {
+    // Else they are times 32 and the factors of the scales.
     static constexpr bool HAS_DMIN = true;
 
     // d, and dmin above it.
-    static __m128i halves(const Block & x) { return _mm_loadu_si32(&x); }
+    static __m128i halves(const Quants & x) { return _mm_loadu_si32(&x); }
 
-    static Factors factors(const Block & x) { return factors_of_8(&x); }
+    static Factors factors(const Quants & x) { return factors_of_8(&x); }
+};
+
+struct Q4_K : WithMins<block_q4_K> {
+    // Products of pairs whose sum fits into 16 bits.
+    static constexpr int SUMMED = 8;
 
     // Calls take(v, weights 32v to 32v + 31, as bytes) for all eight.
     template <typename Take> static void quants(const Block & x, Take take) {
@@ -231,18 +241,8 @@ struct Q4_K {
     }
 };
 
-struct Q5_K {
-    using Block = block_q5_K;
-    using Column = block_q8_K;
-    using Unpacked = Row;
-    static constexpr bool HAS_LANES = true;
-    static constexpr int SHARED = 32;
+struct Q5_K : WithMins<block_q5_K> {
     static constexpr int SUMMED = 4;
-    static constexpr bool HAS_DMIN = true;
-
-    static __m128i halves(const Block & x) { return _mm_loadu_si32(&x); }
-
-    static Factors factors(const Block & x) { return factors_of_8(&x); }
 
     template <typename Take> static void quants(const Block & x, Take take) {
         const __m256i low = _mm256_set1_epi8(15);
@@ -261,12 +261,7 @@ struct Q5_K {
     }
 };
 
-struct Q6_K {
-    using Block = block_q6_K;
-    using Column = block_q8_K;
-    using Unpacked = Row;
-    static constexpr bool HAS_LANES = true;
-    static constexpr int SHARED = 16;
+struct Q6_K : OfK<block_q6_K> {
     static constexpr int SUMMED = 2;
     static constexpr bool HAS_DMIN = false;
 
@@ -332,7 +327,7 @@ void rows_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_strid
             }
             __m256i total[COLUMNS];
             Type::quants(row, [&](int v, __m256i quants) {
-                const __m256i scale = _mm256_shuffle_epi8(factors.scales, _mm256_set1_epi16(0x0100 + 0x0202 * v));
+                const __m256i scale = factors.scale(v);
                 for (int j = 0; j < COLUMNS; j++) {
                     const __m256i products = _mm256_maddubs_epi16(quants, load(y[j * y_stride + block].qs + 32 * v));
                     const __m256i times = _mm256_madd_epi16(products, scale);
@@ -383,7 +378,7 @@ void fours_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stri
                 }
             }
             Type::quants(row, [&](int v, __m256i quants) __attribute__((always_inline)) {
-                const __m256i scale = _mm256_shuffle_epi8(factors.scales, _mm256_set1_epi16(0x0100 + 0x0202 * v));
+                const __m256i scale = factors.scale(v);
                 __m256i products[GROUPS];
 #pragma GCC unroll 4
                 for (int k = 0; k < 4; k++) {
@@ -641,14 +636,14 @@ void lanes(int count, const Row_4_1 * row, const Group<block_q8_1, 8> * y, int64
                 const __m256i weights = _mm256_set1_epi32(four);
                 for (int g = 0; g < GROUPS; g++) {
                     const __m256i product = _mm256_maddubs_epi16(weights, load(y[g * y_stride].quants[k]));
-                    products[i][g] = k == 0 ? product : _mm256_add_epi16(products[i][g], product);
+                    products[i][g] = k == 0 ? product : Type::add(products[i][g], product);
                     __asm__("" : "+x"(products[i][g]));
                 }
             }
         }
         for (int i = 0; i < ROWS; i++) {
             for (int g = 0; g < GROUPS; g++) {
-                const __m256i total = _mm256_madd_epi16(products[i][g], _mm256_set1_epi16(1));
+                const __m256i total = Type::words(products[i][g]);
                 __m256 & to = sum[i * sum_stride + g];
                 to = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(row[i].d), d[g]), _mm256_cvtepi32_ps(total), to);
                 to = _mm256_fmadd_ps(_mm256_set1_ps(row[i].m), s[g], to);
@@ -736,18 +731,18 @@ void chunk(int count, int64_t blocks, const typename Type::Block * x, int64_t x_
     }
     const auto by_rows = [&](auto some) {
         for (int i = 0; i < count; i += ROWS) {
-            some(blocks, x + i * x_stride, x_stride, i + ROWS < count ? x + (i + ROWS) * x_stride : next,
-                 out + j * out_stride + i, std::min(ROWS, count - i));
+            some(x + i * x_stride, i + ROWS < count ? x + (i + ROWS) * x_stride : next, out + j * out_stride + i,
+                 std::min(ROWS, count - i));
         }
     };
     const auto fours_of = [&](auto groups) {
-        by_rows([&](int64_t blocks, auto x, int64_t x_stride, auto next, float * out, int count) {
-            fours<Type, groups>(blocks, x, x_stride, next, (const GroupOf<Type, 4> *) (y + j * blocks), blocks, out,
-                                out_stride, count);
+        const auto * side_by_side = (const GroupOf<Type, 4> *) (y + j * blocks);
+        by_rows([&](auto x, auto next, float * out, int count) {
+            fours<Type, groups>(blocks, x, x_stride, next, side_by_side, blocks, out, out_stride, count);
         });
     };
     const auto columns_of = [&](auto columns) {
-        by_rows([&](int64_t blocks, auto x, int64_t x_stride, auto next, float * out, int count) {
+        by_rows([&](auto x, auto next, float * out, int count) {
             rows<Type, columns>(blocks, x, x_stride, next, y + j * blocks, blocks, out, out_stride, count);
         });
     };
