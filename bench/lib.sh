@@ -263,10 +263,10 @@ run_versus() {
     : >"$scratch/rounds"
     if [ "$where" = native ]; then native_rounds; else guest_rounds; fi || return $?
     {
-        printf '{%s,"peer":"llama-bench of llama-cpp-python %s","pp":%s,"tg":%s,"threads":%s,"settings":"%s","rounds":[\n' \
-            "$(environment)" "$("$bench/peer.sh" --version)" "$pp" "$tg" "$threads" "${settings# }"
+        printf '{%s,"unit":"%s","peer":"llama-bench of llama-cpp-python %s","pp":%s,"tg":%s,"threads":%s,"settings":"%s","rounds":[\n' \
+            "$(environment)" "${instructions:+instructions}" "$("$bench/peer.sh" --version)" "$pp" "$tg" "$threads" "${settings# }"
         awk -F '\t' '{ printf "%s{\"who\":\"%s\",\"result\":%s}", (NR > 1 ? ",\n" : ""), $1, $2 } END { print "\n]}" }' "$scratch/rounds"
-    } | record "versus-$where"
+    } | record "versus-${instructions:+instructions-}$where"
     [ -n "$json" ] || print_versus
 }
 
@@ -332,6 +332,7 @@ guest_rounds() {
     qemu_extra=" -initrd $scratch/bench.cpio"
     qemu_for_bench
     set -- --threads "$threads" --append rdinit=/bench-guest ${cpu:+--cpu "$cpu"} ${accel:+--accel "$accel"}
+    [ -z "$instructions" ] || set -- "$@" --accel tcg --smp 1
     guest_status=0
     with_deadline env ZOSIA_QEMU="$scratch/qemu/bin/qemu-system-aarch64" "$tools/run.sh" "$@" "$model_file" \
         >"$scratch/console" </dev/null || guest_status=$?
@@ -345,7 +346,9 @@ guest_rounds() {
 
 # Each kind of work: medians, and the ratio of zosia to each peer, pair by pair.
 print_versus() {
-    awk -F '\t' -v pp="$pp" -v tg="$tg" "$awk_statistics"'
+    unit=tok/s
+    [ -z "$instructions" ] || unit='tok a 10^9 instructions'
+    awk -F '\t' -v pp="$pp" -v tg="$tg" -v unit="$unit" "$awk_statistics"'
         $1 == "zosia" {
             array($2, "prefill_ns", v); add("pp", "zosia", pp, v[1])
             array($2, "decode_ns", v); add("tg", "zosia", tg, v[1])
@@ -367,7 +370,7 @@ print_versus() {
             if (!n) return
             for (i = 1; i <= n; i++) { v[i] = rate[kind, who, i]; r[i] = rate[kind, "zosia", i] / v[i] }
             sort(v, n); sort(r, n)
-            printf "%s %-5d %-14s median %9.2f tok/s (%.2f to %.2f of %d)", kind, tokens, who, median(v, n), v[1], v[n], n
+            printf "%s %-5d %-14s median %9.2f %s (%.2f to %.2f of %d)", kind, tokens, who, median(v, n), unit, v[1], v[n], n
             if (who != "zosia") printf "   zosia / this: median %.3f (%.3f to %.3f)", median(r, n), r[1], r[n]
             print ""
         }' "$scratch/rounds"

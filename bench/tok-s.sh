@@ -93,7 +93,6 @@ case $peer in
 esac
 case $matrix in '') ;; *) [ -r "$matrix" ] || die 2 "--matrix: $matrix cannot be read" ;; esac
 [ -z "$instructions" ] || [ "$where" = vm ] || usage_error "--instructions counts the guest's: not with --native"
-[ -z "$instructions" ] || [ -z "$peer" ] || usage_error "--instructions goes without --vs"
 [ -z "$peer" ] || [ -z "$matrix" ] || usage_error "--matrix goes without --vs"
 
 detect_host

@@ -16,18 +16,24 @@
 
 #include <immintrin.h>
 
-#include <algorithm>
-#include <cstdint>
-#include <cstring>
-#include <type_traits>
-
-#define GGML_COMMON_DECL_CPP
-#include "ggml-common.h"
+#include "products.h"
 
 namespace {
 
-// Rows that a kernel takes at once.
-constexpr int ROWS = 4;
+// Columns that the kernel of lanes has side by side, and from how many columns on it
+// is the faster one.
+constexpr int LANES = 8;
+constexpr int64_t FEWEST_LANES = 9;
+
+// ROWS rows' sums with LANES columns.
+struct Tile {
+    __m256 of_row[ROWS];
+
+    float at(int row, int column) const { return of_row[row][column]; }
+};
+
+// Columns that are not laid side by side stay as they are.
+template <class Column> void prepare(Column *, int64_t) {}
 
 __m256i load(const void * at) { return _mm256_loadu_si256((const __m256i *) at); }
 
@@ -95,7 +101,7 @@ template <int N> void lay(const void * from, int64_t stride, void * to) {
     memcpy(to, v, sizeof v);
 }
 
-// A block of N columns side by side, in as many bytes.
+// With 32 activations a block.
 template <class Column, int N> struct Group {
     // d, and for Q8_1 s.
     ggml_half scales[(sizeof(Column) - 32) / sizeof(ggml_half)][N];
@@ -122,8 +128,6 @@ template <int N> struct Group<block_q8_K, N> {
         lay<N>(columns[0].bsums, sizeof *columns, sums);
     }
 };
-
-template <class Type, int N> using GroupOf = Group<typename Type::Column, N>;
 
 // Word k of each half in all of the half.
 __m256i spread(__m256i v, int k) {
@@ -165,13 +169,6 @@ void store(const __m256 sum[ROWS / 2][GROUPS], float * out, int64_t out_stride, 
     }
 }
 
-// Weights are asked for ahead of their use, in the order of addresses: what the
-// processor guesses by itself from rows read side by side is half as fast.
-template <typename Block> void prefetch(const Block * from, int64_t blocks) {
-    const char * const end = (const char *) (from + blocks);
-    for (const char * at = (const char *) from; at < end; at += 64) _mm_prefetch(at, _MM_HINT_T0);
-}
-
 // --- K-quants: 256 weights a block, integer scales within it ---
 
 // A block of one row as the kernel of lanes reads it.
@@ -210,7 +207,7 @@ Factors factors_of_8(const void * x) {
 template <class Quants> struct OfK {
     using Block = Quants;
     using Column = block_q8_K;
-    using Unpacked = Row;
+    using Unpacked = Row[ROWS];
     static constexpr bool HAS_LANES = true;
 };
 
@@ -408,7 +405,7 @@ void fours_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stri
     store<GROUPS>(sum, out, out_stride, count);
 }
 
-template <class Type> void unpack(const typename Type::Block & x, Row & row) {
+template <class Type> void unpack_row(const typename Type::Block & x, Row & row) {
     const Factors factors = Type::factors(x);
     _mm256_store_si256((__m256i *) row.scales, factors.scales);
     _mm256_store_si256((__m256i *) row.mins, factors.mins);
@@ -418,62 +415,57 @@ template <class Type> void unpack(const typename Type::Block & x, Row & row) {
     row.dmin = _mm_cvtss_f32(_mm_movehdup_ps(halves));
 }
 
-// Adds a block of `count` rows (rounded up to ROWS) and GROUPS times eight columns
-// to sum[row][group].
+// Adds a block of ROWS rows and GROUPS times eight columns to sum.
 template <class Type, int GROUPS>
-void lanes(int count, const Row * row, const Group<block_q8_K, 8> * y, int64_t y_stride, __m256 * sum,
-           int64_t sum_stride) {
-    __m256 column[GROUPS];
-    for (int g = 0; g < GROUPS; g++) column[g] = _mm256_loadu_ps(y[g * y_stride].d);
-    for (int from_row = 0; from_row < count; from_row += ROWS, row += ROWS, sum += ROWS * sum_stride) {
-        __m256i scaled[ROWS][GROUPS], mins[ROWS][GROUPS];
-        for (int i = 0; i < ROWS; i++) {
-            for (int g = 0; g < GROUPS; g++) scaled[i][g] = mins[i][g] = _mm256_setzero_si256();
-        }
-        for (int at = 0; at < 8; at++) {
-            const int8_t (*quants[GROUPS])[32];
-            for (int g = 0; g < GROUPS; g++) quants[g] = y[g * y_stride].quants[at];
+void lanes(const Row (&row)[ROWS], const Group<block_q8_K, 8> * y, int64_t y_stride, Tile * sum) {
+    __m256i scaled[ROWS][GROUPS], mins[ROWS][GROUPS];
+    for (int i = 0; i < ROWS; i++) {
+        for (int g = 0; g < GROUPS; g++) scaled[i][g] = mins[i][g] = _mm256_setzero_si256();
+    }
+    for (int at = 0; at < 8; at++) {
+        const int8_t (*quants[GROUPS])[32];
+        for (int g = 0; g < GROUPS; g++) quants[g] = y[g * y_stride].quants[at];
 #pragma GCC unroll 8
-            for (int from = 0; from < 8; from += Type::SUMMED) {
-                __m256i products[ROWS][GROUPS];
+        for (int from = 0; from < 8; from += Type::SUMMED) {
+            __m256i products[ROWS][GROUPS];
 #pragma GCC unroll 8
-                for (int k = from; k < from + Type::SUMMED; k++) {
-                    for (int i = 0; i < ROWS; i++) {
-                        int32_t four;
-                        memcpy(&four, row[i].quants + 32 * at + 4 * k, sizeof four);
-                        const __m256i weights = _mm256_set1_epi32(four);
-                        for (int g = 0; g < GROUPS; g++) {
-                            const __m256i product = _mm256_maddubs_epi16(weights, load(quants[g][k]));
-                            products[i][g] = k == from ? product : _mm256_add_epi16(products[i][g], product);
-                            // Left to itself GCC multiplies first and runs out of registers.
-                            __asm__("" : "+x"(products[i][g]));
-                        }
-                    }
-                }
+            for (int k = from; k < from + Type::SUMMED; k++) {
                 for (int i = 0; i < ROWS; i++) {
-                    const __m256i scale = _mm256_set1_epi16(row[i].scales[at + from / 4 * 8]);
+                    int32_t four;
+                    memcpy(&four, row[i].quants + 32 * at + 4 * k, sizeof four);
+                    const __m256i weights = _mm256_set1_epi32(four);
                     for (int g = 0; g < GROUPS; g++) {
-                        scaled[i][g] = _mm256_add_epi32(scaled[i][g], _mm256_madd_epi16(products[i][g], scale));
+                        const __m256i product = _mm256_maddubs_epi16(weights, load(quants[g][k]));
+                        products[i][g] = k == from ? product : _mm256_add_epi16(products[i][g], product);
+                        // Left to itself GCC multiplies first and runs out of registers.
+                        __asm__("" : "+x"(products[i][g]));
                     }
                 }
             }
-        }
-        for (int k = 0; k < 8; k++) {
-            for (int g = 0; g < GROUPS; g++) {
-                const __m256i pairs = load(y[g * y_stride].sums[k]);
-                for (int i = 0; i < ROWS; i++) {
-                    const __m256i product = _mm256_madd_epi16(_mm256_set1_epi32(row[i].mins[k]), pairs);
-                    mins[i][g] = _mm256_add_epi32(mins[i][g], product);
+            for (int i = 0; i < ROWS; i++) {
+                const __m256i scale = _mm256_set1_epi16(row[i].scales[at + from / 4 * 8]);
+                for (int g = 0; g < GROUPS; g++) {
+                    scaled[i][g] = _mm256_add_epi32(scaled[i][g], _mm256_madd_epi16(products[i][g], scale));
                 }
             }
         }
+    }
+    for (int k = 0; k < 8; k++) {
         for (int g = 0; g < GROUPS; g++) {
+            const __m256i pairs = load(y[g * y_stride].sums[k]);
             for (int i = 0; i < ROWS; i++) {
-                if (!Type::HAS_DMIN) scaled[i][g] = _mm256_sub_epi32(scaled[i][g], _mm256_slli_epi32(mins[i][g], 5));
-                __m256 & to = sum[i * sum_stride + g];
-                to = add_block<Type>(to, _mm256_set1_ps(row[i].d), _mm256_set1_ps(row[i].dmin), column[g], scaled[i][g],
-                                     mins[i][g]);
+                const __m256i product = _mm256_madd_epi16(_mm256_set1_epi32(row[i].mins[k]), pairs);
+                mins[i][g] = _mm256_add_epi32(mins[i][g], product);
             }
+        }
+    }
+    for (int g = 0; g < GROUPS; g++) {
+        const __m256 column = _mm256_loadu_ps(y[g * y_stride].d);
+        for (int i = 0; i < ROWS; i++) {
+            if (!Type::HAS_DMIN) scaled[i][g] = _mm256_sub_epi32(scaled[i][g], _mm256_slli_epi32(mins[i][g], 5));
+            __m256 & to = sum[g].of_row[i];
+            to = add_block<Type>(to, _mm256_set1_ps(row[i].d), _mm256_set1_ps(row[i].dmin), column, scaled[i][g],
+                                 mins[i][g]);
         }
     }
 }
@@ -490,7 +482,7 @@ struct Row_4_1 {
 struct Q4_1 {
     using Block = block_q4_1;
     using Column = block_q8_1;
-    using Unpacked = Row_4_1;
+    using Unpacked = Row_4_1[ROWS];
     static constexpr bool HAS_LANES = true;
     // Whether there is something to add that the activations' sum is multiplied with.
     static constexpr bool HAS_MIN = true;
@@ -611,7 +603,7 @@ void fours_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_strid
     store<GROUPS>(sum, out, out_stride, count);
 }
 
-template <class Type> void unpack(const block_q4_1 & x, Row_4_1 & row) {
+template <class Type> void unpack_row(const block_q4_1 & x, Row_4_1 & row) {
     _mm256_store_si256((__m256i *) row.quants, Q4_1::quants(x));
     const __m128 halves = _mm_cvtph_ps(Q4_1::halves(x));
     row.d = _mm_cvtss_f32(halves);
@@ -619,77 +611,42 @@ template <class Type> void unpack(const block_q4_1 & x, Row_4_1 & row) {
 }
 
 template <class Type, int GROUPS>
-void lanes(int count, const Row_4_1 * row, const Group<block_q8_1, 8> * y, int64_t y_stride, __m256 * sum,
-           int64_t sum_stride) {
+void lanes(const Row_4_1 (&row)[ROWS], const Group<block_q8_1, 8> * y, int64_t y_stride, Tile * sum) {
     __m256 d[GROUPS], s[GROUPS];
     for (int g = 0; g < GROUPS; g++) {
         d[g] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) y[g * y_stride].scales[0]));
         s[g] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) y[g * y_stride].scales[1]));
     }
-    for (int from_row = 0; from_row < count; from_row += ROWS, row += ROWS, sum += ROWS * sum_stride) {
-        __m256i products[ROWS][GROUPS];
+    __m256i products[ROWS][GROUPS];
 #pragma GCC unroll 8
-        for (int k = 0; k < 8; k++) {
-            for (int i = 0; i < ROWS; i++) {
-                int32_t four;
-                memcpy(&four, row[i].quants + 4 * k, sizeof four);
-                const __m256i weights = _mm256_set1_epi32(four);
-                for (int g = 0; g < GROUPS; g++) {
-                    const __m256i product = _mm256_maddubs_epi16(weights, load(y[g * y_stride].quants[k]));
-                    products[i][g] = k == 0 ? product : Type::add(products[i][g], product);
-                    __asm__("" : "+x"(products[i][g]));
-                }
+    for (int k = 0; k < 8; k++) {
+        for (int i = 0; i < ROWS; i++) {
+            int32_t four;
+            memcpy(&four, row[i].quants + 4 * k, sizeof four);
+            const __m256i weights = _mm256_set1_epi32(four);
+            for (int g = 0; g < GROUPS; g++) {
+                const __m256i product = _mm256_maddubs_epi16(weights, load(y[g * y_stride].quants[k]));
+                products[i][g] = k == 0 ? product : Type::add(products[i][g], product);
+                __asm__("" : "+x"(products[i][g]));
             }
         }
-        for (int i = 0; i < ROWS; i++) {
-            for (int g = 0; g < GROUPS; g++) {
-                const __m256i total = Type::words(products[i][g]);
-                __m256 & to = sum[i * sum_stride + g];
-                to = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(row[i].d), d[g]), _mm256_cvtepi32_ps(total), to);
-                to = _mm256_fmadd_ps(_mm256_set1_ps(row[i].m), s[g], to);
-            }
+    }
+    for (int i = 0; i < ROWS; i++) {
+        for (int g = 0; g < GROUPS; g++) {
+            const __m256i total = Type::words(products[i][g]);
+            __m256 & to = sum[g].of_row[i];
+            to = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(row[i].d), d[g]), _mm256_cvtepi32_ps(total), to);
+            to = _mm256_fmadd_ps(_mm256_set1_ps(row[i].m), s[g], to);
         }
     }
 }
 
-// --- The whole product ---
+// --- All kinds ---
 
-// Rows that a thread takes at a time, and groups of columns that it sums at a time:
-// a block of each stays in the first cache.
-constexpr int CHUNK_ROWS = 32;
-constexpr int PANEL_GROUPS = 16;
-
-// Columns side by side, in groups of eight.
+// `count` rows for the kernel of lanes, which computes on with ROWS.
 template <class Type>
-void panels(int count, int64_t blocks, const typename Type::Block * x, int64_t x_stride,
-            const typename Type::Block * next, int64_t groups, const GroupOf<Type, 8> * y, float * out,
-            int64_t out_stride) {
-    for (int64_t group = 0; group < groups; group += PANEL_GROUPS) {
-        const int width = std::min<int64_t>(PANEL_GROUPS, groups - group);
-        __m256 sum[CHUNK_ROWS][PANEL_GROUPS];
-        typename Type::Unpacked row[CHUNK_ROWS];
-        for (int i = 0; i < CHUNK_ROWS; i++) {
-            for (int g = 0; g < width; g++) sum[i][g] = _mm256_setzero_ps();
-        }
-        // Rows beyond count are taken along up to the next multiple of ROWS.
-        memset(row, 0, sizeof row);
-        for (int64_t block = 0; block < blocks; block++) {
-            prefetch(next + count * block, count);
-            for (int i = 0; i < count; i++) unpack<Type>(x[i * x_stride + block], row[i]);
-            const GroupOf<Type, 8> * columns = y + group * blocks + block;
-            int g = 0;
-            for (; g + 1 < width; g += 2) {
-                lanes<Type, 2>(count, row, columns + g * blocks, blocks, &sum[0][g], PANEL_GROUPS);
-            }
-            if (g < width) lanes<Type, 1>(count, row, columns + g * blocks, blocks, &sum[0][g], PANEL_GROUPS);
-        }
-        for (int g = 0; g < width; g++) {
-            for (int j = 0; j < 8; j++) {
-                float * of_column = out + ((group + g) * 8 + j) * out_stride;
-                for (int i = 0; i < count; i++) of_column[i] = ((const float *) &sum[i][g])[j];
-            }
-        }
-    }
+void unpack(int count, const typename Type::Block * x, int64_t x_stride, typename Type::Unpacked & to) {
+    for (int i = 0; i < ROWS; i++) unpack_row<Type>(x[std::min(i, count - 1) * x_stride], to[i]);
 }
 
 // At most ROWS rows and GROUPS times four columns side by side.
@@ -707,114 +664,6 @@ template <class Type, int COLUMNS, typename... Rest> void rows(Rest... rest) {
         rows_of_256<Type, COLUMNS>(rest...);
     } else {
         rows_of_32<Type, COLUMNS>(rest...);
-    }
-}
-
-// How many columns are laid side by side, by eights and then by fours.
-struct Grouped {
-    int64_t eights, fours;
-
-    template <class Type> static Grouped of(int64_t columns) {
-        const int64_t eights = Type::HAS_LANES && columns > 8 ? columns / 8 * 8 : 0;
-        return { eights, (columns - eights) / 4 * 4 };
-    }
-};
-
-// out[j * out_stride + i] for `count` rows and all columns, the grouped ones first.
-template <class Type>
-void chunk(int count, int64_t blocks, const typename Type::Block * x, int64_t x_stride,
-           const typename Type::Block * next, int64_t columns, Grouped grouped, const typename Type::Column * y,
-           float * out, int64_t out_stride) {
-    int64_t j = grouped.eights;
-    if constexpr (Type::HAS_LANES) {
-        panels<Type>(count, blocks, x, x_stride, next, j / 8, (const GroupOf<Type, 8> *) y, out, out_stride);
-    }
-    const auto by_rows = [&](auto some) {
-        for (int i = 0; i < count; i += ROWS) {
-            some(x + i * x_stride, i + ROWS < count ? x + (i + ROWS) * x_stride : next, out + j * out_stride + i,
-                 std::min(ROWS, count - i));
-        }
-    };
-    const auto fours_of = [&](auto groups) {
-        const auto * side_by_side = (const GroupOf<Type, 4> *) (y + j * blocks);
-        by_rows([&](auto x, auto next, float * out, int count) {
-            fours<Type, groups>(blocks, x, x_stride, next, side_by_side, blocks, out, out_stride, count);
-        });
-    };
-    const auto columns_of = [&](auto columns) {
-        by_rows([&](auto x, auto next, float * out, int count) {
-            rows<Type, columns>(blocks, x, x_stride, next, y + j * blocks, blocks, out, out_stride, count);
-        });
-    };
-    switch (grouped.fours) {
-        case 4: fours_of(std::integral_constant<int, 1>()); break;
-        case 8: fours_of(std::integral_constant<int, 2>()); break;
-    }
-    j += grouped.fours;
-    switch (columns - j) {
-        case 1: columns_of(std::integral_constant<int, 1>()); break;
-        case 2: columns_of(std::integral_constant<int, 2>()); break;
-        case 3: columns_of(std::integral_constant<int, 3>()); break;
-    }
-}
-
-// A block of N columns of `from`, each `stride` bytes apart.
-template <class Column, int N>
-void quantize_group(const char * from, size_t stride, ggml_from_float_t quantize, int64_t size, Group<Column, N> & to) {
-    static_assert(sizeof to == N * sizeof(Column));
-    Column columns[N];
-    for (int j = 0; j < N; j++) quantize((const float *) (from + j * stride), &columns[j], size);
-    to.pack(columns);
-}
-
-// dst = src0 times src1, called by every thread.
-template <class Type> void multiply(const ggml_compute_params * params, ggml_tensor * dst) {
-    const ggml_tensor * src0 = dst->src[0];
-    const ggml_tensor * src1 = dst->src[1];
-    GGML_TENSOR_BINARY_OP_LOCALS
-    const ggml_type column_type = ggml_get_type_traits_cpu(src0->type)->vec_dot_type;
-    const ggml_from_float_t quantize = ggml_get_type_traits_cpu(column_type)->from_float;
-    const int64_t size = ggml_blck_size(column_type);
-    const int64_t blocks = ne00 / size;
-    auto * const columns = (typename Type::Column *) params->wdata;
-    const Grouped grouped = Grouped::of<Type>(ne11);
-
-    // Each thread has the same blocks of all columns.
-    const int64_t from = blocks * params->ith / params->nth, to = blocks * (params->ith + 1) / params->nth;
-    for (int64_t matrix = 0; matrix < ne12 * ne13; matrix++) {
-        const char * source = (const char *) src1->data + matrix % ne12 * nb12 + matrix / ne12 * nb13;
-        auto * const own = columns + matrix * ne11 * blocks;
-        int64_t j = 0;
-        const auto group = [&](auto * groups) {
-            for (int64_t block = from; block < to; block++) {
-                quantize_group(source + j * nb11 + block * size * sizeof(float), nb11, quantize, size, groups[block]);
-            }
-        };
-        for (; j < grouped.eights; j += 8) group((GroupOf<Type, 8> *) (own + j * blocks));
-        for (; j < grouped.eights + grouped.fours; j += 4) group((GroupOf<Type, 4> *) (own + j * blocks));
-        for (; j < ne11; j++) {
-            quantize((const float *) (source + j * nb11) + from * size, own + j * blocks + from, (to - from) * size);
-        }
-    }
-    if (params->ith == 0) ggml_threadpool_chunk_set(params->threadpool, params->nth);
-    ggml_barrier(params->threadpool);
-
-    // Smaller pieces where there are few rows, so that no thread waits long.
-    const int64_t share = ne01 / (4 * params->nth) / ROWS * ROWS;
-    const int64_t each = std::clamp<int64_t>(share, ROWS, CHUNK_ROWS);
-    const int64_t chunks = (ne01 + each - 1) / each;
-    const auto weights = [&](int64_t at) {
-        const int64_t matrix = at / chunks;
-        const int64_t i02 = matrix % ne12 / (ne12 / ne02), i03 = matrix / ne12 / (ne13 / ne03);
-        const char * first = (const char *) src0->data + i02 * nb02 + i03 * nb03 + at % chunks * each * nb01;
-        return (const typename Type::Block *) first;
-    };
-    for (int64_t at = params->ith, next; at < chunks * ne12 * ne13; at = next) {
-        next = ggml_threadpool_chunk_add(params->threadpool, 1);
-        const int64_t matrix = at / chunks, i = at % chunks * each;
-        char * out = (char *) dst->data + matrix % ne12 * nb2 + matrix / ne12 * nb3;
-        chunk<Type>(std::min(each, ne01 - i), blocks, weights(at), nb01 / sizeof(typename Type::Block), weights(next),
-                    ne11, grouped, columns + matrix * ne11 * blocks, (float *) out + i, nb1 / sizeof(float));
     }
 }
 

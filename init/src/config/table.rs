@@ -120,7 +120,7 @@ pub(crate) const PARAMS: &[Param] = &[
     Param {
         name: "repack",
         value: "auto|on|off",
-        help: "Copy the weights into the layout that the processor likes best.",
+        help: "Copy the weights into the layout that the processor likes best; auto: where most of them gain by it.",
         when: When::Reload,
         set: |c, v| switch(v).map(|v| c.repack = v),
         get: |c| switch_text(c.repack),

@@ -18,8 +18,9 @@ pub(crate) struct Level {
     /// The first instruction-set extension that the level needs and this
     /// processor lacks.
     missing: fn() -> Option<&'static str>,
-    /// Whether weights in a layout of their own make this level faster.
-    pub(crate) repack_pays: bool,
+    /// Types of weights, as GGUF names them, that a layout of their own makes
+    /// faster on this level.
+    pub(crate) repacked: &'static [&'static str],
 }
 
 /// Why no level was chosen.
@@ -65,6 +66,11 @@ macro_rules! first_missing {
 mod levels {
     use super::{Level, sys};
 
+    /// Upstream multiplies these with dot products of bytes, and the layout does
+    /// without most of what comes beside. K-quants are faster where they lie, with
+    /// the kernels in `ggml/neon.h`.
+    const REPACKED: &[&str] = &["Q4_0", "Q8_0", "IQ4_NL", "MXFP4"];
+
     unsafe extern "C" {
         fn ggml_backend_cpu_reg_v80() -> sys::ggml_backend_reg_t;
         fn ggml_backend_cpu_reg_v82() -> sys::ggml_backend_reg_t;
@@ -83,21 +89,21 @@ mod levels {
                     "lse", "rdm", "crc", "dotprod", "fp16", "rcpc", "rcpc2", "fcma", "jsconv",
                     "frintts", "flagm", "bf16", "i8mm")
             },
-            repack_pays: true,
+            repacked: REPACKED,
         },
         Level {
             name: "v82",
             flags: env!("ZOSIA_FLAGS_v82"),
             register: ggml_backend_cpu_reg_v82,
             missing: || first_missing!(is_aarch64_feature_detected: "lse", "rdm", "crc", "dotprod", "fp16"),
-            repack_pays: true,
+            repacked: REPACKED,
         },
         Level {
             name: "v80",
             flags: env!("ZOSIA_FLAGS_v80"),
             register: ggml_backend_cpu_reg_v80,
             missing: || None,
-            repack_pays: false,
+            repacked: &[],
         },
     ];
 }
@@ -123,7 +129,7 @@ mod levels {
                     "sse4.2", "popcnt", "avx2", "f16c", "fma", "bmi2", "avx512f", "avx512cd",
                     "avx512vl", "avx512dq", "avx512bw", "avx512vbmi", "avx512vnni", "avx512bf16")
             },
-            repack_pays: false,
+            repacked: &[],
         },
         Level {
             name: "avx2",
@@ -133,14 +139,14 @@ mod levels {
                 first_missing!(is_x86_feature_detected:
                     "sse4.2", "popcnt", "avx2", "f16c", "fma", "bmi2")
             },
-            repack_pays: false,
+            repacked: &[],
         },
         Level {
             name: "x64",
             flags: env!("ZOSIA_FLAGS_x64"),
             register: ggml_backend_cpu_reg_x64,
             missing: || first_missing!(is_x86_feature_detected: "sse4.2", "popcnt"),
-            repack_pays: false,
+            repacked: &[],
         },
     ];
 }
@@ -226,7 +232,7 @@ mod tests {
             flags: "",
             register: never,
             missing,
-            repack_pays: false,
+            repacked: &[],
         }
     }
 

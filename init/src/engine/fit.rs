@@ -30,8 +30,9 @@ pub(crate) struct Wishes {
     pub(crate) kv: KvType,
     /// Repacked weights.
     pub(crate) repack: Switch,
-    /// With [`Switch::Auto`]: the processor level gains by it.
-    pub(crate) repack_pays: bool,
+    /// With [`Switch::Auto`]: types of weights that the processor level multiplies
+    /// faster so.
+    pub(crate) repacked: &'static [&'static str],
     /// Tokens evaluated at once.
     pub(crate) batch_tokens: u32,
 }
@@ -131,7 +132,7 @@ pub(crate) fn plan(
     let repack_fits = need(ctx_tokens).saturating_add(largest_tensor(header)) <= there;
     let weights = match wishes.repack {
         Switch::On => Weights::Repacked,
-        Switch::Auto if wishes.repack_pays && repack_fits => Weights::Repacked,
+        Switch::Auto if repack_fits && repack_pays(header, wishes.repacked) => Weights::Repacked,
         Switch::Auto | Switch::Off => Weights::Mapped,
     };
     Ok(Plan {
@@ -182,6 +183,15 @@ fn largest_tensor(header: &Header) -> u64 {
         .unwrap_or(0)
 }
 
+/// Whether most of the weights are of types that a layout of their own makes faster.
+fn repack_pays(header: &Header, repacked: &[&str]) -> bool {
+    let bytes = |of: &dyn Fn(&str) -> bool| -> u64 {
+        let tensors = header.tensors.iter().filter(|tensor| of(tensor.kind));
+        tensors.map(|tensor| tensor.bytes).sum()
+    };
+    bytes(&|kind| repacked.contains(&kind)) > bytes(&|kind| !repacked.contains(&kind))
+}
+
 /// A guest's RAM for `need` bytes available: the kernel takes a share, and
 /// round numbers are easier to type.
 fn suggest(need: u64) -> u64 {
@@ -192,8 +202,18 @@ fn suggest(need: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gguf::Tensor;
 
     const MIB: u64 = 1 << 20;
+
+    fn tensor(name: &str, kind: &'static str, bytes: u64) -> Tensor {
+        Tensor {
+            name: name.into(),
+            kind,
+            offset: 0,
+            bytes,
+        }
+    }
 
     /// A model of 1000 MiB with 64 KiB of f16 KV cache a token.
     fn header() -> Header {
@@ -217,7 +237,7 @@ mod tests {
             data_offset: 4096,
             data_end: 1000 * MIB,
             weights: 1,
-            tensors: vec![],
+            tensors: vec![tensor("blk.0.ffn_up.weight", "Q4_0", 100 * MIB)],
         }
     }
 
@@ -226,7 +246,7 @@ mod tests {
             ctx_tokens: None,
             kv: KvType::F16,
             repack: Switch::Auto,
-            repack_pays: true,
+            repacked: &["Q4_0"],
             batch_tokens: 128,
         }
     }
@@ -282,12 +302,7 @@ mod tests {
     #[test]
     fn repacking_gives_way_to_a_mapped_file_where_memory_is_short() {
         let mut tight = header();
-        tight.tensors.push(crate::gguf::Tensor {
-            name: "output.weight".into(),
-            kind: "Q6_K",
-            offset: 0,
-            bytes: 200 * MIB,
-        });
+        tight.tensors = vec![tensor("output.weight", "Q4_0", 200 * MIB)];
         let need = plan(&tight, &wishes(), Some(1500 * MIB)).unwrap();
         assert_eq!(need.weights, Weights::Mapped);
         let forced = Wishes {
@@ -300,6 +315,18 @@ mod tests {
         );
         let got = plan(&tight, &wishes(), Some(1700 * MIB)).unwrap();
         assert_eq!(got.weights, Weights::Repacked);
+    }
+
+    #[test]
+    fn weights_are_repacked_where_most_gain_by_it() {
+        let mut mixed = header();
+        mixed
+            .tensors
+            .push(tensor("token_embd.weight", "Q6_K", 99 * MIB));
+        let weights = |header: &Header| plan(header, &wishes(), None).unwrap().weights;
+        assert_eq!(weights(&mixed), Weights::Repacked);
+        mixed.tensors.push(tensor("output.weight", "Q4_K", 2 * MIB));
+        assert_eq!(weights(&mixed), Weights::Mapped);
     }
 
     #[test]

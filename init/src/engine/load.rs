@@ -12,16 +12,16 @@ use std::time::{Instant, SystemTime};
 use super::backend::Backend;
 use super::context::{Context, ContextError, ContextParams};
 use super::counter;
-use super::cpu::CpuError;
+use super::cpu::{self, CpuError, Level};
 use super::fit::{self, Plan, TooLarge, Wishes};
 use super::interrupt::Interrupt;
 use super::model::{Model, ModelError, Weights};
 use super::prompt::Prompter;
+use super::sequence::Sequence;
 use super::speculate::WIDTH_MAX;
 use super::vocab::Vocab;
 use super::warm::{self, Meter, WarmError};
 use super::wire::Outbox;
-use super::{cpu, sequence::Sequence};
 use crate::disk;
 use crate::gguf::{self, GgufError, Header};
 use crate::protocol::{EngineParams, Event, ModelInfo, Progress, Stage, Switch, TurnError};
@@ -111,9 +111,9 @@ pub(crate) struct Loaded<'m> {
 ///
 /// # Errors
 /// [`LoadError::Cpu`].
-pub(crate) fn init_backend(params: &EngineParams) -> Result<(Backend, bool), LoadError> {
+pub(crate) fn init_backend(params: &EngineParams) -> Result<(Backend, &'static Level), LoadError> {
     let level = cpu::choose(params.cpu.as_deref())?;
-    Ok((Backend::init(level, params.log_engine), level.repack_pays))
+    Ok((Backend::init(level, params.log_engine), level))
 }
 
 /// Checks the file's header in safe Rust and decides what memory allows.
@@ -123,7 +123,7 @@ pub(crate) fn init_backend(params: &EngineParams) -> Result<(Backend, bool), Loa
 /// [`LoadError`] up to [`LoadError::TooLarge`].
 pub(crate) fn check(
     params: &EngineParams,
-    repack_pays: bool,
+    level: &Level,
     outbox: &mut Outbox<impl Write>,
 ) -> Result<Checked, LoadError> {
     let path = params.path.display().to_string();
@@ -136,7 +136,7 @@ pub(crate) fn check(
         ctx_tokens: params.ctx_tokens,
         kv: params.kv,
         repack: params.repack,
-        repack_pays,
+        repacked: level.repacked,
         batch_tokens: BATCH_TOKENS,
     };
     let plan = fit::plan(&header, &wishes, fit::available_bytes())?;
@@ -283,6 +283,9 @@ impl Checked {
         // What was tried and not drawn must be rewound.
         let speculate = match params.speculate {
             _ if !model.can_rewind() => Switch::Off,
+            // Upstream's kernels for repacked weights sum several tokens in another
+            // order than one: an answer could differ.
+            Switch::Auto if self.plan.weights == Weights::Repacked => Switch::Off,
             asked => asked,
         };
         let mut wanted = ContextParams {

@@ -97,8 +97,8 @@ fn load_and_serve(
     outbox: &mut Outbox<impl Write>,
     started: Instant,
 ) -> Result<(), LoadError> {
-    let (backend, repack_pays) = load::init_backend(params)?;
-    let checked = load::check(params, repack_pays, outbox)?;
+    let (backend, level) = load::init_backend(params)?;
+    let checked = load::check(params, level, outbox)?;
     let model = checked.load_model(&backend, params, interrupt, outbox)?;
     let loaded = checked.finish(&backend, &model, params, interrupt, outbox, started)?;
     outbox.send(&Event::Ready(Box::new(loaded.info)));

@@ -398,10 +398,10 @@ fn logits_do_not_depend_on_how_many_tokens_are_evaluated_at_once() {
     let mut params = params(path);
     params.speculate = Switch::On;
     params.threads = Some(2);
-    let (backend, repack_pays) = load::init_backend(&params).unwrap();
+    let (backend, level) = load::init_backend(&params).unwrap();
     let interrupt = Arc::new(Interrupt::new());
     let mut outbox = Outbox::new(io::sink());
-    let checked = load::check(&params, repack_pays, &mut outbox).unwrap();
+    let checked = load::check(&params, level, &mut outbox).unwrap();
     let model = checked.load_model(&backend, &params, &interrupt, &mut outbox);
     let model = model.unwrap();
     let started = Instant::now();
