@@ -1,6 +1,6 @@
-// Products of Q4_1 weights with several columns at once, NEON. ggml has them for
-// Q4_0, Q8_0 and the K-quants only: with Q4_1 it unpacks each weight anew for every
-// token of a batch.
+// Products of Q4_1 weights with several columns at once, NEON without dot products of
+// bytes (with them: neon.h). ggml has them for Q4_0, Q8_0 and the K-quants only: with
+// Q4_1 it unpacks each weight anew for every token of a batch.
 //
 // Every element is summed in the order of ggml's own vec_dot, so that a token's
 // logits do not depend on how many are evaluated beside it. Upstream's kernels
@@ -15,6 +15,8 @@
 #define GGML_COMMON_DECL_CPP
 #include "ggml-common.h"
 
+#if defined(__ARM_NEON) && !defined(__ARM_FEATURE_DOTPROD)
+#define ZOSIA_Q4_1
 namespace {
 
 // Rows of weights and columns of activations that one tile takes, and the rows
@@ -22,9 +24,6 @@ namespace {
 constexpr int TILE_ROWS = 2;
 constexpr int TILE_COLUMNS = 4;
 constexpr int64_t CHUNK_ROWS = 16;
-
-#ifdef __ARM_NEON
-#define ZOSIA_Q4_1
 
 template <int ROWS, int COLUMNS>
 void tile(int64_t blocks, const block_q4_1 * x, int64_t x_stride, const block_q8_1 * y, int64_t y_stride,
@@ -71,9 +70,7 @@ void tile(int64_t blocks, const block_q4_1 * x, int64_t x_stride, const block_q8
         }
     }
 }
-#endif
 
-#ifdef ZOSIA_Q4_1
 // Rows of x, at most TILE_ROWS, times columns of y, at most TILE_COLUMNS.
 template <int ROWS>
 void tile_of(int64_t columns, int64_t blocks, const block_q4_1 * x, int64_t x_stride, const block_q8_1 * y,
@@ -106,9 +103,9 @@ void multiply(const ggml_compute_params * params, int64_t m, int64_t n, int64_t 
     // Only now may the chunks be counted anew.
     ggml_barrier(params->threadpool);
 }
-#endif
 
 } // namespace
+#endif
 
 extern "C" bool llamafile_sgemm(const ggml_compute_params * params, int64_t m, int64_t n, int64_t k, const void * A,
                                 int64_t lda, const void * B, int64_t ldb, void * C, int64_t ldc, int Atype,
@@ -117,13 +114,7 @@ extern "C" bool llamafile_sgemm(const ggml_compute_params * params, int64_t m, i
 #ifdef ZOSIA_Q4_1
     // An odd number of blocks has a rest that vec_dot sums in another order.
     const bool is_ours = Atype == GGML_TYPE_Q4_1 && Btype == GGML_TYPE_Q8_1 && Ctype == GGML_TYPE_F32 && k % 2 == 0;
-#ifdef __ARM_FEATURE_MATMUL_INT8
-    // Wide batches go faster by ggml's own kernel of two rows and two columns.
-    const bool is_better = is_pass;
-#else
-    const bool is_better = true;
-#endif
-    if (is_ours && is_better && n > 1) {
+    if (is_ours && n > 1) {
         multiply(params, m, n, k, (const block_q4_1 *) A, lda, (const block_q8_1 *) B, ldb, (float *) C, ldc);
         return true;
     }

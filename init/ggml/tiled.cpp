@@ -174,14 +174,15 @@ template <class Type> void multiply(const ggml_compute_params * params, ggml_ten
 bool multiply_here(const ggml_compute_params * params, ggml_tensor * dst) {
     if (params->use_ref || dst->src[1]->type != GGML_TYPE_F32) return false;
     switch (dst->src[0]->type) {
-#ifdef __AVX2__
+#ifdef __ARM_NEON
+        case GGML_TYPE_Q4_0: multiply<Q4_0>(params, dst); return true;
+#endif
         case GGML_TYPE_Q4_1: multiply<Q4_1>(params, dst); return true;
         case GGML_TYPE_Q8_0:
             // Upstream has a good one for many tokens.
-            if (dst->src[1]->ne[1] > ZOSIA_PASS_TOKENS) return false;
+            if (!Q8_0::HAS_LANES && dst->src[1]->ne[1] > ZOSIA_PASS_TOKENS) return false;
             multiply<Q8_0>(params, dst);
             return true;
-#endif
 #ifndef __AVX512F__
         case GGML_TYPE_Q4_K: multiply<Q4_K>(params, dst); return true;
         case GGML_TYPE_Q5_K: multiply<Q5_K>(params, dst); return true;

@@ -66,10 +66,9 @@ macro_rules! first_missing {
 mod levels {
     use super::{Level, sys};
 
-    /// Upstream multiplies these with dot products of bytes, and the layout does
-    /// without most of what comes beside. K-quants are faster where they lie, with
-    /// the kernels in `ggml/neon.h`.
-    const REPACKED: &[&str] = &["Q4_0", "Q8_0", "IQ4_NL", "MXFP4"];
+    /// Upstream's kernels for these are the best there are. Others are faster where
+    /// they lie, with those in `ggml/neon.h`.
+    const REPACKED: &[&str] = &["IQ4_NL", "MXFP4"];
 
     unsafe extern "C" {
         fn ggml_backend_cpu_reg_v80() -> sys::ggml_backend_reg_t;
