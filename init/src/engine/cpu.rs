@@ -18,9 +18,8 @@ pub(crate) struct Level {
     /// The first instruction-set extension that the level needs and this
     /// processor lacks.
     missing: fn() -> Option<&'static str>,
-    /// Types of weights, as GGUF names them, that a layout of their own makes
-    /// faster on this level.
-    pub(crate) repacked: &'static [&'static str],
+    /// Types of weights that a layout of their own makes faster on this level.
+    pub(crate) repacked: &'static [sys::ggml_type],
 }
 
 /// Why no level was chosen.
@@ -68,7 +67,11 @@ mod levels {
 
     /// Upstream's kernels for these are the best there are. Others are faster where
     /// they lie, with those in `ggml/neon.h`.
-    const REPACKED: &[&str] = &["IQ4_NL", "MXFP4"];
+    const REPACKED: &[sys::ggml_type] = &[
+        sys::GGML_TYPE_IQ4_NL,
+        sys::GGML_TYPE_MXFP4,
+        sys::GGML_TYPE_Q1_0,
+    ];
 
     unsafe extern "C" {
         fn ggml_backend_cpu_reg_v80() -> sys::ggml_backend_reg_t;

@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use llama_cpp_sys_2 as sys;
+
 use super::model::Weights;
 use crate::gguf::Header;
 use crate::protocol::{KvType, Switch};
@@ -32,7 +34,7 @@ pub(crate) struct Wishes {
     pub(crate) repack: Switch,
     /// With [`Switch::Auto`]: types of weights that the processor level multiplies
     /// faster so.
-    pub(crate) repacked: &'static [&'static str],
+    pub(crate) repacked: &'static [sys::ggml_type],
     /// Tokens evaluated at once.
     pub(crate) batch_tokens: u32,
 }
@@ -184,12 +186,13 @@ fn largest_tensor(header: &Header) -> u64 {
 }
 
 /// Whether most of the weights are of types that a layout of their own makes faster.
-fn repack_pays(header: &Header, repacked: &[&str]) -> bool {
-    let bytes = |of: &dyn Fn(&str) -> bool| -> u64 {
-        let tensors = header.tensors.iter().filter(|tensor| of(tensor.kind));
-        tensors.map(|tensor| tensor.bytes).sum()
+fn repack_pays(header: &Header, repacked: &[sys::ggml_type]) -> bool {
+    let bytes = |gain: bool| -> u64 {
+        let tensors = header.tensors.iter();
+        let which = tensors.filter(|tensor| repacked.contains(&tensor.kind) == gain);
+        which.map(|tensor| tensor.bytes).sum()
     };
-    bytes(&|kind| repacked.contains(&kind)) > bytes(&|kind| !repacked.contains(&kind))
+    bytes(true) > bytes(false)
 }
 
 /// A guest's RAM for `need` bytes available: the kernel takes a share, and
@@ -206,7 +209,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn tensor(name: &str, kind: &'static str, bytes: u64) -> Tensor {
+    fn tensor(name: &str, kind: sys::ggml_type, bytes: u64) -> Tensor {
         Tensor {
             name: name.into(),
             kind,
@@ -237,7 +240,11 @@ mod tests {
             data_offset: 4096,
             data_end: 1000 * MIB,
             weights: 1,
-            tensors: vec![tensor("blk.0.ffn_up.weight", "Q4_0", 100 * MIB)],
+            tensors: vec![tensor(
+                "blk.0.ffn_up.weight",
+                sys::GGML_TYPE_Q4_0,
+                100 * MIB,
+            )],
         }
     }
 
@@ -246,7 +253,7 @@ mod tests {
             ctx_tokens: None,
             kv: KvType::F16,
             repack: Switch::Auto,
-            repacked: &["Q4_0"],
+            repacked: &[sys::GGML_TYPE_Q4_0],
             batch_tokens: 128,
         }
     }
@@ -302,7 +309,7 @@ mod tests {
     #[test]
     fn repacking_gives_way_to_a_mapped_file_where_memory_is_short() {
         let mut tight = header();
-        tight.tensors = vec![tensor("output.weight", "Q4_0", 200 * MIB)];
+        tight.tensors = vec![tensor("output.weight", sys::GGML_TYPE_Q4_0, 200 * MIB)];
         let need = plan(&tight, &wishes(), Some(1500 * MIB)).unwrap();
         assert_eq!(need.weights, Weights::Mapped);
         let forced = Wishes {
@@ -322,10 +329,12 @@ mod tests {
         let mut mixed = header();
         mixed
             .tensors
-            .push(tensor("token_embd.weight", "Q6_K", 99 * MIB));
+            .push(tensor("token_embd.weight", sys::GGML_TYPE_Q6_K, 99 * MIB));
         let weights = |header: &Header| plan(header, &wishes(), None).unwrap().weights;
         assert_eq!(weights(&mixed), Weights::Repacked);
-        mixed.tensors.push(tensor("output.weight", "Q4_K", 2 * MIB));
+        mixed
+            .tensors
+            .push(tensor("output.weight", sys::GGML_TYPE_Q4_K, 2 * MIB));
         assert_eq!(weights(&mixed), Weights::Mapped);
     }
 

@@ -14,8 +14,8 @@ const DIMS_MAX: u32 = 4;
 pub(crate) struct Tensor {
     /// Its name: `blk.0.attn_q.weight`.
     pub(crate) name: String,
-    /// ggml's name of its type: `q4_K`.
-    pub(crate) kind: &'static str,
+    /// ggml's number of its type (`enum ggml_type`).
+    pub(crate) kind: u32,
     /// Where it begins, bytes from the file's start.
     pub(crate) offset: u64,
     /// Its length.
@@ -84,7 +84,7 @@ static KINDS: [Option<Kind>; 43] = [
 /// A tensor's description as the file has it.
 struct Entry {
     name: String,
-    kind: &'static Kind,
+    kind: u32,
     weights: u64,
     bytes: u64,
     offset: u64,
@@ -144,10 +144,10 @@ fn read_entry<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<Entry, G
             _ => return Err(wrong(&name, "its shape has too many weights".into())),
         };
     }
-    let id = reader.u32("a tensor's type")?;
-    let kind = usize::try_from(id).ok().and_then(|id| KINDS.get(id));
-    let Some(kind @ &(kind_name, block, block_bytes)) = kind.and_then(Option::as_ref) else {
-        let problem = format!("its type {id} is unknown to this zosia");
+    let kind = reader.u32("a tensor's type")?;
+    let known = usize::try_from(kind).ok().and_then(|kind| KINDS.get(kind));
+    let Some(&(kind_name, block, block_bytes)) = known.and_then(Option::as_ref) else {
+        let problem = format!("its type {kind} is unknown to this zosia");
         return Err(wrong(&name, problem));
     };
     if row % block != 0 {
@@ -202,7 +202,7 @@ fn place(entries: Vec<Entry>, data_offset: u64, alignment: u64) -> Result<Table,
         table.weights = table.weights.saturating_add(entry.weights);
         table.tensors.push(Tensor {
             name,
-            kind: entry.kind.0,
+            kind: entry.kind,
             offset: start,
             bytes: entry.bytes,
         });

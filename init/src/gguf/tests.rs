@@ -151,7 +151,7 @@ fn tells_what_the_header_says() {
     assert_eq!(header.weights, 768 + 128 + 7);
     assert_eq!(header.data_end, file.len() as u64);
     assert_eq!(header.data_offset % 32, 0);
-    let places: Vec<(&str, &str, u64, u64)> = header
+    let places: Vec<(&str, u32, u64, u64)> = header
         .tensors
         .iter()
         .map(|t| (&*t.name, t.kind, t.offset - header.data_offset, t.bytes))
@@ -159,9 +159,9 @@ fn tells_what_the_header_says() {
     assert_eq!(
         places,
         [
-            ("token_embd.weight", "q4_K", 0, 432),
-            ("blk.0.attn_q.weight", "q8_0", 448, 136),
-            ("output_norm.weight", "f32", 608, 28),
+            ("token_embd.weight", 12, 0, 432),
+            ("blk.0.attn_q.weight", 8, 448, 136),
+            ("output_norm.weight", 0, 608, 28),
         ]
     );
     let version_2 = Writer {
