@@ -138,17 +138,23 @@ measure() {
             $(zosia_flags) "$model_file" </dev/null
         return
     fi
-    set -- --threads "$threads" --append "zosia.mode=bench zosia.bench=$1$(zosia_parameters)" ${cpu:+--cpu "$cpu"} ${accel:+--accel "$accel"}
-    [ -z "$instructions" ] || set -- "$@" --accel tcg --smp 1
-    qemu_for_bench
     measure_status=0
-    with_deadline env ZOSIA_QEMU="$scratch/qemu/bin/qemu-system-aarch64" "$tools/run.sh" "$@" "$model_file" \
-        >"$scratch/console" </dev/null || measure_status=$?
+    run_guest "zosia.mode=bench zosia.bench=$1$(zosia_parameters)" || measure_status=$?
     # Firmware leaves the cursor in the middle of a line.
     tr -d '\r' <"$scratch/console" | grep -ao '{"zosia".*}' && return 0
     [ "$measure_status" = 0 ] || return "$measure_status"
     tail -n 5 "$scratch/console" >&2
     return 1
+}
+
+# run_guest PARAMETERS: the machine with the model, until it is switched off; what
+# its console shows goes to $scratch/console.
+run_guest() {
+    qemu_for_bench
+    set -- --threads "$threads" --append "$1" ${cpu:+--cpu "$cpu"} ${accel:+--accel "$accel"}
+    [ -z "$instructions" ] || set -- "$@" --accel tcg --smp 1
+    with_deadline env ZOSIA_QEMU="$scratch/qemu/bin/qemu-system-aarch64" "$tools/run.sh" "$@" "$model_file" \
+        >"$scratch/console" </dev/null
 }
 
 find_bench_qemu() {
@@ -330,12 +336,8 @@ guest_rounds() {
     done >"$guest_root/plan"
     (cd "$guest_root" && find . | cpio --quiet -o -H newc) >"$scratch/bench.cpio"
     qemu_extra=" -initrd $scratch/bench.cpio"
-    qemu_for_bench
-    set -- --threads "$threads" --append rdinit=/bench-guest ${cpu:+--cpu "$cpu"} ${accel:+--accel "$accel"}
-    [ -z "$instructions" ] || set -- "$@" --accel tcg --smp 1
     guest_status=0
-    with_deadline env ZOSIA_QEMU="$scratch/qemu/bin/qemu-system-aarch64" "$tools/run.sh" "$@" "$model_file" \
-        >"$scratch/console" </dev/null || guest_status=$?
+    run_guest rdinit=/bench-guest || guest_status=$?
     qemu_extra=
     tr -d '\r' <"$scratch/console" | awk '/@@ /{ sub(/.*@@ /, ""); name = $1; next } /^\{/{ print name "\t" $0 }' >>"$scratch/rounds"
     [ "$(grep -c '^zosia' "$scratch/rounds")" -ge "$runs" ] && return 0

@@ -372,6 +372,14 @@ template <class Block> struct Readable {
     }
 };
 
+// Of the sums of ROWS rows those that are wanted.
+template <int COLUMNS>
+void store(const float32x4_t (&sum)[COLUMNS], float * out, int64_t out_stride, int count) {
+    for (int j = 0; j < COLUMNS; j++) {
+        for (int i = 0; i < count; i++) out[j * out_stride + i] = sum[j][i];
+    }
+}
+
 // Calls take(v, weights 32v to 32v + 31 of ROWS rows side by side) for all eight.
 template <class Type, typename Take>
 INLINE void quants(const typename Type::Block * const (&row)[ROWS], Take take) {
@@ -403,9 +411,8 @@ INLINE void quants(const typename Type::Block * const (&row)[ROWS], Take take) {
 // after them.
 template <class Type, int COLUMNS, int N>
 void few_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
-         const GroupOf<Type, N> * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
-    float32x4_t sum[COLUMNS];
-    for (int j = 0; j < COLUMNS; j++) sum[j] = vdupq_n_f32(0);
+                const GroupOf<Type, N> * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
+    float32x4_t sum[COLUMNS] = {};
     for (int64_t block = 0; block < blocks; block++) {
         prefetch(next + ROWS * block, ROWS);
         const Readable<typename Type::Block> readable(x + block, x_stride, count);
@@ -413,8 +420,7 @@ void few_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride
         const auto column = [=](int j) INLINED -> const typename Type::Column & {
             return y[j / N * y_stride + block].columns[j % N];
         };
-        int32x4_t scaled[COLUMNS];
-        for (int j = 0; j < COLUMNS; j++) scaled[j] = vdupq_n_s32(0);
+        int32x4_t scaled[COLUMNS] = {};
         quants<Type>(readable.row, [&](auto v, const int8x16_t (&weights)[2][4]) INLINED {
             for (int j = 0; j < COLUMNS; j++) {
                 const int8_t * activations = column(j).quants + 32 * v;
@@ -433,9 +439,7 @@ void few_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride
                                      of_mins<Type::SCALES>(factors.mins, column(j)));
         }
     }
-    for (int j = 0; j < COLUMNS; j++) {
-        for (int i = 0; i < count; i++) out[j * out_stride + i] = sum[j][i];
-    }
+    store(sum, out, out_stride, count);
 }
 
 // `count` rows for the kernel of lanes, which computes on with ROWS.
@@ -517,20 +521,20 @@ template <class Quants, class Activations> struct Of32 {
 };
 
 // 32 weights of four bits each.
-template <class Block> INLINE void nibbles(const Block * const (&row)[ROWS], uint8x16_t (&to)[2][4]) {
+template <class Block> INLINE void nibbles(const Block * const (&row)[ROWS], int8x16_t (&to)[2][4]) {
     uint8x16_t packed[4];
     side_by_side([&](int i) INLINED { return row[i]->qs; }, packed);
     for (int k = 0; k < 4; k++) {
-        to[0][k] = packed[k] & 15;
-        to[1][k] = packed[k] >> 4;
+        to[0][k] = vreinterpretq_s8_u8(packed[k] & 15);
+        to[1][k] = vreinterpretq_s8_u8(packed[k] >> 4);
     }
 }
 
 struct Q4_0 : Of32<block_q4_0, block_q8_0> {
-    static INLINE void quants(const Block * const (&row)[ROWS], uint8x16_t (&to)[2][4]) {
+    static INLINE void quants(const Block * const (&row)[ROWS], int8x16_t (&to)[2][4]) {
         nibbles(row, to);
         for (auto & part : to) {
-            for (uint8x16_t & weights : part) weights -= 8;
+            for (int8x16_t & weights : part) weights -= 8;
         }
     }
 };
@@ -538,13 +542,15 @@ struct Q4_0 : Of32<block_q4_0, block_q8_0> {
 struct Q4_1 : Of32<block_q4_1, block_q8_1> {
     static constexpr bool HAS_MIN = true;
 
-    static INLINE void quants(const Block * const (&row)[ROWS], uint8x16_t (&to)[2][4]) { nibbles(row, to); }
+    static INLINE void quants(const Block * const (&row)[ROWS], int8x16_t (&to)[2][4]) { nibbles(row, to); }
 };
 
 struct Q8_0 : Of32<block_q8_0, block_q8_0> {
-    static INLINE void quants(const Block * const (&row)[ROWS], uint8x16_t (&to)[2][4]) {
+    static INLINE void quants(const Block * const (&row)[ROWS], int8x16_t (&to)[2][4]) {
         for (int part = 0; part < 2; part++) {
-            side_by_side([&](int i) INLINED { return (const uint8_t *) row[i]->qs + 16 * part; }, to[part]);
+            uint8x16_t bytes[4];
+            side_by_side([&](int i) INLINED { return (const uint8_t *) row[i]->qs + 16 * part; }, bytes);
+            for (int k = 0; k < 4; k++) to[part][k] = vreinterpretq_s8_u8(bytes[k]);
         }
     }
 };
@@ -561,15 +567,12 @@ INLINE float32x4_t add_block(float32x4_t sum, float32x4_t d, float32x4_t m, floa
 template <class Type, int COLUMNS, int N>
 void few_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
                const GroupOf<Type, N> * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
-    float32x4_t sum[COLUMNS];
-    for (int j = 0; j < COLUMNS; j++) sum[j] = vdupq_n_f32(0);
+    float32x4_t sum[COLUMNS] = {};
     for (int64_t block = 0; block < blocks; block++) {
         prefetch(next + ROWS * block, ROWS);
         const Readable<typename Type::Block> readable(x + block, x_stride, count);
-        uint8x16_t quants[2][4];
-        Type::quants(readable.row, quants);
         int8x16_t weights[2][4];
-        memcpy(weights, quants, sizeof weights);
+        Type::quants(readable.row, weights);
         const float32x4_t d = Type::numbers(readable.row, 0), m = Type::numbers(readable.row, Type::HAS_MIN);
         for (int j = 0; j < COLUMNS; j++) {
             const typename Type::Column & column = y[j / N * y_stride + block].columns[j % N];
@@ -578,19 +581,15 @@ void few_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride,
                                      Type::number(column, Type::HAS_MIN), products);
         }
     }
-    for (int j = 0; j < COLUMNS; j++) {
-        for (int i = 0; i < count; i++) out[j * out_stride + i] = sum[j][i];
-    }
+    store(sum, out, out_stride, count);
 }
 
 // As those of K-quants.
 template <class Type>
 void unpack(int count, const typename Type::Block * x, int64_t x_stride, Unpacked_32 & to) {
     const Readable<typename Type::Block> readable(x, x_stride, count);
-    uint8x16_t quants[2][4];
-    Type::quants(readable.row, quants);
     int8x16_t weights[2][4];
-    memcpy(weights, quants, sizeof weights);
+    Type::quants(readable.row, weights);
     for (int part = 0; part < 2; part++) lay(weights[part], to.quants[part]);
     vst1q_f32(to.d, Type::numbers(readable.row, 0));
     vst1q_f32(to.m, Type::numbers(readable.row, Type::HAS_MIN));
