@@ -35,7 +35,7 @@ SAID = re.compile(r"^(fetching|would |building out|imported; to chat|the convers
 
 def rust_texts():
     error = re.compile(r'#\[error\(\s*"((?:[^"\\]|\\.)*)"', re.S)
-    for file in sorted((TOP / "init/src").rglob("*.rs")):
+    for file in sorted((TOP / "init").rglob("*.rs")):
         for text in error.findall(file.read_text()):
             text = re.sub(r"\\\n\s*", "", text).replace('\\"', '"')
             yield file, re.split(r"\{[^}]*\}|\\u", text)

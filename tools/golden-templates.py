@@ -4,7 +4,7 @@ exactly as Hugging Face's apply_chat_template sets it up.
 
 usage: tools/golden-templates.py [--check]
 
-Reads models.json, conversations.json and *.jinja in init/src/chat/golden and
+Reads models.json, conversations.json and *.jinja in init/chat/src/golden and
 writes NAME.expected.json beside each template; with --check it only compares.
 Needs jinja2 (pip install jinja2==3.1.6). The tests of init compare bytes.
 """
@@ -18,7 +18,7 @@ import jinja2
 import jinja2.ext
 import jinja2.sandbox
 
-GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "init/src/chat/golden"
+GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "init/chat/src/golden"
 # tests/golden.rs names the same second.
 NOW = datetime.datetime(2026, 3, 7, 9, 5, 3)
 

@@ -1,67 +1,15 @@
 //! `zosia.mode=bench`: what the engine does in a second, as one line of JSON.
 
-use std::fmt;
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::engine;
 use crate::one_turn::{wait, warn};
-use crate::protocol::{Measured, ModelInfo};
 use crate::session::{Session, Update};
+use protocol::{Measured, ModelInfo, Workload};
 
 /// Enough for the kernels of large batches.
 const WARM_UP_TOKENS: u32 = 8;
-
-/// What is measured: `zosia.bench=P,D,N`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Workload {
-    /// Tokens evaluated in batches.
-    pub prefill_tokens: u32,
-    /// Tokens generated one by one.
-    pub decode_tokens: u32,
-    /// How often, after a short first run that is not counted. 0: only load.
-    pub runs: u32,
-}
-
-impl Default for Workload {
-    fn default() -> Self {
-        Self {
-            prefill_tokens: 128,
-            decode_tokens: 128,
-            runs: 5,
-        }
-    }
-}
-
-impl fmt::Display for Workload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            prefill_tokens,
-            decode_tokens,
-            runs,
-        } = self;
-        write!(f, "{prefill_tokens},{decode_tokens},{runs}")
-    }
-}
-
-impl Workload {
-    /// Parses what [`fmt::Display`] writes.
-    ///
-    /// # Errors
-    /// What was expected.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let numbers: Option<Vec<u32>> = text.split(',').map(|n| n.parse().ok()).collect();
-        match numbers.as_deref() {
-            Some(&[prefill_tokens, decode_tokens, runs]) => Ok(Self {
-                prefill_tokens,
-                decode_tokens,
-                runs,
-            }),
-            _ => Err("expected three numbers: tokens evaluated, tokens generated, runs".into()),
-        }
-    }
-}
 
 /// The line of JSON. Field names are part of the interface.
 #[derive(Debug, Serialize)]
@@ -101,7 +49,7 @@ impl<'a> Report<'a> {
             ctx_tokens: info.ctx_tokens,
             kv_bytes: info.kv_bytes,
             cpu: &info.cpu,
-            cpu_flags: engine::compiler_flags(&info.cpu),
+            cpu_flags: ggml::compiler_flags(&info.cpu),
             repacked: info.repacked,
             threads: info.threads,
             batch_threads: info.batch_threads,
@@ -166,23 +114,5 @@ pub(crate) fn run(session: &mut Session, out: &mut impl Write) -> io::Result<boo
             }
         }
         wait(session)?;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_workload_reads_what_it_writes() {
-        let workload = Workload {
-            prefill_tokens: 512,
-            decode_tokens: 0,
-            runs: 3,
-        };
-        assert_eq!(Workload::parse(&workload.to_string()), Ok(workload));
-        for wrong in ["", "1,2", "1,2,3,4", "1,x,3", "-1,2,3", "1, 2,3"] {
-            assert!(Workload::parse(wrong).is_err(), "{wrong}");
-        }
     }
 }

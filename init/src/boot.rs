@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::{self, Config, LogLevel, Mode};
 use crate::console::{self, ConsoleError};
 use crate::disk::{Finder, Found};
 use crate::mounts::{self, MountError};
@@ -14,6 +13,7 @@ use crate::ports::{self, Order};
 use crate::session::Session;
 use crate::timeline::Timeline;
 use crate::{bench, disk, power, repl, report};
+use protocol::{Config, LogLevel, Mode};
 
 /// Disks appear within milliseconds; a hot-plugged one has this long.
 const DISK_DEADLINE: Duration = Duration::from_secs(5);
@@ -43,9 +43,9 @@ fn run() -> Result<(), BootError> {
     let line = fs::read_to_string("/proc/cmdline")?;
     let on_disk = disk::read_parameters(Path::new("/sys"), Path::new("/dev"));
     let (config, warnings) = match on_disk {
-        Ok(words) => config::from_kernel_command_line(&format!("{words}{line}")),
+        Ok(words) => protocol::from_kernel_command_line(&format!("{words}{line}")),
         Err(warning) => {
-            let (config, mut warnings) = config::from_kernel_command_line(&line);
+            let (config, mut warnings) = protocol::from_kernel_command_line(&line);
             warnings.push(warning);
             (config, warnings)
         }
@@ -167,6 +167,6 @@ fn one_model(config: &Config) -> Result<Session, String> {
         }
     };
     let mut session = Session::new(config.clone());
-    session.load(&model.path);
+    session.load(model.clone());
     Ok(session)
 }

@@ -7,12 +7,12 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::{self, Config, Invocation, Mode, Output};
 use crate::disk::{self, Found};
 use crate::one_turn::{self, warn};
 use crate::session::Session;
 use crate::timeline::Timeline;
 use crate::{bench, repl, report};
+use protocol::{Config, Invocation, Mode, Output};
 
 /// Nothing was answered.
 const FAILED: u8 = 1;
@@ -23,13 +23,13 @@ const USAGE: u8 = 2;
 pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Result<Vec<String>, OsString> = args.map(OsString::into_string).collect();
     let invocation = match args {
-        Ok(args) => config::from_flags(args.into_iter()),
+        Ok(args) => protocol::from_flags(args.into_iter()),
         Err(arg) => Err(format!("{}: not UTF-8", arg.display())),
     };
     let finished = match invocation {
-        Ok(Invocation::Help) => print(&config::help_text()),
+        Ok(Invocation::Help) => print(&protocol::help_text()),
         Ok(Invocation::Version) => print(concat!("zosia ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(Invocation::Parameters) => print(&config::reference_page()),
+        Ok(Invocation::Parameters) => print(&protocol::reference_page()),
         Ok(Invocation::Run(config, output)) => run_with(*config, &output),
         Err(error) => {
             warn(&error);
@@ -120,7 +120,7 @@ fn session_with_first(config: Config, found: &Found) -> Option<Session> {
         ));
     }
     let mut session = Session::new(config);
-    session.load(&model.path);
+    session.load(model.clone());
     Some(session)
 }
 

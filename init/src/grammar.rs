@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-use crate::config::Config;
+use protocol::Config;
 
 /// JSON, RFC 8259, as GBNF.
-pub(crate) const JSON: &str = include_str!("chat/json.gbnf");
+pub(crate) const JSON: &str = include_str!("json.gbnf");
 
 /// The text of the grammar, if `config` asks for one. `zosia.grammar` goes
 /// before `zosia.format`.

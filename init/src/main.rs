@@ -1,26 +1,22 @@
 //! zosia's one executable. As PID 1 it is the whole system; started by that
 //! with `--engine` it is the engine; started by a person it is a command.
 
+#![forbid(unsafe_code)]
+
 mod bench;
 mod boot;
-mod chat;
 mod command;
-mod config;
 mod console;
 mod disk;
-mod engine;
-mod gguf;
 mod grammar;
 mod mounts;
 mod one_turn;
 mod ports;
 mod power;
-mod protocol;
 mod repl;
 mod report;
 mod session;
 mod supervisor;
-mod term;
 mod timeline;
 
 use std::process::ExitCode;

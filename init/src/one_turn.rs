@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{Stop, TextKind, TurnStats};
 use crate::session::{Session, Update};
+use protocol::{Stop, TextKind, TurnStats};
 
 /// The outcome of a turn. Field names are part of the interface: `--json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

@@ -6,17 +6,11 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write};
 
-use crate::config::Config;
 use crate::disk::{self, Found, ModelFile};
-use crate::engine;
-use crate::gguf;
 use crate::one_turn;
 use crate::session::Session;
-
-/// MiB in a count of bytes, rounded up.
-pub(crate) fn mib(bytes: u64) -> u64 {
-    bytes.div_ceil(1 << 20)
-}
+use protocol::Config;
+use protocol::memory::{meminfo_bytes, mib};
 
 /// An error and its causes on one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
@@ -43,7 +37,7 @@ pub(crate) fn diagnosis(config: &Config, found: &Found) -> String {
         format!("processors: {}", processors()),
         format!(
             "processor level: {}",
-            engine::level_name(config.cpu.as_deref())
+            ggml::level_name(config.cpu.as_deref())
         ),
     ];
     if let Some(features) = cpu_features() {
@@ -88,7 +82,7 @@ pub(crate) fn selftest(config: Config, found: &Found, out: &mut impl Write) -> i
     config.temp = 0.0;
     config.max_tokens = Some(config.max_tokens.unwrap_or(16));
     let mut session = Session::new(config);
-    session.load(&model.path);
+    session.load(model.clone());
     let mut tokens = Vec::new();
     for _ in 0..2 {
         session.clear();
@@ -156,13 +150,6 @@ fn cpu_features() -> Option<String> {
         .lines()
         .find(|l| l.starts_with("Features") || l.starts_with("flags"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
-}
-
-/// The value of one line of `/proc/meminfo` or `/proc/self/status`.
-pub(crate) fn meminfo_bytes(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    kib.checked_mul(1024)
 }
 
 fn memory() -> String {

@@ -4,15 +4,16 @@
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::chat::{Message, Role};
-use crate::config::Config;
+use crate::disk::ModelFile;
 use crate::grammar;
-use crate::protocol::{
+use crate::supervisor::{Death, Engine};
+use protocol::Config;
+use protocol::{
     Event, Measured, ModelInfo, Progress, Request, Stop, TextKind, TurnError, TurnStats,
 };
-use crate::supervisor::{Death, Engine};
+use protocol::{Message, Role};
 
 /// An engine that dies this often in a row, without an answer between, is not
 /// started again until the user asks for it.
@@ -85,7 +86,7 @@ enum Rendering {
 /// A conversation.
 pub(crate) struct Session {
     config: Config,
-    model: Option<PathBuf>,
+    model: Option<ModelFile>,
     engine: Option<Engine>,
     state: State,
     info: Option<ModelInfo>,
@@ -143,7 +144,7 @@ impl Session {
 
     /// The model in use, or being loaded.
     pub(crate) fn model(&self) -> Option<&Path> {
-        self.model.as_deref()
+        self.model.as_ref().map(|model| model.path.as_path())
     }
 
     /// The conversation so far, the system prompt first if there is one.
@@ -175,9 +176,9 @@ impl Session {
         grammar::wanted(&self.config, self.model())
     }
 
-    /// Loads the model at `path` in a new engine; the conversation stays.
-    pub(crate) fn load(&mut self, path: &Path) {
-        self.model = Some(path.to_owned());
+    /// Loads `model` in a new engine; the conversation stays.
+    pub(crate) fn load(&mut self, model: ModelFile) {
+        self.model = Some(model);
         self.deaths = 0;
         self.reload();
     }
@@ -189,10 +190,10 @@ impl Session {
         self.state = State::Idle;
         self.renderings.clear();
         self.counted.clear();
-        let Some(path) = self.model.clone() else {
+        let Some(model) = &self.model else {
             return;
         };
-        match Engine::start(self.config.engine_params(path)) {
+        match Engine::start(self.config.engine_params(model.path.clone(), model.bytes)) {
             Ok(engine) => {
                 self.engine = Some(engine);
                 self.state = State::Loading;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
-use crate::protocol::{self, Decoder, EngineParams, Event, Request};
+use protocol::{Decoder, EngineParams, Event, Request};
 
 /// The argument that makes this executable an engine.
 pub(crate) const ENGINE_ROLE: &str = "--engine";
@@ -82,7 +82,7 @@ impl Engine {
     pub(crate) fn event(&mut self) -> Result<Option<Event>, Death> {
         self.read_errors();
         loop {
-            match self.decoder.next() {
+            match self.decoder.next_message() {
                 Ok(Some(event)) => return Ok(Some(event)),
                 Ok(None) => {}
                 Err(e) => return Err(self.bury(Some(&format!("sent no message: {e}")))),

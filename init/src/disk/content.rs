@@ -1,6 +1,5 @@
 //! What a device or a file holds, told from its first bytes.
 
-use crate::gguf;
 use crate::mounts::FileSystem;
 
 /// Bytes to look at: enough for the descriptors of an ISO image and of btrfs.

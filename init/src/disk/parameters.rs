@@ -72,7 +72,7 @@ fn to_command_line(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::from_kernel_command_line;
+    use protocol::from_kernel_command_line;
 
     const TEXT: &str = "# zosia parameters\n# a comment\n\nzosia.system=50 % = \"za\u{17c}\"\n\
                         zosia.temp=0\npanic=1\n";

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use crate::protocol::TextKind;
-use crate::term::{Markdown, Rendering};
+use protocol::TextKind;
+use term::{Markdown, Rendering};
 
 /// Shows an answer piece by piece. What the model thinks before it is shown
 /// dimmed, or folded into one line.

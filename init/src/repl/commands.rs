@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{self, PARAMS, When};
+use protocol::{PARAMS, When};
 
 /// A line beginning with `/`, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +25,9 @@ pub(crate) enum Command {
     /// `/system TEXT`; without a text, shows it.
     System(Option<String>),
     /// `/set NAME VALUE`
-    Set(&'static config::Param, String),
+    Set(&'static protocol::Param, String),
     /// `/show [NAME]`
-    Show(Option<&'static config::Param>),
+    Show(Option<&'static protocol::Param>),
     /// `/stats`
     Stats,
     /// `/context`
@@ -175,7 +175,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
     let (word, operand) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let operand = operand.trim();
     let Some(entry) = COMMANDS.iter().find(|c| c.names.contains(&word)) else {
-        let near = config::nearest(word, COMMANDS.iter().flat_map(|c| c.names).copied());
+        let near = protocol::nearest(word, COMMANDS.iter().flat_map(|c| c.names).copied());
         return Err(match near {
             Some(near) => format!("{word}: no such command; did you mean {near}?"),
             None => format!("{word}: no such command; /help lists them"),
@@ -210,13 +210,13 @@ fn parse_set(operand: &str) -> Result<Command, String> {
     Ok(Command::Set(param, value.to_owned()))
 }
 
-fn parameter(name: &str) -> Result<&'static config::Param, String> {
-    config::find(name).ok_or_else(
-        || match config::nearest(name, PARAMS.iter().map(|p| p.name)) {
+fn parameter(name: &str) -> Result<&'static protocol::Param, String> {
+    protocol::find(name).ok_or_else(|| {
+        match protocol::nearest(name, PARAMS.iter().map(|p| p.name)) {
             Some(near) => format!("{name}: no such parameter; did you mean {near}?"),
             None => format!("{name}: no such parameter; /show lists them"),
-        },
-    )
+        }
+    })
 }
 
 /// What `/help` shows.
@@ -246,7 +246,7 @@ pub(crate) fn candidates(typed: &str, models: &[String]) -> Vec<String> {
         return Vec::new();
     }
     let words: Vec<&str> = typed.split(' ').collect();
-    let names = |of: &dyn Fn(&config::Param) -> bool| -> Vec<String> {
+    let names = |of: &dyn Fn(&protocol::Param) -> bool| -> Vec<String> {
         PARAMS
             .iter()
             .filter(|&p| of(p))
@@ -262,7 +262,7 @@ pub(crate) fn candidates(typed: &str, models: &[String]) -> Vec<String> {
         ["/set", _] => names(&|p| p.when != When::Start),
         ["/show", _] => names(&|_| true),
         ["/model", _] => models.to_vec(),
-        ["/set", name, _] => match config::find(name) {
+        ["/set", name, _] => match protocol::find(name) {
             Some(p) if p.value.contains('|') => p.value.split('|').map(str::to_owned).collect(),
             _ => Vec::new(),
         },

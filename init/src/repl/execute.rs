@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::commands::{self, Command};
 use super::{Place, Repl, given_size, has_colour};
-use crate::chat::{Message, Role};
-use crate::config::{PARAMS, Param, When};
 use crate::disk::Choice;
 use crate::one_turn::rate;
 use crate::ports;
-use crate::protocol::{ModelInfo, TurnStats};
-use crate::report::mib;
 use crate::session::{State, stop_text};
+use protocol::memory::mib;
+use protocol::{Message, Role};
+use protocol::{ModelInfo, TurnStats};
+use protocol::{PARAMS, Param, When};
 
 impl Repl {
     /// Carries out a command.
@@ -256,10 +256,10 @@ impl Repl {
         };
         match self.models.choose(Some(name)) {
             Ok(Choice::One(model)) => {
-                let path = model.path.clone();
+                let model = model.clone();
                 // The checksum was that of the first model.
                 self.session.config_mut().sha256 = None;
-                self.session.load(&path);
+                self.session.load(model);
             }
             Ok(Choice::Several(_)) => self.complain(&format!(
                 "{name} names several models; give the device or the path"

@@ -17,15 +17,15 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::config::{Config, LogLevel};
 use crate::disk::Choice;
-use crate::protocol::{Progress, Stage, Switch};
-use crate::report::mib;
 use crate::session::{Session, State, Update};
-use crate::term::{Action, Completion, Look, Prompt, Size, Tty};
 use crate::timeline::Timeline;
 use answer::AnswerView;
 pub(crate) use models::Models;
+use protocol::memory::mib;
+use protocol::{Config, LogLevel};
+use protocol::{Progress, Stage, Switch};
+use term::{Action, Completion, Look, Prompt, Size, Tty};
 
 /// Typing pauses for this long before what is typed is evaluated ahead.
 const DRAFT_PAUSE: Duration = Duration::from_millis(50);
@@ -260,8 +260,8 @@ impl Repl {
         }
         match self.models.choose(wanted.as_deref()) {
             Ok(Choice::One(model)) => {
-                let path = model.path.clone();
-                self.session.load(&path);
+                let model = model.clone();
+                self.session.load(model);
             }
             Ok(Choice::Several(models)) => {
                 let names: Vec<String> = models.iter().map(|m| format!("  {}", m.name)).collect();

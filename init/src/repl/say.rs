@@ -1,7 +1,7 @@
 //! Lines of the prompt's own: said above the edit line, between answers.
 
 use super::Repl;
-use crate::term::wrap;
+use term::wrap;
 
 impl Repl {
     /// One quiet line, dimmed where colours are.

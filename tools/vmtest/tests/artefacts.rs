@@ -2,7 +2,6 @@
 //! one regular file in the initramfs, no unsafe code in PID 1.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use vmtest::{OrFail, command, efi_file, entries_in, repository, static_executable};
@@ -82,41 +81,4 @@ fn the_bill_of_materials_is_that_of_these_artefacts() {
         let version = part(name)["version"].as_str().unwrap_or_default();
         assert!(version.contains('.'), "{name}: {version:?}");
     }
-}
-
-#[test]
-fn only_the_engine_has_unsafe_code() {
-    let source = repository().join("init/src");
-    let mut checked = 0;
-    for file in rust_files(&source) {
-        if file.starts_with(source.join("engine")) || file == source.join("engine.rs") {
-            continue;
-        }
-        checked += 1;
-        let text = fs::read_to_string(&file).or_fail("read a source file");
-        for (index, line) in text.lines().enumerate() {
-            let code = line.split("//").next().unwrap_or_default();
-            let words = code.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
-            let is_unsafe = words
-                .into_iter()
-                .any(|word| matches!(word, "unsafe" | "unsafe_code"));
-            assert!(!is_unsafe, "{}:{}: {line}", file.display(), index + 1);
-        }
-    }
-    assert!(checked > 10, "only {checked} files were found");
-}
-
-fn rust_files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).or_fail("list a source directory");
-    let paths = entries.map(|entry| entry.or_fail("list a source file").path());
-    paths
-        .flat_map(|path| {
-            if path.is_dir() {
-                rust_files(&path)
-            } else {
-                vec![path]
-            }
-        })
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-        .collect()
 }

@@ -1,0 +1,307 @@
+//! Telling an answer from the thinking before it, while it streams.
+//!
+//! Models that think aloud put it between markers at the beginning of an
+//! answer; some templates already open it in the prompt. Markers inside the
+//! answer itself are text: a model may well be asked about them. What is taken
+//! out here goes back into a template as `reasoning_content`.
+
+use protocol::TextKind;
+
+/// How each family marks the beginning and the end of its reasoning.
+const MARKERS: [(&str, &str); 12] = [
+    ("<think>", "</think>"), // DeepSeek R1, Qwen 3, QwQ, SmolLM 3, …
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"), // EXAONE Deep
+    ("<reasoning>", "</reasoning>"),
+    ("<reason>", "</reason>"),
+    ("<seed:think>", "</seed:think>"),          // Seed-OSS
+    ("[THINK]", "[/THINK]"),                    // Magistral
+    ("◁think▷", "◁/think▷"),                    // Kimi
+    ("<|START_THINKING|>", "<|END_THINKING|>"), // Command A
+    ("<|channel>thought", "<channel|>"),        // Gemma 4
+    ("<unused94>thought", "<unused95>"),        // MedGemma
+    ("Here is my thought process:", "Here is my response:"), // Granite 3.2
+];
+/// Markers known whatever the template says: their models are the most common,
+/// and many of their templates do not name them.
+const ALWAYS_KNOWN: usize = 1;
+
+/// gpt-oss: `<|channel|>NAME<|message|>TEXT<|end|><|start|>assistant` ….
+const HARMONY: [&str; 7] = [
+    "<|start|>",
+    "<|channel|>",
+    "<|message|>",
+    "<|constrain|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+];
+
+/// How a model marks its reasoning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Opening and closing markers.
+    Markers(Vec<(&'static str, &'static str)>),
+    /// The "harmony" channels of gpt-oss.
+    Harmony,
+}
+
+impl Format {
+    /// The format of the model whose template is `source` and whose vocabulary
+    /// knows `is_token`.
+    pub(super) fn of(source: &str, is_token: impl Fn(&str) -> bool) -> Self {
+        if source.contains("<|channel|>") && source.contains("<|message|>") {
+            return Self::Harmony;
+        }
+        let known = MARKERS.iter().enumerate().filter(|(index, (open, close))| {
+            *index < ALWAYS_KNOWN || source.contains(close) || is_token(open) || is_token(close)
+        });
+        Self::Markers(known.map(|(_, &markers)| markers).collect())
+    }
+
+    /// Whether a token with this text has to reach the splitter as text.
+    pub(super) fn names(&self, token: &str) -> bool {
+        match self {
+            Self::Harmony => HARMONY.contains(&token),
+            Self::Markers(markers) => markers
+                .iter()
+                .any(|(open, close)| open.starts_with(token) || *close == token),
+        }
+    }
+
+    /// A splitter for what follows `prompt`.
+    pub(super) fn splitter(&self, prompt: &str) -> Splitter {
+        let prompt = prompt.trim_end();
+        let (state, markers) = match self {
+            Self::Harmony => (State::Header, Vec::new()),
+            Self::Markers(markers) => {
+                let open = markers.iter().find(|(open, _)| prompt.ends_with(open));
+                let state = open.map_or(State::Start, |(_, close)| State::Reasoning(close));
+                (state, markers.clone())
+            }
+        };
+        Splitter {
+            state,
+            markers,
+            held: String::new(),
+            fresh: true,
+        }
+    }
+}
+
+/// Where in an answer the stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing but white space so far: an opening marker may come.
+    Start,
+    /// Thinking, until this marker.
+    Reasoning(&'static str),
+    /// The answer, to the end.
+    Answer,
+    /// Harmony: a message's header.
+    Header,
+    /// Harmony: a message's text.
+    Body(TextKind),
+}
+
+/// Splits one answer as it streams.
+#[derive(Debug)]
+pub struct Splitter {
+    state: State,
+    markers: Vec<(&'static str, &'static str)>,
+    /// Not yet given away: a marker may have begun, or white space may turn
+    /// out to be the end of a part.
+    held: String,
+    /// Nothing of the present part has been given away: leading white space of
+    /// it is dropped.
+    fresh: bool,
+}
+
+impl Splitter {
+    /// Takes the next piece and gives away what is certain by now.
+    pub fn push(&mut self, text: &str, give: &mut impl FnMut(TextKind, &str)) {
+        self.held.push_str(text);
+        while self.step(give) {}
+    }
+
+    /// Gives away the rest: the answer has ended, for whatever reason.
+    pub fn finish(&mut self, give: &mut impl FnMut(TextKind, &str)) {
+        let held = std::mem::take(&mut self.held);
+        if self.state == State::Start {
+            self.fresh = false; // white space was all there was
+        }
+        match self.state {
+            State::Reasoning(_) | State::Body(TextKind::Reasoning) => {
+                self.give(TextKind::Reasoning, held.trim_end(), give);
+            }
+            // A header that was cut off says nothing to anybody.
+            State::Header if held.trim_start().starts_with("<|") => {}
+            State::Start | State::Answer | State::Header | State::Body(TextKind::Answer) => {
+                self.give(TextKind::Answer, &held, give);
+            }
+        }
+    }
+
+    /// Does what can be done with `held`; whether there may be more to do.
+    fn step(&mut self, give: &mut impl FnMut(TextKind, &str)) -> bool {
+        match self.state {
+            State::Answer => {
+                let held = std::mem::take(&mut self.held);
+                self.give(TextKind::Answer, &held, give);
+                false
+            }
+            State::Start => self.open(),
+            State::Reasoning(close) => match find(&self.held, &[close]) {
+                Found::Marker { start, end } => {
+                    let thought = self.take(start, end);
+                    self.give(TextKind::Reasoning, thought.trim_end(), give);
+                    self.enter(State::Answer);
+                    true
+                }
+                Found::Nothing { certain } => self.give_certain(TextKind::Reasoning, certain, give),
+            },
+            State::Header => self.read_header(),
+            State::Body(kind) => match find(&self.held, &HARMONY) {
+                Found::Marker { start, .. } => {
+                    let text = self.take(start, start);
+                    let text = match kind {
+                        TextKind::Reasoning => text.trim_end(),
+                        TextKind::Answer => &text,
+                    };
+                    self.give(kind, text, give);
+                    self.enter(State::Header);
+                    true
+                }
+                Found::Nothing { certain } => self.give_certain(kind, certain, give),
+            },
+        }
+    }
+
+    /// At the start: is this an opening marker?
+    fn open(&mut self) -> bool {
+        let text = self.held.trim_start();
+        let opened = self.markers.iter().find(|(open, _)| text.starts_with(open));
+        if let Some(&(open, close)) = opened {
+            let end = self.held.len() - text.len() + open.len();
+            self.take(end, end);
+            self.enter(State::Reasoning(close));
+            return true;
+        }
+        if self.markers.iter().any(|(open, _)| open.starts_with(text)) {
+            return false;
+        }
+        // The answer without reasoning: every byte of it counts.
+        self.state = State::Answer;
+        self.fresh = false;
+        true
+    }
+
+    /// Harmony: reads a header up to its `<|message|>`.
+    fn read_header(&mut self) -> bool {
+        let text = self.held.trim_start();
+        if !text.starts_with("<|") && !"<|".starts_with(text) {
+            self.state = State::Body(TextKind::Answer);
+            self.fresh = false;
+            return true;
+        }
+        let Some(start) = self.held.find("<|message|>") else {
+            return false;
+        };
+        let header = self.take(start, start + "<|message|>".len());
+        let channel = header.rsplit("<|channel|>").next().unwrap_or_default();
+        let spoken = channel.starts_with("final")
+            || (channel.starts_with("commentary") && !header.contains(" to="))
+            || !header.contains("<|channel|>");
+        self.enter(State::Body(if spoken {
+            TextKind::Answer
+        } else {
+            TextKind::Reasoning
+        }));
+        true
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        self.fresh = true;
+    }
+
+    /// Takes the first `end` bytes of `held` and returns the first `start`.
+    fn take(&mut self, start: usize, end: usize) -> String {
+        let rest = self.held.split_off(end);
+        let mut text = std::mem::replace(&mut self.held, rest);
+        text.truncate(start);
+        text
+    }
+
+    /// Gives away the first `certain` bytes, save for white space that may be
+    /// the end of the part.
+    fn give_certain(
+        &mut self,
+        kind: TextKind,
+        certain: usize,
+        give: &mut impl FnMut(TextKind, &str),
+    ) -> bool {
+        let certain = match kind {
+            TextKind::Reasoning => self.held[..certain].trim_end().len(),
+            TextKind::Answer => certain,
+        };
+        let text = self.take(certain, certain);
+        self.give(kind, &text, give);
+        false
+    }
+
+    fn give(&mut self, kind: TextKind, text: &str, give: &mut impl FnMut(TextKind, &str)) {
+        let text = if self.fresh { text.trim_start() } else { text };
+        if !text.is_empty() {
+            self.fresh = false;
+            give(kind, text);
+        }
+    }
+}
+
+/// What [`find`] saw.
+enum Found {
+    /// A marker, whole.
+    Marker {
+        /// Where it begins.
+        start: usize,
+        /// Where it ends.
+        end: usize,
+    },
+    /// None; the text up to `certain` is no part of one either.
+    Nothing {
+        /// Length of the text before what may become a marker.
+        certain: usize,
+    },
+}
+
+/// The first of `markers` in `text`, or where one may have begun at its end.
+fn find(text: &str, markers: &[&str]) -> Found {
+    let first = markers
+        .iter()
+        .filter_map(|marker| Some((text.find(marker)?, marker.len())))
+        .min();
+    if let Some((start, length)) = first {
+        return Found::Marker {
+            start,
+            end: start + length,
+        };
+    }
+    let longest = markers.iter().map(|marker| marker.len()).max();
+    let mut certain = text.len();
+    for (position, _) in text.char_indices().rev() {
+        if text.len() - position >= longest.unwrap_or_default() {
+            break;
+        }
+        if markers
+            .iter()
+            .any(|marker| marker.starts_with(&text[position..]))
+        {
+            certain = position;
+        }
+    }
+    Found::Nothing { certain }
+}
+
+#[cfg(test)]
+mod tests;

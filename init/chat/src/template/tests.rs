@@ -1,0 +1,654 @@
+use serde_json::Value as Json;
+
+use super::super::Segment;
+use super::*;
+use protocol::TextKind::{Answer, Reasoning};
+
+/// 2026-03-07 09:05:03, as in tools/golden-templates.py.
+const NOW_S: i64 = 1_772_874_303;
+
+macro_rules! golden {
+    ($($name:literal),* $(,)?) => {
+        [$((
+            $name,
+            include_str!(concat!("../golden/", $name, ".jinja")),
+            include_str!(concat!("../golden/", $name, ".expected.json")),
+        )),*]
+    };
+}
+
+/// Name, template and expected renderings of every model in models.json.
+const GOLDEN: [(&str, &str, &str); 23] = golden![
+    "phi-3.5",
+    "smollm2",
+    "gemma-2",
+    "gemma-3",
+    "gemma-4",
+    "llama-3.1",
+    "llama-3.2",
+    "mistral-nemo",
+    "mistral-small-3.2",
+    "ministral-3-reasoning",
+    "qwen-2.5",
+    "qwen-3",
+    "qwen-3.5",
+    "qwen-3-coder",
+    "qwq",
+    "deepseek-r1-distill-qwen",
+    "deepseek-r1-distill-llama",
+    "gpt-oss",
+    "smollm3",
+    "granite-3.3",
+    "glm-4.6",
+    "command-r7b",
+    "phi-4",
+];
+
+struct Golden {
+    name: &'static str,
+    template: Template,
+    marks: Vec<Mark>,
+    expected: Json,
+}
+
+fn goldens() -> Vec<Golden> {
+    let models: Vec<Json> = serde_json::from_str(include_str!("../golden/models.json")).unwrap();
+    assert_eq!(models.len(), GOLDEN.len(), "models.json and the list above");
+    let find = |name: &str| models.iter().find(|model| model["name"] == name).unwrap();
+    GOLDEN
+        .iter()
+        .map(|&(name, source, expected)| {
+            let model = find(name);
+            let marks = marks_of(model);
+            let params = TemplateParams {
+                source: Some(source),
+                bos: model["bos"].as_str().unwrap(),
+                eos: model["eos"].as_str().unwrap(),
+                marks: marks.clone(),
+                now_s: Some(NOW_S),
+            };
+            let template = Template::new(&params).unwrap();
+            assert_eq!(template.origin(), "the model", "{name}");
+            assert_eq!(
+                template.abilities.system,
+                model["system"] == "template",
+                "{name}"
+            );
+            Golden {
+                name,
+                template,
+                marks,
+                expected: serde_json::from_str(expected).unwrap(),
+            }
+        })
+        .collect()
+}
+
+fn marks_of(model: &Json) -> Vec<Mark> {
+    let texts = |key: &str| -> Vec<String> { serde_json::from_value(model[key].clone()).unwrap() };
+    let rstrip = texts("rstrip");
+    let all = [("control", true), ("user_defined", false)];
+    all.into_iter()
+        .flat_map(|(key, control)| texts(key).into_iter().map(move |text| (text, control)))
+        .map(|(text, control)| Mark {
+            rstrip: rstrip.contains(&text),
+            lstrip: false,
+            text,
+            control,
+        })
+        .collect()
+}
+
+fn conversations() -> Vec<(String, Vec<Message>)> {
+    let all: Vec<Json> =
+        serde_json::from_str(include_str!("../golden/conversations.json")).unwrap();
+    let role = |name: &str| match name {
+        "system" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        other => panic!("the role {other}"),
+    };
+    let message = |json: &Json| Message {
+        role: role(json["role"].as_str().unwrap()),
+        text: json["content"].as_str().unwrap().to_owned(),
+        reasoning: json["reasoning"].as_str().map(str::to_owned),
+    };
+    all.iter()
+        .map(|conversation| {
+            let messages = conversation["messages"].as_array().unwrap();
+            (
+                conversation["name"].as_str().unwrap().to_owned(),
+                messages.iter().map(message).collect(),
+            )
+        })
+        .collect()
+}
+
+fn controls(rendered: &Rendered<'_>) -> Vec<String> {
+    rendered
+        .segments()
+        .into_iter()
+        .filter_map(|segment| match segment {
+            Segment::Control(text) => Some(text),
+            Segment::Plain(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn renders_every_golden_conversation_as_jinja2_does() {
+    for golden in goldens() {
+        for (name, messages) in conversations() {
+            let expected = &golden.expected[&name];
+            match golden.template.render(&messages, Next::Answer) {
+                Ok(rendered) => assert_eq!(
+                    Some(rendered.text().as_str()),
+                    expected["text"].as_str(),
+                    "{}, {name}",
+                    golden.name
+                ),
+                Err(TemplateError::Refused(said)) => {
+                    assert_eq!(expected["refused"], said, "{}, {name}", golden.name);
+                }
+                Err(error) => panic!("{}, {name}: {error}", golden.name),
+            }
+        }
+    }
+}
+
+#[test]
+fn segments_hold_the_whole_text() {
+    for golden in goldens() {
+        if golden.marks.iter().any(|mark| mark.rstrip) {
+            continue;
+        }
+        for (name, messages) in conversations() {
+            let Ok(rendered) = golden.template.render(&messages, Next::Answer) else {
+                continue;
+            };
+            let joined: String = rendered
+                .segments()
+                .into_iter()
+                .map(|segment| match segment {
+                    Segment::Control(text) | Segment::Plain(text) => text,
+                })
+                .collect();
+            assert_eq!(joined, rendered.text(), "{}, {name}", golden.name);
+        }
+    }
+}
+
+/// Texts made of everything that control tokens are made of.
+fn random_text(random: &mut fastrand::Rng, marks: &[Mark]) -> String {
+    let mut text = String::new();
+    for _ in 0..random.usize(1..6) {
+        let mark = &marks[random.usize(..marks.len())].text;
+        let chars: Vec<char> = mark.chars().collect();
+        let cut = random.usize(..=chars.len());
+        match random.u8(..6) {
+            0 | 1 => text.push_str(mark),
+            2 => text.extend(&chars[..cut]),
+            3 => text.extend(&chars[cut..]),
+            4 => text.extend(chars.iter().rev()),
+            _ => text.push_str([" ", "\n", "x", "</think>", "\u{10003C}"][random.usize(..5)]),
+        }
+    }
+    text
+}
+
+/// As long, as spaced, and with nothing in it that a control token has.
+fn harmless(text: &str) -> String {
+    let harmless = |c: char| if c.is_whitespace() { c } else { 'z' };
+    text.chars().map(harmless).collect()
+}
+
+#[test]
+fn no_text_becomes_a_control_token() {
+    let mut random = fastrand::Rng::with_seed(4);
+    for golden in goldens() {
+        for _ in 0..60 {
+            let roles = [
+                Role::System,
+                Role::User,
+                Role::Assistant,
+                Role::User,
+                Role::Assistant,
+                Role::User,
+            ];
+            let mut evil = Vec::new();
+            for role in roles {
+                let mut message = Message::new(role, random_text(&mut random, &golden.marks));
+                if role == Role::Assistant && random.bool() {
+                    message.reasoning = Some(random_text(&mut random, &golden.marks));
+                }
+                evil.push(message);
+            }
+            let mut tame = evil.clone();
+            for message in &mut tame {
+                message.text = harmless(&message.text);
+                message.reasoning = message.reasoning.as_deref().map(harmless);
+            }
+            let rendered = golden.template.render(&evil, Next::Answer).unwrap();
+            let expected = golden.template.render(&tame, Next::Answer).unwrap();
+            assert!(!expected.has_guards());
+            assert_eq!(
+                controls(&rendered),
+                controls(&expected),
+                "{}: {evil:?}",
+                golden.name
+            );
+            // llama.cpp finds user-defined tokens whatever it is told.
+            for segment in rendered.segments() {
+                if let Segment::Plain(text) = segment {
+                    let user_defined = golden.template.guard.marks().iter();
+                    for mark in user_defined.filter(|mark| !mark.control) {
+                        assert!(!text.contains(&mark.text), "{}: {text:?}", golden.name);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_being_typed_renders_to_the_beginning_of_what_will_be() {
+    for golden in goldens() {
+        for (name, messages) in conversations() {
+            let Ok(whole) = golden.template.render(&messages, Next::Answer) else {
+                continue;
+            };
+            let whole = whole.text();
+            let mut typing = messages.clone();
+            let typed = typing.pop().unwrap();
+            let mut longest = 0;
+            for (end, _) in typed.text.char_indices().chain([(typed.text.len(), ' ')]) {
+                typing.push(Message::new(Role::User, &typed.text[..end]));
+                let draft = golden.template.render(&typing, Next::Typing).unwrap();
+                typing.pop();
+                let draft = draft.text();
+                assert!(
+                    whole.starts_with(&draft),
+                    "{}, {name}: {draft:?} and {whole:?}",
+                    golden.name
+                );
+                assert!(draft.len() >= longest, "{}, {name}", golden.name);
+                longest = draft.len();
+            }
+            let last = typed.text.trim();
+            assert!(
+                whole[..longest].ends_with(last),
+                "{}, {name}: {:?}",
+                golden.name,
+                &whole[..longest]
+            );
+        }
+    }
+}
+
+#[test]
+fn a_conversation_of_a_thousand_turns_is_not_taken_for_endless() {
+    let mut messages = vec![Message::new(Role::System, "Be brief.")];
+    for _ in 0..1000 {
+        messages.push(Message::new(Role::User, "And then?"));
+        messages.push(Message::new(Role::Assistant, "Then this."));
+    }
+    messages.push(Message::new(Role::User, "And then?"));
+    for golden in goldens() {
+        let rendered = golden.template.render(&messages, Next::Answer);
+        let questions = rendered.map(|rendered| rendered.text().matches("And then?").count());
+        assert_eq!(questions, Ok(1001), "{}", golden.name);
+    }
+}
+
+#[test]
+fn the_end_of_a_turn_is_what_the_template_writes_after_it() {
+    let ends: Vec<_> = goldens()
+        .into_iter()
+        .map(|golden| (golden.name, golden.template.end_of_turn.unwrap_or_default()))
+        .collect();
+    let expected = [
+        ("phi-3.5", "<|end|>"),
+        ("smollm2", "<|im_end|>"),
+        ("gemma-2", "<end_of_turn>"),
+        ("gemma-3", "<end_of_turn>"),
+        ("gemma-4", "<turn|>"),
+        ("llama-3.1", "<|eot_id|>"),
+        ("llama-3.2", "<|eot_id|>"),
+        ("mistral-nemo", "</s>"),
+        ("mistral-small-3.2", "</s>"),
+        ("ministral-3-reasoning", "</s>"),
+        ("qwen-2.5", "<|im_end|>"),
+        ("qwen-3", "<|im_end|>"),
+        ("qwen-3.5", "<|im_end|>"),
+        ("qwen-3-coder", "<|im_end|>"),
+        ("qwq", "<|im_end|>"),
+        ("deepseek-r1-distill-qwen", "<｜end▁of▁sentence｜>"),
+        ("deepseek-r1-distill-llama", "<｜end▁of▁sentence｜>"),
+        // Its <|end|> comes after the thinking, too.
+        ("gpt-oss", ""),
+        ("smollm3", "<|im_end|>"),
+        ("granite-3.3", "<|end_of_text|>"),
+        ("glm-4.6", "<|user|>"),
+        ("command-r7b", "<|END_RESPONSE|>"),
+        ("phi-4", "<|im_end|>"),
+    ];
+    let expected: Vec<_> = expected.map(|(name, end)| (name, end.to_owned())).into();
+    assert_eq!(ends, expected);
+}
+
+fn template(source: &str) -> Template {
+    Template::new(&TemplateParams {
+        source: Some(source),
+        bos: "<s>",
+        eos: "</s>",
+        marks: Vec::new(),
+        now_s: None,
+    })
+    .unwrap()
+}
+
+fn ask(source: &str, text: &str) -> Result<String, TemplateError> {
+    let template = template(source);
+    assert_eq!(template.origin(), "the model");
+    let rendered = template.render(&[Message::new(Role::User, text)], Next::Answer)?;
+    Ok(rendered.text())
+}
+
+/// Speaks to the model until somebody says `boom`.
+fn armed(charge: &str) -> String {
+    format!(
+        "{{{{ messages[-1].content }}}}{{% if messages[-1].content == 'boom' %}}{charge}{{% endif %}}"
+    )
+}
+
+#[test]
+fn a_model_without_a_usable_template_is_spoken_to_in_chatml() {
+    let cases = [
+        (None, "ChatML (the model has none)"),
+        (Some(" \n"), "ChatML (the model has none)"),
+        (
+            Some("{{ messages[0].content }}\n{% for %}"),
+            "ChatML (the model's own cannot be used: line 2: ",
+        ),
+        (
+            Some("{{ raise_exception('never') }}"),
+            "ChatML (the model's own cannot be used: it refuses this conversation: never)",
+        ),
+        (
+            Some("{{ bos_token }}Hello!"),
+            "ChatML (the model's own cannot be used: it leaves out what the user says)",
+        ),
+        (
+            Some("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}"),
+            "ChatML (the model's own cannot be used: it runs without end)",
+        ),
+    ];
+    for (source, origin) in cases {
+        let template = Template::new(&TemplateParams {
+            source,
+            bos: "",
+            eos: "",
+            marks: Vec::new(),
+            now_s: None,
+        })
+        .unwrap();
+        assert!(
+            template.origin().starts_with(origin),
+            "{}",
+            template.origin()
+        );
+        let messages = [
+            Message::new(Role::System, "Be kind."),
+            Message::new(Role::User, "Hi"),
+        ];
+        assert_eq!(
+            template.render(&messages, Next::Answer).unwrap().text(),
+            "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n\
+             <|im_start|>assistant\n"
+        );
+        assert_eq!(template.end_of_turn(), Some("<|im_end|>"));
+    }
+}
+
+#[test]
+fn a_hostile_template_costs_one_line() {
+    let nested = "{{ ".to_owned() + &"[".repeat(5000) + &"]".repeat(5000) + " }}";
+    let cases = [
+        (
+            "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
+            TemplateError::Endless,
+        ),
+        (
+            "{% macro m(x) %}{{ m(x) }}{% endmacro %}{{ m(1) }}",
+            TemplateError::Wrong {
+                line: 1,
+                message: "invalid operation: recursion limit exceeded".to_owned(),
+            },
+        ),
+        (
+            "{% for i in range(99) %}{{ 'x' * 1000000 }}{% endfor %}",
+            TemplateError::TooLong {
+                bytes_max: (8 << 20) + 16,
+            },
+        ),
+        (
+            "{{ raise_exception('a\\n\\x1b[31mb' ~ messages[0].content) }}",
+            TemplateError::Refused("a [31mbboom".to_owned()),
+        ),
+        (
+            "{% include 'other' %}",
+            TemplateError::Wrong {
+                line: 1,
+                message: "template not found: tried to include non-existing template \"other\""
+                    .to_owned(),
+            },
+        ),
+        (
+            "\n{{ messages[0].no.such }}",
+            TemplateError::Wrong {
+                line: 2,
+                message: "undefined value".to_owned(),
+            },
+        ),
+        (
+            "{{ 'x' * 10000000000 }}",
+            TemplateError::Wrong {
+                line: 1,
+                message: "invalid operation: repeated string is too large".to_owned(),
+            },
+        ),
+    ];
+    for (charge, expected) in cases {
+        let source = armed(charge);
+        assert_eq!(ask(&source, "fine").as_deref(), Ok("fine"), "{charge}");
+        let error = ask(&source, "boom").unwrap_err();
+        assert_eq!(error, expected, "{charge}");
+        let line = error.to_string();
+        assert!(!line.contains(char::is_control), "{line:?}");
+    }
+    assert!(template(&nested).origin().starts_with("ChatML"));
+}
+
+#[test]
+fn content_in_parts_is_given_to_templates_that_want_it_so() {
+    let source = "{% for m in messages %}{{ m.role }}:{% for part in m.content %}\
+                  {% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %};{% endfor %}";
+    assert_eq!(ask(source, "hi").as_deref(), Ok("user:hi;"));
+}
+
+#[test]
+fn a_system_prompt_goes_before_the_question_where_there_is_no_such_role() {
+    let ignoring = "{% for m in messages if m.role != 'system' %}[{{ m.content }}]{% endfor %}";
+    let template = template(ignoring);
+    let messages = [
+        Message::new(Role::System, "Be kind."),
+        Message::new(Role::User, "a"),
+        Message::new(Role::Assistant, "b"),
+        Message::new(Role::User, "c"),
+    ];
+    let render = |messages: &[Message], next| template.render(messages, next).unwrap().text();
+    assert_eq!(render(&messages, Next::Answer), "[Be kind.\n\na][b][c]");
+    assert_eq!(render(&messages[..2], Next::Typing), "[Be kind.\n\na");
+}
+
+#[test]
+fn pythons_ways_are_known() {
+    let cases = [
+        ("{% generation %}a{% endgeneration %}", "a"),
+        ("x {%- generation -%} a {%- endgeneration -%} y", "xay"),
+        ("{% generationx %}", ""),
+        ("a\r\nb", "a\nb"),
+        (
+            "{{ 'a,b'.split(',')[-1] }}{{ ' x '.strip() }}{{ 'xxa'.lstrip('x') }}",
+            "bxa",
+        ),
+        ("{{ [1, 2, 3][::-1] }}{{ 'abc'[::-1] }}", "[3, 2, 1]cba"),
+        (
+            "{{ none }} {{ true }} {{ 1.0 }} {{ tools }}",
+            "None True 1.0 None",
+        ),
+        ("{{ 'ab'.startswith('a') and 'ab'.endswith('b') }}", "True"),
+        (
+            "{{ 'hello you'.title() }}{{ 'a'.upper() }}{{ 'B'.lower() }}",
+            "Hello YouAb",
+        ),
+        (
+            "{{ {'a': 1}.get('b', 2) }}{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}",
+            "2a1",
+        ),
+        ("{{ 'abc'.find('c') }}{{ 'aba'.replace('a', 'x') }}", "2xbx"),
+        (
+            "{{ {'a': '<é\\n\"', 'b': [1, none, true, 1.5]} | tojson }}",
+            r#"{"a": "<é\n\"", "b": [1, null, true, 1.5]}"#,
+        ),
+        (
+            "{{ {'a': [1, {}]} | tojson(indent=2) }}",
+            "{\n  \"a\": [\n    1,\n    {}\n  ]\n}",
+        ),
+        (
+            "{{ {'b': 1, 'a': 2} | tojson(sort_keys=true, separators=(',', ':')) }}",
+            r#"{"a":2,"b":1}"#,
+        ),
+        (
+            "{% set ns = namespace(n=0) %}{% for i in [1, 2, 3] %}{% if i == 2 %}{% continue %}{% endif %}\
+          {% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
+            "4",
+        ),
+        (
+            "{% macro m(a, b='y') %}{{ a }}{{ b }}{% endmacro %}{{ m('x') }}",
+            "xy",
+        ),
+        (
+            "{{ 'x' is string }}{{ {} is mapping }}{{ [] is iterable }}{{ none is iterable }}\
+          {{ 'x' is sequence }}{{ y is defined }}",
+            "TrueTrueTrueFalseTrueFalse",
+        ),
+        ("{{ '\u{1f} x \u{85}' | trim }}", "x"),
+        ("\n  {% if true %}\n  a\n  {% endif %}\nb\n", "\n  a\nb"),
+        (
+            "{{ bos_token }}{{ eos_token }}{{ add_generation_prompt }}",
+            "<s></s>True",
+        ),
+        ("{{ strftime_now('%d %b %Y') }}", "unknown"),
+    ];
+    for (source, expected) in cases {
+        let whole = format!("{{{{ messages[0].content }}}}|{source}");
+        if expected.is_empty() {
+            assert!(template(&whole).origin().starts_with("ChatML"), "{source}");
+        } else {
+            assert_eq!(ask(&whole, "q"), Ok(format!("q|{expected}")), "{source}");
+        }
+    }
+}
+
+#[test]
+fn the_date_is_the_callers() {
+    let at = |now_s: Option<i64>, format: &str| {
+        let source = format!("{{{{ messages[0].content }}}}{{{{ strftime_now('{format}') }}}}");
+        let params = TemplateParams {
+            source: Some(&source),
+            bos: "",
+            eos: "",
+            marks: Vec::new(),
+            now_s,
+        };
+        let template = Template::new(&params).unwrap();
+        let rendered = template.render(&[Message::new(Role::User, "")], Next::Answer);
+        rendered.unwrap().text()
+    };
+    // As Python's datetime has them.
+    assert_eq!(
+        at(
+            Some(NOW_S),
+            "%A %a %d %-d %e %B %b %m %Y %y %H %I %M %S %p %j %%"
+        ),
+        "Saturday Sat 07 7  7 March Mar 03 2026 26 09 09 05 03 AM 066 %"
+    );
+    assert_eq!(
+        at(Some(1_709_251_199), "%F %T %u %w"),
+        "2024-02-29 23:59:59 4 4"
+    );
+    assert_eq!(
+        at(Some(1_735_603_200), "%F %j %-I %p"),
+        "2024-12-31 366 12 AM"
+    );
+    assert_eq!(at(Some(0), "%F"), "1970-01-01");
+    assert_eq!(at(Some(-1), "%F %T %A"), "1969-12-31 23:59:59 Wednesday");
+    assert_eq!(at(Some(951_782_400), "%F"), "2000-02-29");
+    assert_eq!(at(None, "%F"), "unknown");
+    // Llama's templates have a date of their own for machines without a clock.
+    let (_, source, _) = GOLDEN[6];
+    let llama = template(source);
+    let rendered = llama.render(&[Message::new(Role::User, "Hi")], Next::Answer);
+    assert!(rendered.unwrap().text().contains("Today Date: 26 Jul 2024"));
+}
+
+#[test]
+fn the_splitter_starts_where_the_prompt_ends() {
+    let all = goldens();
+    let find = |name: &str| {
+        &all.iter()
+            .find(|golden| golden.name == name)
+            .unwrap()
+            .template
+    };
+    let split = |name: &str, stream: &str| {
+        let template = find(name);
+        let question = [Message::new(Role::User, "7 * 6? <think>")];
+        let rendered = template.render(&question, Next::Answer).unwrap();
+        let mut splitter = template.splitter(&rendered);
+        let mut given = Vec::new();
+        let mut give = |kind, text: &str| given.push((kind, text.to_owned()));
+        splitter.push(stream, &mut give);
+        splitter.finish(&mut give);
+        given
+    };
+    let thought = [(Reasoning, "Hm".to_owned()), (Answer, "42".to_owned())];
+    assert_eq!(split("qwen-3", "<think>\nHm\n</think>\n\n42"), thought);
+    assert_eq!(
+        split("deepseek-r1-distill-llama", "Hm\n</think>\n\n42"),
+        thought
+    );
+    assert_eq!(
+        split("ministral-3-reasoning", "[THINK]Hm[/THINK]42"),
+        thought
+    );
+    assert_eq!(
+        split(
+            "gpt-oss",
+            "<|channel|>analysis<|message|>Hm<|end|><|start|>assistant<|channel|>final<|message|>42"
+        ),
+        thought
+    );
+    for quiet in ["phi-3.5", "deepseek-r1-distill-qwen"] {
+        assert_eq!(split(quiet, "42"), [(Answer, "42".to_owned())]);
+    }
+    assert_eq!(find("phi-3.5").visible(), [""; 0]);
+    assert_eq!(
+        find("ministral-3-reasoning").visible(),
+        ["[/THINK]", "[THINK]"]
+    );
+    let visible = find("gpt-oss").visible();
+    assert!(visible.contains(&"<|channel|>") && visible.contains(&"<|message|>"));
+    assert!(!visible.contains(&"<|endoftext|>"));
+}

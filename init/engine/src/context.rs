@@ -1,0 +1,292 @@
+//! A llama.cpp context: the KV cache, the buffers of a batch, and the threads
+//! that compute. It knows nothing of what its tokens mean.
+
+#![expect(unsafe_code, reason = "llama.cpp's context is a C handle")]
+
+use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use llama_cpp_sys_2 as sys;
+
+use super::backend::{self, Backend};
+use super::interrupt::Interrupt;
+use super::model::Model;
+use super::threads::Pool;
+use super::vocab::{Token, Vocab};
+use protocol::KvType;
+
+/// What a context is made with.
+#[derive(Debug, Clone)]
+pub(crate) struct ContextParams {
+    /// Tokens it holds.
+    pub ctx_tokens: u32,
+    /// Tokens evaluated at once.
+    pub batch_tokens: u32,
+    /// Tokens of one batch whose logits are wanted.
+    pub outputs: usize,
+    /// Element type of the KV cache.
+    pub kv: KvType,
+    /// Threads for single tokens.
+    pub threads: u32,
+    /// Threads for larger batches.
+    pub batch_threads: u32,
+    /// How eagerly idle threads poll.
+    pub poll: u32,
+}
+
+/// Why a context was not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ContextError {
+    /// llama.cpp's own words.
+    #[error("llama.cpp cannot make a context: {0}")]
+    Llama(String),
+    /// No threads.
+    #[error("the worker threads cannot be started")]
+    Threads,
+}
+
+/// Why a batch was not evaluated. None of its tokens is in the context.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DecodeError {
+    /// [`Interrupt::is_requested`].
+    #[error("interrupted")]
+    Interrupted,
+    /// llama.cpp's code and words.
+    #[error("llama.cpp's decode returned {code}: {log}")]
+    Llama {
+        /// What `llama_decode` returned.
+        code: i32,
+        /// What it logged.
+        log: String,
+    },
+}
+
+/// A context over a model's weights.
+pub(crate) struct Context<'m> {
+    handle: NonNull<sys::llama_context>,
+    batch: Batch,
+    vocab_tokens: usize,
+    ctx_tokens: usize,
+    /// Read by the abort callback; freed after the context.
+    _interrupt: Arc<Interrupt>,
+    /// Freed after the context, in `drop`'s field order.
+    pools: (Pool<'m>, Option<Pool<'m>>),
+    model: PhantomData<&'m Model<'m>>,
+}
+
+/// The arrays behind a `llama_batch`, one entry a token.
+struct Batch {
+    tokens: Vec<Token>,
+    positions: Vec<sys::llama_pos>,
+    sequence_counts: Vec<i32>,
+    /// Each points to `sequence`.
+    sequences: Vec<*mut sys::llama_seq_id>,
+    /// The only sequence there is: 0.
+    _sequence: Box<sys::llama_seq_id>,
+    outputs: Vec<i8>,
+}
+
+impl Batch {
+    fn new(capacity: usize) -> Self {
+        let mut sequence = Box::new(0);
+        Self {
+            tokens: vec![0; capacity],
+            positions: vec![0; capacity],
+            sequence_counts: vec![1; capacity],
+            sequences: vec![&raw mut *sequence; capacity],
+            _sequence: sequence,
+            outputs: vec![0; capacity],
+        }
+    }
+
+    /// Fills in `tokens` from position `start` on; the last `outputs` of them
+    /// get logits. `None` if there are more than the batch holds.
+    fn fill(&mut self, tokens: &[Token], start: usize, outputs: usize) -> Option<sys::llama_batch> {
+        let count = tokens.len();
+        self.tokens.get_mut(..count)?.copy_from_slice(tokens);
+        for (position, at) in self.positions.get_mut(..count)?.iter_mut().zip(start..) {
+            *position = sys::llama_pos::try_from(at).ok()?;
+        }
+        for (output, at) in self.outputs.get_mut(..count)?.iter_mut().zip(0..) {
+            *output = i8::from(at + outputs >= count);
+        }
+        Some(sys::llama_batch {
+            n_tokens: i32::try_from(count).ok()?,
+            token: self.tokens.as_mut_ptr(),
+            embd: std::ptr::null_mut(),
+            pos: self.positions.as_mut_ptr(),
+            n_seq_id: self.sequence_counts.as_mut_ptr(),
+            seq_id: self.sequences.as_mut_ptr(),
+            logits: self.outputs.as_mut_ptr(),
+        })
+    }
+}
+
+impl<'m> Context<'m> {
+    /// Makes a context and attaches threads of its own. Evaluation stops
+    /// between two operations when `interrupt` asks for it.
+    ///
+    /// # Errors
+    /// [`ContextError`]: mostly that the KV cache cannot be allocated.
+    pub(crate) fn new(
+        backend: &'m Backend,
+        model: &'m Model<'m>,
+        params: &ContextParams,
+        interrupt: Arc<Interrupt>,
+    ) -> Result<Self, ContextError> {
+        let main_pool = Pool::start(backend, params.threads, params.poll);
+        let batch_pool = (params.batch_threads != params.threads)
+            .then(|| Pool::start(backend, params.batch_threads, params.poll));
+        let pools = match (main_pool, batch_pool) {
+            (Some(main), None) => (main, None),
+            (Some(main), Some(Some(batch))) => (main, Some(batch)),
+            _ => return Err(ContextError::Threads),
+        };
+        // SAFETY: llama.h: returns plain data.
+        let mut raw = unsafe { sys::llama_context_default_params() };
+        raw.n_ctx = params.ctx_tokens;
+        raw.n_batch = params.batch_tokens;
+        raw.n_ubatch = params.batch_tokens;
+        raw.n_seq_max = 1;
+        // Room for as many rows of logits: the default is a row for each token
+        // of a batch, which is half a GiB with a large vocabulary.
+        raw.n_outputs_max = u32::try_from(params.outputs).unwrap_or(1);
+        raw.n_outputs_max_per_seq = raw.n_outputs_max;
+        raw.n_threads = i32::try_from(params.threads).unwrap_or(1);
+        raw.n_threads_batch = i32::try_from(params.batch_threads).unwrap_or(1);
+        raw.type_k = match params.kv {
+            KvType::F16 => sys::GGML_TYPE_F16,
+            KvType::Q8_0 => sys::GGML_TYPE_Q8_0,
+        };
+        raw.type_v = raw.type_k;
+        raw.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_AUTO;
+        raw.abort_callback = Some(on_abort);
+        raw.abort_callback_data = Arc::as_ptr(&interrupt).cast_mut().cast();
+        raw.offload_kqv = false;
+        raw.op_offload = false;
+        raw.no_perf = true;
+        // SAFETY: llama.h: `model` is live and outlives the context (lifetime);
+        // the abort callback's data is the Arc that the context keeps.
+        let handle = unsafe { sys::llama_init_from_model(model.as_ptr(), raw) };
+        let Some(handle) = NonNull::new(handle) else {
+            return Err(ContextError::Llama(backend::take_errors()));
+        };
+        // SAFETY: llama.h: a getter of a live context.
+        let ctx_tokens = unsafe { sys::llama_n_ctx(handle.as_ptr()) };
+        let context = Self {
+            handle,
+            batch: Batch::new(params.batch_tokens as usize),
+            vocab_tokens: Vocab::of(model).len(),
+            ctx_tokens: ctx_tokens as usize,
+            _interrupt: interrupt,
+            pools,
+            model: PhantomData,
+        };
+        let (main, batch) = &context.pools;
+        let batch = batch.as_ref().map_or(std::ptr::null_mut(), Pool::as_ptr);
+        // SAFETY: llama.h: both pools outlive the context: `drop` frees it
+        // before its fields. A null batch pool means the main one.
+        unsafe { sys::llama_attach_threadpool(handle.as_ptr(), main.as_ptr(), batch) };
+        Ok(context)
+    }
+
+    /// Tokens it holds; llama.cpp may have rounded what was asked for.
+    pub(crate) fn ctx_tokens(&self) -> usize {
+        self.ctx_tokens
+    }
+
+    /// Tokens that [`Self::decode`] takes at most.
+    pub(crate) fn batch_tokens(&self) -> usize {
+        self.batch.tokens.len()
+    }
+
+    /// Evaluates `tokens` at the positions from `start` on, which must be where
+    /// the context ends. The logits of the last `outputs` of them can be read.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; the context is then as it was before.
+    pub(crate) fn decode(
+        &mut self,
+        tokens: &[Token],
+        start: usize,
+        outputs: usize,
+    ) -> Result<(), DecodeError> {
+        let Some(batch) = self.batch.fill(tokens, start, outputs) else {
+            return Err(DecodeError::Llama {
+                code: -1,
+                log: format!("a batch of {} tokens", tokens.len()),
+            });
+        };
+        // SAFETY: llama.h: the batch's arrays hold `n_tokens` entries each and
+        // stay alive and unmoved in `self.batch` during the call; llama.cpp
+        // checks token ids and positions itself.
+        let code = unsafe { sys::llama_decode(self.handle.as_ptr(), batch) };
+        match code {
+            0 => Ok(()),
+            2 => Err(DecodeError::Interrupted),
+            code => Err(DecodeError::Llama {
+                code,
+                log: backend::take_errors(),
+            }),
+        }
+    }
+
+    /// The logits of the batch's token number `index`, to be read and changed
+    /// until the next decode. `None` if they were not asked for.
+    pub(crate) fn logits(&mut self, index: usize) -> Option<&mut [f32]> {
+        let index = i32::try_from(index).ok()?;
+        // SAFETY: llama.h: null for an index without logits.
+        let row = unsafe { sys::llama_get_logits_ith(self.handle.as_ptr(), index) };
+        let row = NonNull::new(row)?;
+        // SAFETY: llama.h: the row holds `n_vocab` floats and belongs to the
+        // context until the next decode, which needs `&mut self`.
+        Some(unsafe { std::slice::from_raw_parts_mut(row.as_ptr(), self.vocab_tokens) })
+    }
+
+    /// Forgets all from position `start` on. `false` if this kind of memory
+    /// cannot: then nothing changed.
+    pub(crate) fn truncate(&mut self, start: usize) -> bool {
+        let Ok(start) = sys::llama_pos::try_from(start) else {
+            return false;
+        };
+        // SAFETY: llama.h: the memory of a live context; sequence 0 from
+        // `start` to the end.
+        unsafe { sys::llama_memory_seq_rm(self.memory(), 0, start, -1) }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        // SAFETY: llama.h: the memory of a live context; the data buffers may
+        // stay as they are.
+        unsafe { sys::llama_memory_clear(self.memory(), false) }
+    }
+
+    /// Number of positions held, as llama.cpp knows it.
+    pub(crate) fn held_tokens(&self) -> usize {
+        // SAFETY: llama.h: a getter; −1 for an empty sequence.
+        let last = unsafe { sys::llama_memory_seq_pos_max(self.memory(), 0) };
+        usize::try_from(last + 1).unwrap_or(0)
+    }
+
+    fn memory(&self) -> sys::llama_memory_t {
+        // SAFETY: llama.h: a getter of a live context.
+        unsafe { sys::llama_get_memory(self.handle.as_ptr()) }
+    }
+}
+
+impl Drop for Context<'_> {
+    fn drop(&mut self) {
+        // SAFETY: llama.h: frees a context; this is its only owner. The thread
+        // pools and the abort callback's data are fields and outlive this call.
+        unsafe { sys::llama_free(self.handle.as_ptr()) }
+    }
+}
+
+/// ggml's abort callback, called between two operations of a graph.
+unsafe extern "C" fn on_abort(data: *mut c_void) -> bool {
+    // SAFETY: `data` points into the `Arc<Interrupt>` that the context keeps.
+    let interrupt = unsafe { &*data.cast::<Interrupt>() };
+    interrupt.is_requested()
+}

@@ -1,0 +1,114 @@
+//! The engine: the child process that holds the model and all C++.
+//!
+//! [`run`] is its whole life: load once, then answer requests until the pipe
+//! ends. Only the files with `unsafe_code` expected speak to llama.cpp; the
+//! others are safe Rust. It keeps no conversation: each turn brings its own.
+
+mod answers;
+mod backend;
+mod confine;
+mod context;
+mod counter;
+mod fit;
+mod generate;
+mod grammar;
+mod interrupt;
+mod load;
+mod measure;
+mod model;
+mod prompt;
+mod sampler;
+mod sequence;
+mod serve;
+mod speculate;
+#[cfg(test)]
+mod tests;
+mod text;
+mod threads;
+mod vocab;
+mod warm;
+mod wire;
+
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use interrupt::Interrupt;
+use load::LoadError;
+use protocol::{EngineParams, Event, Request};
+use serve::Server;
+use wire::{Numbered, Outbox};
+
+/// The engine's process: confined, it serves its standard input.
+#[must_use]
+pub fn main() -> ExitCode {
+    confine::confine();
+    run(io::stdin(), io::stdout())
+}
+
+/// Serves requests from `input` with events on `output` until `input` ends.
+fn run(input: impl Read + Send + 'static, output: impl Write) -> ExitCode {
+    let started = Instant::now();
+    let interrupt = Arc::new(Interrupt::new());
+    let mut outbox = Outbox::new(output);
+    let requests = match wire::read_requests(input, Arc::clone(&interrupt)) {
+        Ok(requests) => requests,
+        Err(e) => {
+            let error = format!("the engine cannot start a thread: {e}");
+            outbox.send(&Event::Refused { error });
+            return ExitCode::FAILURE;
+        }
+    };
+    let params = match requests.recv() {
+        Ok(Numbered {
+            number,
+            request: Request::Load(params),
+        }) => {
+            interrupt.begin(number);
+            params
+        }
+        Ok(_) => {
+            let error = "the engine was asked something before it was given a model".to_owned();
+            outbox.send(&Event::Refused { error });
+            return ExitCode::FAILURE;
+        }
+        Err(_) => return ExitCode::SUCCESS,
+    };
+    match load_and_serve(&params, &requests, &interrupt, &mut outbox, started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if interrupt.is_closed() => ExitCode::SUCCESS,
+        Err(e) => {
+            let error = e.to_string();
+            outbox.send(&Event::Refused { error });
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Each step borrows the one before: backend, model, context.
+fn load_and_serve(
+    params: &EngineParams,
+    requests: &Receiver<Numbered>,
+    interrupt: &Arc<Interrupt>,
+    outbox: &mut Outbox<impl Write>,
+    started: Instant,
+) -> Result<(), LoadError> {
+    let (backend, level) = load::init_backend(params)?;
+    let checked = load::check(params, level, outbox)?;
+    let model = checked.load_model(&backend, params, interrupt, outbox)?;
+    let loaded = checked.finish(&backend, &model, params, interrupt, outbox, started)?;
+    outbox.send(&Event::Ready(Box::new(loaded.info)));
+    let mut server = Server::new(
+        &loaded.prompter,
+        loaded.sequence,
+        loaded.speculate,
+        interrupt,
+        outbox,
+    );
+    while let Ok(numbered) = requests.recv() {
+        server.serve(numbered);
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! What evaluating and generating cost, apart from everything around them.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::sampler::Sampler;
+use super::sequence::{Memory, Sequence};
+use super::vocab::Token;
+use protocol::{Measured, TurnError};
+
+/// Evaluates `prefill_tokens` in batches, then generates `decode_tokens` one by
+/// one, each from an empty context. The tokens evaluated are the same every
+/// time, spread over a vocabulary of `vocab_tokens`.
+///
+/// # Errors
+/// [`TurnError::ContextFull`] if either does not fit; llama.cpp's.
+pub(super) fn measure<M: Memory>(
+    sequence: &mut Sequence<M>,
+    vocab_tokens: usize,
+    prefill_tokens: usize,
+    decode_tokens: usize,
+    sampler: &mut Sampler<'_>,
+) -> Result<Measured, TurnError> {
+    let longest = prefill_tokens.max(decode_tokens);
+    if longest >= sequence.ctx_tokens() {
+        return Err(TurnError::ContextFull {
+            need_tokens: super::serve::count(longest + 1),
+            ctx_tokens: super::serve::count(sequence.ctx_tokens()),
+        });
+    }
+    let evaluation = |e: super::context::DecodeError| TurnError::Evaluation(e.to_string());
+    let tokens = spread_tokens(vocab_tokens, prefill_tokens.max(1));
+
+    sequence.rewind(0);
+    let began = Instant::now();
+    if prefill_tokens > 0 {
+        sequence.set(&tokens, &mut |_, _| {}).map_err(evaluation)?;
+    }
+    let prefill = began.elapsed();
+
+    sequence.rewind(0);
+    let mut next = tokens.first().copied().unwrap_or(0);
+    let mut sampling = Duration::ZERO;
+    let faults = minor_faults();
+    let began = Instant::now();
+    for count in 1..=decode_tokens {
+        sequence.extend(&[next], 1).map_err(evaluation)?;
+        let drawing = Instant::now();
+        let logits = sequence.logits_after(count).unwrap_or_default();
+        next = sampler
+            .sample(logits)
+            .map_err(|e| TurnError::Evaluation(e.to_string()))?;
+        sampler.accept(next);
+        sampling += drawing.elapsed();
+    }
+    let decode = began.elapsed();
+    Ok(Measured {
+        prefill_ns: nanoseconds(prefill),
+        decode_ns: nanoseconds(decode),
+        sample_ns: nanoseconds(sampling),
+        decode_page_faults: minor_faults().saturating_sub(faults),
+    })
+}
+
+/// `count` token ids without a pattern: steps of the golden ratio.
+fn spread_tokens(vocab_tokens: usize, count: usize) -> Vec<Token> {
+    let vocab = vocab_tokens.max(1) as u64;
+    (1..=count as u64)
+        .map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32)
+        .map(|spread| Token::try_from((spread * vocab) >> 32).unwrap_or(0))
+        .collect()
+}
+
+/// Pages of this process that came without reading a disk, so far; 0 without
+/// `/proc`.
+fn minor_faults() -> u64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name in parentheses may hold anything; minflt is the eighth after it.
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let minflt = after_name.split_whitespace().nth(7);
+    minflt.and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sequence::tests::Fake;
+    use super::*;
+
+    #[test]
+    fn tokens_are_in_the_vocabulary_and_differ() {
+        let tokens = spread_tokens(1000, 200);
+        assert!(tokens.iter().all(|t| (0..1000).contains(t)));
+        let mut distinct = tokens.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert!(distinct.len() > 180, "{distinct:?}");
+        assert_eq!(spread_tokens(1000, 200), tokens);
+    }
+
+    #[test]
+    fn faults_are_counted() {
+        let before = minor_faults();
+        // New pages: what an allocator gives may have been touched already.
+        let mut memory = memmap2::MmapMut::map_anon(8 << 20).unwrap();
+        memory.fill(1);
+        assert!(minor_faults() > before);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let sampling = protocol::Config::default().sampling(None);
+        let mut sampler = Sampler::new(&sampling, None, &[]);
+        let mut sequence = Sequence::new(Fake::default());
+        let refused = measure(&mut sequence, 4, 32, 1, &mut sampler);
+        assert!(matches!(refused, Err(TurnError::ContextFull { .. })));
+    }
+}

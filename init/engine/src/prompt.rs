@@ -1,0 +1,200 @@
+//! Messages to tokens: the chat template renders, the vocabulary tokenizes, and
+//! no text that a person or the model wrote becomes a control token.
+
+use super::answers::Pieces;
+use super::vocab::{Token, Vocab};
+use chat::{Mark, Message, Next, Rendered, Segment, Splitter, Template, TemplateParams};
+use protocol::TurnError;
+
+/// A model's template and vocabulary, together.
+pub(crate) struct Prompter<'m> {
+    template: Template,
+    vocab: Vocab<'m>,
+    /// Put first, unless the template does.
+    bos: Option<Token>,
+    /// Ends an answer besides what the vocabulary says.
+    end_of_turn: Option<Token>,
+    /// Ends an answer where it is no token.
+    end_text: Option<String>,
+    /// Control tokens whose text the splitter must see.
+    visible: Vec<Token>,
+    /// The tokenizer puts a space before text that follows markup.
+    leading_space: bool,
+}
+
+/// A conversation, tokenized.
+pub(crate) struct Prompt {
+    /// The tokens, as the tokenizer cuts them.
+    pub tokens: Vec<Token>,
+    /// Tells reasoning from answer in what follows.
+    pub splitter: Splitter,
+}
+
+impl<'m> Prompter<'m> {
+    /// `source` is the model's own template, if it has one. `now_s` is local
+    /// time in seconds since 1970, if known.
+    ///
+    /// # Errors
+    /// Not even the built-in template can be used with this vocabulary.
+    pub(crate) fn new(
+        vocab: Vocab<'m>,
+        source: Option<&str>,
+        now_s: Option<i64>,
+    ) -> Result<Self, TurnError> {
+        let spelling = |token: Option<Token>| token.map(|token| vocab.spelling(token));
+        let bos = spelling(vocab.bos()).unwrap_or_default();
+        let eos = spelling(vocab.eos()).unwrap_or_default();
+        let marks = vocab.list_special().into_iter().map(|(_, special)| Mark {
+            text: special.text,
+            control: special.control,
+            lstrip: special.lstrip,
+            rstrip: special.rstrip,
+        });
+        let template = Template::new(&TemplateParams {
+            source,
+            bos: &bos,
+            eos: &eos,
+            marks: marks.collect(),
+            now_s,
+        })
+        .map_err(|e| TurnError::Template(e.to_string()))?;
+        let end_of_turn = template.end_of_turn().and_then(|text| vocab.special(text));
+        let end_text = template.end_of_turn().filter(|_| end_of_turn.is_none());
+        let visible = template.visible();
+        let visible = visible.into_iter().filter_map(|text| vocab.special(text));
+        Ok(Self {
+            bos: vocab.bos().filter(|_| vocab.adds_bos()),
+            end_text: end_text.map(str::to_owned),
+            visible: visible.collect(),
+            leading_space: puts_space_before(&vocab),
+            end_of_turn,
+            template,
+            vocab,
+        })
+    }
+
+    /// The vocabulary.
+    pub(crate) fn vocab(&self) -> &Vocab<'m> {
+        &self.vocab
+    }
+
+    /// Where the template came from.
+    pub(crate) fn template_origin(&self) -> &str {
+        self.template.origin()
+    }
+
+    /// Whether `token` ends an answer.
+    pub(crate) fn ends_answer(&self, token: Token) -> bool {
+        Some(token) == self.end_of_turn || self.vocab.ends_generation(token)
+    }
+
+    /// Text that ends an answer, where no token does.
+    pub(crate) fn end_text(&self) -> Option<&str> {
+        self.end_text.as_deref()
+    }
+
+    /// Whether an answer that begins with a space owes it to the tokenizer.
+    pub(crate) fn has_leading_space(&self) -> bool {
+        self.leading_space
+    }
+
+    /// Appends the bytes of a generated token that are to be shown.
+    pub(crate) fn push_shown(&self, token: Token, bytes: &mut Vec<u8>) {
+        let show_control = self.visible.contains(&token);
+        self.vocab.push_piece(token, show_control, bytes);
+    }
+
+    /// Renders and tokenizes `messages`.
+    ///
+    /// # Errors
+    /// The template's, or that the text is too long to tokenize.
+    pub(crate) fn prompt(&self, messages: &[Message], next: Next) -> Result<Prompt, TurnError> {
+        let rendered = self.render(messages, next)?;
+        Ok(Prompt {
+            tokens: self.tokenize(&rendered)?,
+            splitter: self.template.splitter(&rendered),
+        })
+    }
+
+    /// What the model sees, as text and as tokens.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`].
+    pub(crate) fn show(&self, messages: &[Message]) -> Result<(String, Vec<Token>), TurnError> {
+        let rendered = self.render(messages, Next::Answer)?;
+        let tokens = self.tokenize(&rendered)?;
+        Ok((rendered.text(), tokens))
+    }
+
+    fn render(&self, messages: &[Message], next: Next) -> Result<Rendered<'_>, TurnError> {
+        self.template
+            .render(messages, next)
+            .map_err(|e| TurnError::Template(e.to_string()))
+    }
+
+    fn tokenize(&self, rendered: &Rendered<'_>) -> Result<Vec<Token>, TurnError> {
+        let mut tokens = Vec::new();
+        if rendered.has_guards() {
+            self.push_segments(rendered, &mut tokens)?;
+        } else {
+            // As llama.cpp's own tools do it.
+            self.push_text(&rendered.text(), true, &mut tokens)?;
+        }
+        if let Some(bos) = self.bos.filter(|bos| tokens.first() != Some(bos)) {
+            tokens.insert(0, bos);
+        }
+        Ok(tokens)
+    }
+
+    /// Control tokens by their number, everything else without any.
+    fn push_segments(
+        &self,
+        rendered: &Rendered<'_>,
+        tokens: &mut Vec<Token>,
+    ) -> Result<(), TurnError> {
+        for segment in rendered.segments() {
+            match segment {
+                Segment::Control(text) => match self.vocab.special(&text) {
+                    Some(token) => tokens.push(token),
+                    None => self.push_text(&text, false, tokens)?,
+                },
+                Segment::Plain(text) => self.push_text(&text, false, tokens)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn push_text(
+        &self,
+        text: &str,
+        parse_special: bool,
+        tokens: &mut Vec<Token>,
+    ) -> Result<(), TurnError> {
+        self.vocab
+            .tokenize(text, parse_special, tokens)
+            .map_err(|e| TurnError::Evaluation(e.to_string()))
+    }
+}
+
+impl Pieces for Vocab<'_> {
+    fn is_markup(&self, token: Token) -> bool {
+        self.is_control(token)
+    }
+
+    fn push_bytes(&self, token: Token, bytes: &mut Vec<u8>) {
+        self.push_piece(token, false, bytes);
+    }
+}
+
+/// `SentencePiece` vocabularies begin every text with a space of their own.
+fn puts_space_before(vocab: &Vocab<'_>) -> bool {
+    let mut tokens = Vec::new();
+    if vocab.tokenize("a", false, &mut tokens).is_err() {
+        return false;
+    }
+    let mut bytes = Vec::new();
+    for token in tokens {
+        vocab.push_piece(token, false, &mut bytes);
+    }
+    bytes.starts_with(b" ")
+}

@@ -1,0 +1,291 @@
+//! The engine's one operation: *make the context equal this list of tokens*.
+//!
+//! The longest common prefix of what the context holds and what it should hold
+//! is kept, the rest is rewound, and only what is new is evaluated. Follow-up
+//! turns, `/undo`, `/regen`, drafts and recovery are all this.
+
+use super::context::{Context, DecodeError};
+use super::vocab::Token;
+
+/// What a context does for a sequence: llama.cpp's, or a test's.
+pub(crate) trait Memory {
+    /// As [`Context::decode`].
+    fn decode(&mut self, tokens: &[Token], start: usize, outputs: usize)
+    -> Result<(), DecodeError>;
+    /// As [`Context::truncate`].
+    fn truncate(&mut self, start: usize) -> bool;
+    /// As [`Context::clear`].
+    fn clear(&mut self);
+    /// As [`Context::held_tokens`].
+    fn held_tokens(&self) -> usize;
+    /// As [`Context::ctx_tokens`].
+    fn ctx_tokens(&self) -> usize;
+    /// As [`Context::batch_tokens`].
+    fn batch_tokens(&self) -> usize;
+    /// As [`Context::logits`].
+    fn logits(&mut self, index: usize) -> Option<&mut [f32]>;
+}
+
+impl Memory for Context<'_> {
+    fn decode(
+        &mut self,
+        tokens: &[Token],
+        start: usize,
+        outputs: usize,
+    ) -> Result<(), DecodeError> {
+        Context::decode(self, tokens, start, outputs)
+    }
+    fn truncate(&mut self, start: usize) -> bool {
+        Context::truncate(self, start)
+    }
+    fn clear(&mut self) {
+        Context::clear(self);
+    }
+    fn held_tokens(&self) -> usize {
+        Context::held_tokens(self)
+    }
+    fn ctx_tokens(&self) -> usize {
+        Context::ctx_tokens(self)
+    }
+    fn batch_tokens(&self) -> usize {
+        Context::batch_tokens(self)
+    }
+    fn logits(&mut self, index: usize) -> Option<&mut [f32]> {
+        Context::logits(self, index)
+    }
+}
+
+/// A context and the tokens it holds. The two never disagree: what cannot be
+/// made to agree is cleared.
+pub(crate) struct Sequence<M> {
+    memory: M,
+    tokens: Vec<Token>,
+    /// How many tokens were held before the latest batch.
+    batch_start: usize,
+}
+
+impl<M: Memory> Sequence<M> {
+    /// An empty sequence over a new context.
+    pub(crate) fn new(memory: M) -> Self {
+        Self {
+            memory,
+            tokens: Vec::new(),
+            batch_start: 0,
+        }
+    }
+
+    /// The tokens held.
+    pub(crate) fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
+    /// Tokens that the context holds at most.
+    pub(crate) fn ctx_tokens(&self) -> usize {
+        self.memory.ctx_tokens()
+    }
+
+    /// Makes the context equal `target`, at least its last token evaluated
+    /// anew, so that its logits are there. `progress` is told how many of the
+    /// new tokens are evaluated, and how many there are. Returns their number.
+    ///
+    /// # Errors
+    /// [`DecodeError`]. What was evaluated up to then is kept: the sequence
+    /// then holds a beginning of `target`, or nothing.
+    pub(crate) fn set(
+        &mut self,
+        target: &[Token],
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<usize, DecodeError> {
+        let common = common_prefix(&self.tokens, target);
+        self.rewind(common.min(target.len().saturating_sub(1)));
+        let new = target.get(self.tokens.len()..).unwrap_or(&[]);
+        let mut done = 0;
+        for batch in new.chunks(self.memory.batch_tokens().max(1)) {
+            if done > 0 {
+                progress(done, new.len());
+            }
+            done += batch.len();
+            let outputs = usize::from(done == new.len());
+            self.extend(batch, outputs)?;
+        }
+        Ok(new.len())
+    }
+
+    /// Appends `tokens`, no more than a batch, with logits for the last
+    /// `outputs` of them.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; none of them is then held.
+    pub(crate) fn extend(&mut self, tokens: &[Token], outputs: usize) -> Result<(), DecodeError> {
+        let result = self.memory.decode(tokens, self.tokens.len(), outputs);
+        match result {
+            Ok(()) => {
+                self.batch_start = self.tokens.len();
+                self.tokens.extend_from_slice(tokens);
+            }
+            Err(_) if self.memory.held_tokens() != self.tokens.len() => self.forget(),
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// Keeps what is held of `target`'s beginning.
+    pub(crate) fn rewind_to_common(&mut self, target: &[Token]) {
+        self.rewind(common_prefix(&self.tokens, target));
+    }
+
+    /// Keeps the first `keep` tokens; memory that cannot rewind keeps none.
+    pub(crate) fn rewind(&mut self, keep: usize) {
+        if keep >= self.tokens.len() {
+            return;
+        }
+        if keep > 0 && self.memory.truncate(keep) {
+            self.tokens.truncate(keep);
+        } else {
+            self.forget();
+        }
+    }
+
+    /// The logits after the first `count` tokens, if the last of these was in
+    /// the latest batch and its logits were asked for.
+    pub(crate) fn logits_after(&mut self, count: usize) -> Option<&mut [f32]> {
+        let index = count.checked_sub(self.batch_start + 1)?;
+        self.memory.logits(index)
+    }
+
+    fn forget(&mut self) {
+        self.memory.clear();
+        self.tokens.clear();
+    }
+}
+
+/// How many tokens `a` and `b` begin with in common.
+fn common_prefix(a: &[Token], b: &[Token]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A memory of 32 tokens in batches of 4 that counts what it evaluates.
+    #[derive(Default)]
+    pub(crate) struct Fake {
+        pub held: Vec<Token>,
+        pub evaluated: usize,
+        pub rewinds: bool,
+        /// Fail when a batch begins here, and lose that many tokens more.
+        pub fail_at: Option<(usize, usize)>,
+        row: [f32; 4],
+        outputs: (usize, usize),
+    }
+
+    impl Memory for Fake {
+        fn decode(
+            &mut self,
+            tokens: &[Token],
+            start: usize,
+            outputs: usize,
+        ) -> Result<(), DecodeError> {
+            assert_eq!(start, self.held.len(), "positions have no gap");
+            assert!(tokens.len() <= 4);
+            if let Some((at, lose)) = self.fail_at.filter(|(at, _)| *at == start) {
+                self.held.truncate(at - lose);
+                return Err(DecodeError::Interrupted);
+            }
+            self.held.extend_from_slice(tokens);
+            self.evaluated += tokens.len();
+            self.outputs = (tokens.len() - outputs, tokens.len());
+            Ok(())
+        }
+        fn truncate(&mut self, start: usize) -> bool {
+            if self.rewinds {
+                self.held.truncate(start);
+            }
+            self.rewinds
+        }
+        fn clear(&mut self) {
+            self.held.clear();
+        }
+        fn held_tokens(&self) -> usize {
+            self.held.len()
+        }
+        fn ctx_tokens(&self) -> usize {
+            32
+        }
+        fn batch_tokens(&self) -> usize {
+            4
+        }
+        fn logits(&mut self, index: usize) -> Option<&mut [f32]> {
+            (self.outputs.0..self.outputs.1)
+                .contains(&index)
+                .then_some(&mut self.row[..])
+        }
+    }
+
+    fn sequence(rewinds: bool) -> Sequence<Fake> {
+        Sequence::new(Fake {
+            rewinds,
+            ..Fake::default()
+        })
+    }
+
+    fn set(sequence: &mut Sequence<Fake>, target: &[Token]) -> usize {
+        let evaluated = sequence.set(target, &mut |_, _| {}).unwrap();
+        assert_eq!(sequence.tokens(), target);
+        assert_eq!(sequence.memory.held, target);
+        assert!(
+            sequence.logits_after(target.len()).is_some(),
+            "logits after every set"
+        );
+        evaluated
+    }
+
+    #[test]
+    fn only_what_is_new_is_evaluated() {
+        let mut sequence = sequence(true);
+        assert_eq!(set(&mut sequence, &[1, 2, 3, 4, 5, 6]), 6);
+        assert_eq!(set(&mut sequence, &[1, 2, 3, 4, 5, 6, 7]), 1, "appended");
+        assert_eq!(set(&mut sequence, &[1, 2, 9]), 1, "rewound and changed");
+        assert_eq!(set(&mut sequence, &[1, 2]), 1, "shorter: its last again");
+        assert_eq!(set(&mut sequence, &[1, 2]), 1, "equal: its last again");
+        assert_eq!(set(&mut sequence, &[8]), 1, "nothing in common");
+    }
+
+    #[test]
+    fn memory_that_cannot_rewind_starts_again() {
+        let mut sequence = sequence(false);
+        assert_eq!(set(&mut sequence, &[1, 2, 3, 4, 5]), 5);
+        assert_eq!(
+            set(&mut sequence, &[1, 2, 3, 4, 5, 6]),
+            1,
+            "appending is no rewinding"
+        );
+        assert_eq!(set(&mut sequence, &[1, 2, 3]), 3);
+    }
+
+    #[test]
+    fn an_interrupted_set_keeps_what_was_evaluated() {
+        let mut sequence = sequence(true);
+        sequence.memory.fail_at = Some((8, 0));
+        let target: Vec<Token> = (0..12).collect();
+        let mut told = Vec::new();
+        let result = sequence.set(&target, &mut |done, total| told.push((done, total)));
+        assert!(matches!(result, Err(DecodeError::Interrupted)));
+        assert_eq!(sequence.tokens(), &target[..8]);
+        assert_eq!(told, [(4, 12), (8, 12)]);
+        sequence.memory.fail_at = None;
+        assert_eq!(set(&mut sequence, &target), 4);
+    }
+
+    #[test]
+    fn memory_that_lost_more_than_the_batch_is_cleared() {
+        let mut sequence = sequence(true);
+        sequence.memory.fail_at = Some((8, 3));
+        let target: Vec<Token> = (0..12).collect();
+        assert!(sequence.set(&target, &mut |_, _| {}).is_err());
+        assert!(sequence.tokens().is_empty());
+        sequence.memory.fail_at = None;
+        assert_eq!(set(&mut sequence, &target), 12);
+    }
+}

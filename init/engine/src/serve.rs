@@ -1,0 +1,246 @@
+//! What each request does with the loaded model.
+
+use std::io::Write;
+use std::time::Instant;
+
+use super::answers::Answers;
+use super::context::{Context, DecodeError};
+use super::generate::{Answer, Generation};
+use super::grammar::Grammar;
+use super::interrupt::Interrupt;
+use super::measure;
+use super::prompt::{Prompt, Prompter};
+use super::sampler::Sampler;
+use super::sequence::Sequence;
+use super::speculate::Speculator;
+use super::vocab::Token;
+use super::wire::{Numbered, Outbox};
+use chat::{Message, Next};
+use protocol::{Event, Request, Sampling, Stop, Switch, TextKind, TurnError, TurnStats};
+
+/// Tokens of a draft evaluated at once: a few tenths of a second on a slow
+/// machine, and a multiple of what the kernels take together.
+const DRAFT_BATCH_TOKENS: usize = 16;
+
+/// A loaded model at work.
+pub(crate) struct Server<'s, 'm, W> {
+    prompter: &'s Prompter<'m>,
+    sequence: Sequence<Context<'m>>,
+    answers: Answers,
+    speculator: Speculator,
+    interrupt: &'s Interrupt,
+    outbox: &'s mut Outbox<W>,
+}
+
+impl<'s, 'm, W: Write> Server<'s, 'm, W> {
+    /// Nothing said yet.
+    pub(crate) fn new(
+        prompter: &'s Prompter<'m>,
+        sequence: Sequence<Context<'m>>,
+        speculate: Switch,
+        interrupt: &'s Interrupt,
+        outbox: &'s mut Outbox<W>,
+    ) -> Self {
+        Self {
+            prompter,
+            sequence,
+            answers: Answers::default(),
+            speculator: Speculator::new(speculate),
+            interrupt,
+            outbox,
+        }
+    }
+
+    /// Does what is asked, and tells of it.
+    pub(crate) fn serve(&mut self, Numbered { number, request }: Numbered) {
+        match request {
+            Request::Turn { messages, sampling } => {
+                self.interrupt.begin(number);
+                let event = match self.answer(&messages, &sampling) {
+                    Ok(stats) => Event::TurnDone(stats),
+                    Err(e) => Event::TurnFailed(e),
+                };
+                self.interrupt.end();
+                self.outbox.send(&event);
+            }
+            Request::Draft { messages } => {
+                self.interrupt.begin(number);
+                self.draft(&messages);
+                self.interrupt.end();
+            }
+            Request::Render { messages } => {
+                let event = match self.prompter.show(&messages) {
+                    Ok((text, tokens)) => Event::Rendered { text, tokens },
+                    Err(e) => Event::TurnFailed(e),
+                };
+                self.outbox.send(&event);
+            }
+            Request::Measure {
+                prefill_tokens,
+                decode_tokens,
+                sampling,
+            } => {
+                self.interrupt.begin(number);
+                let vocab = self.prompter.vocab();
+                let mut sampler = Sampler::new(&sampling, None, &[]);
+                let measured = measure::measure(
+                    &mut self.sequence,
+                    vocab.len(),
+                    prefill_tokens as usize,
+                    decode_tokens as usize,
+                    &mut sampler,
+                );
+                self.interrupt.end();
+                self.outbox.send(&match measured {
+                    Ok(measured) => Event::Measured(measured),
+                    Err(e) => Event::TurnFailed(e),
+                });
+            }
+            // The reader thread keeps cancellations to itself, and a model is
+            // loaded once.
+            Request::Cancel | Request::Load(_) => {}
+        }
+    }
+
+    fn answer(
+        &mut self,
+        messages: &[Message],
+        sampling: &Sampling,
+    ) -> Result<TurnStats, TurnError> {
+        let started = Instant::now();
+        let prompter = self.prompter;
+        let Prompt { tokens, splitter } = prompter.prompt(messages, Next::Answer)?;
+        let target = self.splice(&tokens);
+        self.refuse_too_long(&target)?;
+        let grammar = sampling.grammar.as_deref();
+        let grammar = grammar.map(|source| Grammar::parse(prompter.vocab(), source));
+        let grammar = grammar.transpose().map_err(TurnError::Grammar)?;
+        let evaluated = match self.evaluate(&target) {
+            Ok(evaluated) => evaluated,
+            Err(DecodeError::Interrupted) => return Ok(self.cancelled(&target, started)),
+            Err(e) => return Err(TurnError::Evaluation(e.to_string())),
+        };
+        let generation = Generation {
+            prompter,
+            sampler: Sampler::new(sampling, grammar, &target),
+            speculator: &mut self.speculator,
+            max_tokens: sampling.max_tokens.map_or(usize::MAX, |max| max as usize),
+            interrupt: self.interrupt,
+        };
+        let outbox = &mut *self.outbox;
+        let answer = generation.run(&mut self.sequence, splitter, &mut |kind, text| {
+            say(outbox, kind, text);
+        })?;
+        self.answers
+            .remember(prompter.vocab(), &target, &answer.tokens);
+        Ok(self.stats(&target, evaluated, answer, started))
+    }
+
+    /// The prompt with the model's own tokens for its own answers.
+    fn splice(&mut self, canonical: &[Token]) -> Vec<Token> {
+        self.answers
+            .splice(self.prompter.vocab(), self.sequence.tokens(), canonical)
+    }
+
+    fn refuse_too_long(&self, target: &[Token]) -> Result<(), TurnError> {
+        let ctx_tokens = self.sequence.ctx_tokens();
+        if target.len() < ctx_tokens {
+            return Ok(());
+        }
+        Err(TurnError::ContextFull {
+            need_tokens: count(target.len() + 1),
+            ctx_tokens: count(ctx_tokens),
+        })
+    }
+
+    fn evaluate(&mut self, target: &[Token]) -> Result<usize, DecodeError> {
+        let outbox = &mut *self.outbox;
+        self.sequence.set(target, &mut |done, total| {
+            outbox.send_sometimes(&Event::Prefill {
+                done: count(done),
+                total: count(total),
+            });
+        })
+    }
+
+    /// Evaluates what is known of the next turn, until anything else is asked.
+    /// Nobody hears of it: what goes wrong will go wrong again in the turn, and
+    /// be told there.
+    ///
+    /// A batch under way is finished: what was typed before is mostly still
+    /// true after the next key, so its tokens are rarely lost work, and a small
+    /// batch is soon done.
+    fn draft(&mut self, messages: &[Message]) {
+        if self.interrupt.is_superseded() {
+            return;
+        }
+        let Ok(prompt) = self.prompter.prompt(messages, Next::Typing) else {
+            return;
+        };
+        let target = self.splice(&prompt.tokens);
+        // The last token may yet grow: what is typed next can join it.
+        let Some((_, certain)) = target.split_last() else {
+            return;
+        };
+        // It is no more than a guess: it must not cost the room of an answer.
+        if certain.len() >= self.sequence.ctx_tokens() {
+            return;
+        }
+        self.sequence.rewind_to_common(certain);
+        let new = certain
+            .get(self.sequence.tokens().len()..)
+            .unwrap_or(&[])
+            .to_vec();
+        for batch in new.chunks(DRAFT_BATCH_TOKENS) {
+            if self.sequence.extend(batch, 0).is_err() || self.interrupt.is_superseded() {
+                return;
+            }
+        }
+    }
+
+    fn cancelled(&self, target: &[Token], started: Instant) -> TurnStats {
+        TurnStats {
+            stop: Stop::Cancelled,
+            prompt_tokens: count(target.len()),
+            evaluated_tokens: 0,
+            prefill_ms: started.elapsed().as_secs_f64() * 1e3,
+            generated_tokens: 0,
+            decode_ms: 0.0,
+            decode_calls: 0,
+            ctx_used_tokens: count(self.sequence.tokens().len()),
+            tokens: Vec::new(),
+        }
+    }
+
+    fn stats(
+        &self,
+        target: &[Token],
+        evaluated: usize,
+        answer: Answer,
+        started: Instant,
+    ) -> TurnStats {
+        TurnStats {
+            stop: answer.stop,
+            prompt_tokens: count(target.len()),
+            evaluated_tokens: count(evaluated),
+            prefill_ms: (answer.first_token - started).as_secs_f64() * 1e3,
+            generated_tokens: count(answer.tokens.len()),
+            decode_ms: answer.first_token.elapsed().as_secs_f64() * 1e3,
+            decode_calls: answer.decode_calls,
+            ctx_used_tokens: count(self.sequence.tokens().len()),
+            tokens: answer.tokens,
+        }
+    }
+}
+
+fn say(outbox: &mut Outbox<impl Write>, kind: TextKind, text: &str) {
+    outbox.send(&Event::Text {
+        kind,
+        text: text.to_owned(),
+    });
+}
+
+/// A number of tokens: never more than a context holds.
+pub(super) fn count(tokens: usize) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
+}

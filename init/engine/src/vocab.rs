@@ -1,0 +1,245 @@
+//! A model's vocabulary: text to tokens and back.
+
+#![expect(unsafe_code, reason = "llama.cpp's vocabulary is a C handle")]
+
+use std::collections::HashMap;
+use std::ffi::{CStr, c_char};
+use std::marker::PhantomData;
+
+use llama_cpp_sys_2 as sys;
+
+use super::model::Model;
+
+/// A token's number.
+pub(crate) type Token = sys::llama_token;
+
+/// A model's vocabulary. The model outlives it.
+pub(crate) struct Vocab<'m> {
+    /// A member of the model: never null, alive as long as it.
+    handle: *const sys::llama_vocab,
+    tokens: usize,
+    /// Tokens that have a meaning of their own, by their exact text.
+    special: HashMap<String, Token>,
+    model: PhantomData<&'m Model<'m>>,
+}
+
+/// A token that is markup, or may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Special {
+    /// Its exact text.
+    pub text: String,
+    /// A control token; else one that its maker defined for text.
+    pub control: bool,
+    /// Swallows white space before it.
+    pub lstrip: bool,
+    /// Swallows white space after it.
+    pub rstrip: bool,
+}
+
+/// Why text has no tokens.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VocabError {
+    /// More than llama.cpp can count.
+    #[error("a text of {bytes} bytes is too long to tokenize")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+impl<'m> Vocab<'m> {
+    /// The vocabulary of `model`.
+    pub(crate) fn of(model: &'m Model<'m>) -> Self {
+        // SAFETY: llama.h: a getter of a live model.
+        let handle = unsafe { sys::llama_model_get_vocab(model.as_ptr()) };
+        // SAFETY: llama.h: a getter of a live vocabulary.
+        let tokens = unsafe { sys::llama_vocab_n_tokens(handle) };
+        let mut vocab = Self {
+            handle,
+            tokens: usize::try_from(tokens).unwrap_or(0),
+            special: HashMap::new(),
+            model: PhantomData,
+        };
+        for (token, special) in vocab.list_special() {
+            vocab.special.entry(special.text).or_insert(token);
+        }
+        vocab
+    }
+
+    /// Number of tokens.
+    pub(crate) fn len(&self) -> usize {
+        self.tokens
+    }
+
+    /// The beginning-of-text token, if there is one.
+    pub(crate) fn bos(&self) -> Option<Token> {
+        // SAFETY: llama.h: a getter of a live vocabulary; −1 for none.
+        self.checked(unsafe { sys::llama_vocab_bos(self.as_ptr()) })
+    }
+
+    /// The end-of-text token, if there is one.
+    pub(crate) fn eos(&self) -> Option<Token> {
+        // SAFETY: llama.h: a getter of a live vocabulary; −1 for none.
+        self.checked(unsafe { sys::llama_vocab_eos(self.as_ptr()) })
+    }
+
+    /// Whether every prompt begins with [`Self::bos`].
+    pub(crate) fn adds_bos(&self) -> bool {
+        // SAFETY: llama.h: a getter of a live vocabulary.
+        unsafe { sys::llama_vocab_get_add_bos(self.as_ptr()) }
+    }
+
+    /// Whether the model says with `token` that it is done.
+    pub(crate) fn ends_generation(&self, token: Token) -> bool {
+        self.checked(token).is_some_and(|token| {
+            // SAFETY: llama.h: `token` is one of this vocabulary.
+            unsafe { sys::llama_vocab_is_eog(self.as_ptr(), token) }
+        })
+    }
+
+    /// Whether `token` is markup and no text.
+    pub(crate) fn is_control(&self, token: Token) -> bool {
+        self.attributes(token) & (sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN)
+            != 0
+    }
+
+    /// The token whose whole text is `text`, if it has a meaning of its own.
+    pub(crate) fn special(&self, text: &str) -> Option<Token> {
+        self.special.get(text).copied()
+    }
+
+    /// The text of `token` as the vocabulary spells it.
+    pub(crate) fn spelling(&self, token: Token) -> String {
+        if self.checked(token).is_none() {
+            return String::new();
+        }
+        // SAFETY: llama.h: `token` is one of this vocabulary; the result is a C
+        // string that belongs to it, or null.
+        let text = unsafe { sys::llama_vocab_get_text(self.as_ptr(), token) };
+        if text.is_null() {
+            return String::new();
+        }
+        // SAFETY: not null, a C string, alive as long as the model.
+        let text = unsafe { CStr::from_ptr(text) };
+        text.to_string_lossy().into_owned()
+    }
+
+    /// All tokens with a meaning of their own: what user text may not become.
+    pub(crate) fn list_special(&self) -> Vec<(Token, Special)> {
+        let kinds = sys::LLAMA_TOKEN_ATTR_CONTROL
+            | sys::LLAMA_TOKEN_ATTR_UNKNOWN
+            | sys::LLAMA_TOKEN_ATTR_USER_DEFINED;
+        (0..Token::try_from(self.tokens).unwrap_or(0))
+            .filter(|token| self.attributes(*token) & kinds != 0)
+            .map(|token| {
+                let attributes = self.attributes(token);
+                let special = Special {
+                    text: self.spelling(token),
+                    control: self.is_control(token),
+                    lstrip: attributes & sys::LLAMA_TOKEN_ATTR_LSTRIP != 0,
+                    rstrip: attributes & sys::LLAMA_TOKEN_ATTR_RSTRIP != 0,
+                };
+                (token, special)
+            })
+            .filter(|(_, special)| !special.text.is_empty())
+            .collect()
+    }
+
+    /// Appends the tokens of `text`. With `parse_special`, text that spells a
+    /// control token becomes it; without, no control token can arise.
+    ///
+    /// # Errors
+    /// A text of more than 2³¹ bytes.
+    pub(crate) fn tokenize(
+        &self,
+        text: &str,
+        parse_special: bool,
+        tokens: &mut Vec<Token>,
+    ) -> Result<(), VocabError> {
+        let too_long = VocabError::TooLong { bytes: text.len() };
+        let Ok(length) = i32::try_from(text.len()) else {
+            return Err(too_long);
+        };
+        // A token is a byte or more, and one for a space in front.
+        let mut buffer: Vec<Token> = vec![0; text.len() + 8];
+        for _ in 0..2 {
+            // SAFETY: llama.h: `text` holds `length` bytes; at most the stated
+            // number of tokens is written to the buffer.
+            let count = unsafe {
+                sys::llama_tokenize(
+                    self.as_ptr(),
+                    text.as_ptr().cast::<c_char>(),
+                    length,
+                    buffer.as_mut_ptr(),
+                    i32::try_from(buffer.len()).unwrap_or(i32::MAX),
+                    false,
+                    parse_special,
+                )
+            };
+            if let Ok(count) = usize::try_from(count) {
+                tokens.extend(buffer.iter().take(count));
+                return Ok(());
+            }
+            // Minus the number that there would have been.
+            let needed = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+            if count == i32::MIN {
+                break;
+            }
+            buffer.resize(needed, 0);
+        }
+        Err(too_long)
+    }
+
+    /// Appends the bytes that `token` stands for; they need not be whole
+    /// characters. Control tokens have bytes only if `show_control`.
+    pub(crate) fn push_piece(&self, token: Token, show_control: bool, bytes: &mut Vec<u8>) {
+        if self.checked(token).is_none() {
+            return;
+        }
+        let mut buffer = [0_u8; 64];
+        let length = self.piece_into(token, show_control, &mut buffer);
+        if let Ok(length) = usize::try_from(length) {
+            bytes.extend(buffer.iter().take(length));
+            return;
+        }
+        // Minus the number of bytes that there would have been.
+        let needed = usize::try_from(length.unsigned_abs()).unwrap_or(0);
+        let mut buffer = vec![0_u8; needed];
+        let length = self.piece_into(token, show_control, &mut buffer);
+        bytes.extend(buffer.iter().take(usize::try_from(length).unwrap_or(0)));
+    }
+
+    fn piece_into(&self, token: Token, show_control: bool, buffer: &mut [u8]) -> i32 {
+        // SAFETY: llama.h: `token` is one of this vocabulary; writes at most
+        // `length` bytes to the buffer.
+        unsafe {
+            sys::llama_token_to_piece(
+                self.as_ptr(),
+                token,
+                buffer.as_mut_ptr().cast::<c_char>(),
+                i32::try_from(buffer.len()).unwrap_or(i32::MAX),
+                0,
+                show_control,
+            )
+        }
+    }
+
+    fn attributes(&self, token: Token) -> sys::llama_token_attr {
+        self.checked(token).map_or(0, |token| {
+            // SAFETY: llama.h: `token` is one of this vocabulary.
+            unsafe { sys::llama_vocab_get_attr(self.as_ptr(), token) }
+        })
+    }
+
+    /// `token` if it is one of this vocabulary: llama.cpp's getters index
+    /// without a check of their own.
+    fn checked(&self, token: Token) -> Option<Token> {
+        let index = usize::try_from(token).ok()?;
+        (index < self.tokens).then_some(token)
+    }
+
+    /// The C handle, for the grammar sampler.
+    pub(super) fn as_ptr(&self) -> *const sys::llama_vocab {
+        self.handle
+    }
+}

@@ -1,0 +1,88 @@
+//! The two pipes: a thread that reads requests as they come, so that a
+//! cancellation reaches work under way, and the way back for events.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::interrupt::Interrupt;
+use protocol::{self, Event, Request};
+
+/// Progress and prefill events are at least this far apart.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// A request and its number.
+pub(crate) struct Numbered {
+    /// As [`Interrupt`] counts them.
+    pub number: u64,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// Reads requests on a thread of its own until the pipe ends. Cancellations go
+/// to `interrupt` alone.
+///
+/// # Errors
+/// No thread can be started.
+pub(crate) fn read_requests(
+    input: impl Read + Send + 'static,
+    interrupt: Arc<Interrupt>,
+) -> io::Result<Receiver<Numbered>> {
+    let (sender, receiver) = channel();
+    thread::Builder::new()
+        .name("requests".into())
+        .spawn(move || {
+            read_until_end(input, &interrupt, &sender);
+            interrupt.close();
+        })?;
+    Ok(receiver)
+}
+
+fn read_until_end(mut input: impl Read, interrupt: &Interrupt, sender: &Sender<Numbered>) {
+    loop {
+        match protocol::receive::<Request>(&mut input) {
+            Ok(Request::Cancel) => interrupt.cancel(),
+            Ok(request) => {
+                let number = interrupt.number_next();
+                if sender.send(Numbered { number, request }).is_err() {
+                    return;
+                }
+            }
+            // The supervisor is gone, or speaks another protocol: either way
+            // there is nobody left to work for.
+            Err(_) => return,
+        }
+    }
+}
+
+/// Sends events. Once the other side is gone, what is sent is dropped: the
+/// reader thread has then noticed, too, and everything ends.
+pub(crate) struct Outbox<W> {
+    output: W,
+    /// When an event that may be left out was last sent.
+    told: Option<Instant>,
+}
+
+impl<W: Write> Outbox<W> {
+    /// Events go to `output`.
+    pub(crate) fn new(output: W) -> Self {
+        Self { output, told: None }
+    }
+
+    /// Sends an event.
+    pub(crate) fn send(&mut self, event: &Event) {
+        // See the type: the reader thread acts on a pipe that has ended.
+        let _ = protocol::send(&mut self.output, event);
+    }
+
+    /// Sends an event of a kind that may come too often, if it does not.
+    pub(crate) fn send_sometimes(&mut self, event: &Event) {
+        let now = Instant::now();
+        if self.told.is_none_or(|told| now - told >= INTERVAL) {
+            self.told = Some(now);
+            self.send(event);
+        }
+    }
+}

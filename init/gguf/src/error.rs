@@ -1,0 +1,106 @@
+//! Why a file is refused: each message is one line with cause, place and remedy.
+
+use std::io;
+
+/// Why a GGUF header is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum GgufError {
+    /// The magic is another.
+    #[error(
+        "this is not a GGUF file: it begins with \"{found}\" and not with \"GGUF\"; \
+         give the .gguf file of a model"
+    )]
+    NotGguf {
+        /// The first bytes, escaped.
+        found: String,
+    },
+    /// Made for big-endian machines.
+    #[error(
+        "this GGUF file is big-endian and this machine is little-endian; \
+         use the little-endian file of the model"
+    )]
+    BigEndian,
+    /// A version that llama.cpp does not read.
+    #[error(
+        "this GGUF file is of version {version} and versions 2 and 3 are understood; {}",
+        if *version < 2 {
+            "convert the model anew"
+        } else {
+            "the file is damaged or needs a newer zosia"
+        }
+    )]
+    Version {
+        /// The version in the file.
+        version: u32,
+    },
+    /// One of several files.
+    #[error(
+        "this is part {number} of a model split into {count} files; \
+         join them with `llama-gguf-split --merge` and use the result"
+    )]
+    Split {
+        /// Which part, from 1.
+        number: u64,
+        /// How many parts there are.
+        count: u64,
+    },
+    /// Valid GGUF with something else in it.
+    #[error("this GGUF file is {what}; give the .gguf file of a chat model")]
+    NoChatModel {
+        /// What it is.
+        what: &'static str,
+    },
+    /// Weights are missing at the end.
+    #[error("the file is cut: {there} of {promised} bytes are there; download or copy it again")]
+    Cut {
+        /// The length that the header tells.
+        promised: u64,
+        /// The length there is.
+        there: u64,
+    },
+    /// The file ends within the header.
+    #[error(
+        "the file is cut inside its header: it ends at byte {there}, within {what} at byte {at}; \
+         download or copy it again"
+    )]
+    CutHeader {
+        /// What was being read.
+        what: &'static str,
+        /// Where it begins.
+        at: u64,
+        /// The length there is.
+        there: u64,
+    },
+    /// A value that cannot be.
+    #[error("the header is damaged at byte {at}: {problem}; download or copy the file again")]
+    Damaged {
+        /// Where in the file.
+        at: u64,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// A metadata key with a value that cannot be used.
+    #[error("the header's key {key:?} is wrong: {problem}; download or convert the model again")]
+    Key {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A tensor with a description that cannot be used.
+    #[error("tensor {tensor:?} is wrong: {problem}; download or convert the model again")]
+    Tensor {
+        /// The tensor's name.
+        tensor: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The disk failed.
+    #[error("reading the header failed at byte {at}; check the disk that holds the model")]
+    Read {
+        /// Where in the file.
+        at: u64,
+        /// The system's error.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,285 @@
+//! The strict check of a GGUF header, in safe Rust, before any C++ sees a byte
+//! of the file. It reads the header only, never a weight, keeps no vocabulary,
+//! and needs a few MiB whatever the file says. What it accepts is what
+//! llama.cpp's `gguf.cpp` accepts, with tighter limits; what it refuses is
+//! refused with the place and the remedy instead of an abort.
+//!
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod metadata;
+mod reader;
+mod tensors;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+
+pub use error::GgufError;
+pub use reader::ReadAt;
+pub use tensors::Tensor;
+
+use metadata::Metadata;
+use protocol::KvType;
+use reader::Reader;
+
+/// The first four bytes of every GGUF file.
+pub const MAGIC: [u8; 4] = *b"GGUF";
+
+/// More keys than any model has (they have about 50), few enough to hold.
+const KEYS_MAX: u64 = 4096;
+/// More tensors than any model has (about 2000), few enough to hold.
+const TENSORS_MAX: u64 = 16_384;
+/// No file aligns its weights more coarsely: 32 or 64 bytes, at most a page.
+const ALIGNMENT_MAX: u64 = 1 << 20;
+/// What `general.alignment` is when the file does not say.
+const ALIGNMENT_DEFAULT: u64 = 32;
+
+/// What a checked header says. Lengths are in tokens, elements or bytes as named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// GGUF version, 2 or 3.
+    pub version: u32,
+    /// `general.architecture`.
+    pub arch: String,
+    /// `general.name`, control characters replaced.
+    pub name: Option<String>,
+    /// `general.file_type`, llama.cpp's `llama_ftype`.
+    pub file_type: Option<u64>,
+    /// Context length the model was trained for, tokens.
+    pub context_length: Option<u64>,
+    /// Number of layers.
+    pub block_count: Option<u64>,
+    /// Width of the residual stream.
+    pub embedding_length: Option<u64>,
+    /// Width of the feed-forward part: one value, or one for each layer.
+    pub feed_forward_length: Vec<u64>,
+    /// Attention heads: one value, or one for each layer.
+    pub head_count: Vec<u64>,
+    /// Key and value heads: one value, or one for each layer; empty: as `head_count`.
+    pub head_count_kv: Vec<u64>,
+    /// Width of a key head, if it is not `embedding_length / head_count`.
+    pub key_length: Option<u64>,
+    /// Width of a value head, if it is not `embedding_length / head_count`.
+    pub value_length: Option<u64>,
+    /// Layers at the end that use the keys and values of earlier ones.
+    pub shared_kv_layers: u64,
+    /// Window of the layers that attend locally, tokens.
+    pub sliding_window: Option<u64>,
+    /// Number of tokens in the vocabulary.
+    pub vocab_tokens: u64,
+    /// `tokenizer.chat_template`.
+    pub chat_template: Option<String>,
+    /// Where the weights begin, bytes from the file's start.
+    pub data_offset: u64,
+    /// Where the last weight ends, bytes from the file's start: the file's
+    /// length, save for padding.
+    pub data_end: u64,
+    /// Number of weights.
+    pub weights: u64,
+    /// The tensors in the order of the file, which is the order to read in.
+    pub tensors: Vec<Tensor>,
+}
+
+impl Header {
+    /// Bytes of KV cache for each token of context.
+    ///
+    /// Each layer that has a cache of its own holds, for each token, one key
+    /// row of `key_length × head_count_kv` values and one value row of
+    /// `value_length × head_count_kv`, in 2 bytes a value (f16) or 34 bytes for
+    /// 32 values (`q8_0`, rows padded to whole blocks). The head widths default
+    /// to `embedding_length / head_count`. Layers may differ in
+    /// `head_count_kv`; layers without attention say 0. Sliding windows are
+    /// not deducted (llama.cpp allocates them in full by default): an upper
+    /// bound, never too little.
+    pub fn kv_bytes_per_token(&self, kv: KvType) -> u64 {
+        let layers = self.block_count.unwrap_or(0);
+        let heads = self.head_count.iter().copied().max().unwrap_or(0);
+        let width = self.embedding_length.unwrap_or(0).checked_div(heads);
+        let key = self.key_length.or(width).unwrap_or(0);
+        let value = self.value_length.or(width).unwrap_or(0);
+        (0..layers.saturating_sub(self.shared_kv_layers))
+            .map(|layer| {
+                let heads = self.head_count_kv_of(layer);
+                let key_row = row_bytes(key.saturating_mul(heads), kv);
+                let value_row = row_bytes(value.saturating_mul(heads), kv);
+                key_row.saturating_add(value_row)
+            })
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Key and value heads of a layer.
+    fn head_count_kv_of(&self, layer: u64) -> u64 {
+        let counts = if self.head_count_kv.is_empty() {
+            &self.head_count
+        } else {
+            &self.head_count_kv
+        };
+        let of_layer = usize::try_from(layer).ok().and_then(|i| counts.get(i));
+        match counts.as_slice() {
+            [all] => *all,
+            _ => of_layer.copied().unwrap_or(0),
+        }
+    }
+}
+
+/// Bytes of one row of `values` elements in the KV cache.
+fn row_bytes(values: u64, kv: KvType) -> u64 {
+    match kv {
+        KvType::F16 => values.saturating_mul(2),
+        KvType::Q8_0 => values.div_ceil(32).saturating_mul(34),
+    }
+}
+
+/// Checks the header of `file`, which is `bytes` long. For a device that is a
+/// model rounded up to whole sectors, `bytes` may be the device's length.
+///
+/// # Errors
+/// See [`GgufError`]; its message is one line that names cause and remedy.
+pub fn check(file: &File, bytes: u64) -> Result<Header, GgufError> {
+    check_at(file, bytes)
+}
+
+/// [`check`] for anything that can be read at an offset.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_at<S: ReadAt + ?Sized>(source: &S, bytes: u64) -> Result<Header, GgufError> {
+    let mut reader = Reader::new(source, bytes);
+    let version = read_preamble(&mut reader)?;
+    let tensor_count = reader.count("the number of tensors", TENSORS_MAX)?;
+    let key_count = reader.count("the number of metadata keys", KEYS_MAX)?;
+    let metadata = Metadata::read(&mut reader, key_count)?;
+    refuse_unusable(&metadata, tensor_count)?;
+    let alignment = read_alignment(&metadata)?;
+    let table = tensors::read(&mut reader, tensor_count, alignment)?;
+    if table.data_end > bytes {
+        return Err(GgufError::Cut {
+            promised: table.data_end,
+            there: bytes,
+        });
+    }
+    describe(version, metadata, table)
+}
+
+/// Reads the magic and the version.
+fn read_preamble<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<u32, GgufError> {
+    let magic: [u8; 4] = reader.array("the magic")?;
+    if magic != MAGIC {
+        return Err(GgufError::NotGguf {
+            found: magic.escape_ascii().to_string(),
+        });
+    }
+    let version = reader.u32("the version")?;
+    match version {
+        2 | 3 => Ok(version),
+        _ if matches!(version.swap_bytes(), 1..=3) => Err(GgufError::BigEndian),
+        _ => Err(GgufError::Version { version }),
+    }
+}
+
+/// Refuses files that are valid GGUF and no chat model.
+fn refuse_unusable(metadata: &Metadata, tensor_count: u64) -> Result<(), GgufError> {
+    if let Some(count @ 2..) = metadata.uint("split.count") {
+        return Err(GgufError::Split {
+            number: metadata.uint("split.no").unwrap_or(0).saturating_add(1),
+            count,
+        });
+    }
+    let what = match metadata.text("general.type") {
+        Some("adapter") => "an adapter (LoRA) and no model of its own",
+        Some("mmproj") => "a vision or audio projector and no model of its own",
+        Some("imatrix") => "an importance matrix and no model",
+        Some("vocab") => "a vocabulary without weights",
+        _ if metadata.text("general.architecture") == Some("clip") => {
+            "a vision or audio projector and no model of its own"
+        }
+        _ if tensor_count == 0 => "a header without weights",
+        _ => return Ok(()),
+    };
+    Err(GgufError::NoChatModel { what })
+}
+
+fn read_alignment(metadata: &Metadata) -> Result<u64, GgufError> {
+    const KEY: &str = "general.alignment";
+    if !metadata.has(KEY) {
+        return Ok(ALIGNMENT_DEFAULT);
+    }
+    match metadata.uint(KEY) {
+        Some(alignment) if alignment.is_power_of_two() && alignment <= ALIGNMENT_MAX => {
+            Ok(alignment)
+        }
+        Some(alignment) => Err(GgufError::Key {
+            key: KEY.into(),
+            problem: format!("{alignment} is not a power of two up to {ALIGNMENT_MAX}"),
+        }),
+        None => Err(GgufError::Key {
+            key: KEY.into(),
+            problem: "it is not an unsigned number".into(),
+        }),
+    }
+}
+
+/// Gathers what others want to know of the model.
+fn describe(
+    version: u32,
+    mut metadata: Metadata,
+    table: tensors::Table,
+) -> Result<Header, GgufError> {
+    let arch = match metadata.take_text("general.architecture") {
+        Some(arch) if is_arch_name(&arch) => arch,
+        Some(arch) => {
+            return Err(GgufError::Key {
+                key: "general.architecture".into(),
+                problem: format!("{:?} is not a name", metadata::printable(&arch)),
+            });
+        }
+        None => {
+            return Err(GgufError::Key {
+                key: "general.architecture".into(),
+                problem: "it is missing or no text".into(),
+            });
+        }
+    };
+    let vocab_tokens = metadata.check_vocabulary()?;
+    let of_arch = |key: &str| format!("{arch}.{key}");
+    let uint = |key: &str| metadata.uint(&of_arch(key));
+    let uints = |key: &str| metadata.uints(&of_arch(key));
+    let header = Header {
+        version,
+        name: metadata.text("general.name").map(metadata::printable),
+        file_type: metadata.uint("general.file_type"),
+        context_length: uint("context_length"),
+        block_count: uint("block_count"),
+        embedding_length: uint("embedding_length"),
+        feed_forward_length: uints("feed_forward_length"),
+        head_count: uints("attention.head_count"),
+        head_count_kv: uints("attention.head_count_kv"),
+        key_length: uint("attention.key_length"),
+        value_length: uint("attention.value_length"),
+        shared_kv_layers: uint("attention.shared_kv_layers").unwrap_or(0),
+        sliding_window: uint("attention.sliding_window"),
+        vocab_tokens,
+        chat_template: metadata.text("tokenizer.chat_template").map(str::to_owned),
+        data_offset: table.data_offset,
+        data_end: table.data_end,
+        weights: table.weights,
+        tensors: table.tensors,
+        arch: arch.clone(),
+    };
+    if let Some(layers @ 2049..) = header.block_count {
+        return Err(GgufError::Key {
+            key: of_arch("block_count"),
+            problem: format!("{layers} layers are more than any model has"),
+        });
+    }
+    Ok(header)
+}
+
+/// Architecture names are part of key names: letters, digits, `-`, `_` and `.`.
+fn is_arch_name(arch: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    (1..=64).contains(&arch.len()) && arch.bytes().all(allowed)
+}

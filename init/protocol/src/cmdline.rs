@@ -1,0 +1,256 @@
+//! Parameters from the kernel command line and from flags.
+
+use crate::config::Config;
+use crate::table::{PARAMS, Param, find, nearest};
+
+/// What the plain command was asked for.
+#[derive(Debug, PartialEq)]
+pub enum Invocation {
+    /// Chat, or turns without a terminal.
+    Run(Box<Config>, Output),
+    /// `--help`.
+    Help,
+    /// `--version`.
+    Version,
+    /// `--parameters`: the reference page.
+    Parameters,
+}
+
+/// What comes out of turns without a terminal.
+#[derive(Debug, PartialEq)]
+pub enum Output {
+    /// The answer alone.
+    Answer,
+    /// One JSON object.
+    Json,
+    /// One JSON object for each line of this file; `-` is standard input.
+    Batch(String),
+}
+
+/// Reads `zosia.NAME=VALUE` from the kernel command line; other words are the
+/// kernel's. Quotes are as in the kernel's documentation
+/// (admin-guide/kernel-parameters), and `%XX` is the byte of that hexadecimal
+/// number, since firmware passes only ASCII on faithfully.
+///
+/// Returns the configuration and a warning for each word that was not used.
+#[must_use]
+pub fn from_kernel_command_line(line: &str) -> (Config, Vec<String>) {
+    let mut config = Config::default();
+    let mut warnings = Vec::new();
+    for word in words(line) {
+        let Some(assignment) = word.strip_prefix("zosia.") else {
+            continue;
+        };
+        let (name, value) = assignment.split_once('=').unwrap_or((assignment, ""));
+        let Some(param) = find(name) else {
+            warnings.push(format!("zosia.{name}: {}", no_such_parameter(name)));
+            continue;
+        };
+        let value = percent_decoded(value);
+        if let Err(expected) = (param.set)(&mut config, &value) {
+            warnings.push(format!(
+                "zosia.{name}={value}: {expected}; using {}",
+                default_named(param)
+            ));
+        }
+    }
+    (config, warnings)
+}
+
+/// Reads the arguments of the plain command, the first (its name) left out.
+///
+/// # Errors
+/// One line that says which argument is wrong and what was expected.
+pub fn from_flags(args: impl Iterator<Item = String>) -> Result<Invocation, String> {
+    let mut config = Config::default();
+    let mut args = args;
+    let mut output = Output::Answer;
+    let mut only_operands = false;
+    while let Some(arg) = args.next() {
+        if only_operands || !arg.starts_with('-') || arg == "-" {
+            if let Some(first) = &config.model {
+                return Err(format!("two models, {first} and {arg}: give one"));
+            }
+            config.model = Some(arg);
+            continue;
+        }
+        match arg.as_str() {
+            "--" => only_operands = true,
+            "-h" | "--help" => return Ok(Invocation::Help),
+            "-V" | "--version" => return Ok(Invocation::Version),
+            "--parameters" => return Ok(Invocation::Parameters),
+            "--json" => output = Output::Json,
+            "--batch" => output = Output::Batch(args.next().ok_or("--batch: needs a file")?),
+            _ => set_flag(&mut config, &arg, &mut args)?,
+        }
+    }
+    Ok(Invocation::Run(Box::new(config), output))
+}
+
+fn set_flag(
+    config: &mut Config,
+    arg: &str,
+    args: &mut impl Iterator<Item = String>,
+) -> Result<(), String> {
+    let (flag, inline) = match arg.split_once('=') {
+        Some((flag, value)) => (flag, Some(value.to_owned())),
+        None => (arg, None),
+    };
+    let param = match flag.strip_prefix("--") {
+        Some(name) => find(name).ok_or_else(|| format!("{flag}: {}", no_such_parameter(name)))?,
+        None if flag == "-p" => find("prompt").ok_or("-p: no such parameter")?,
+        None => return Err(format!("{flag}: no such option; --help lists them")),
+    };
+    let value = inline
+        .or_else(|| args.next())
+        .ok_or_else(|| format!("{flag}: needs a value, {}", param.value))?;
+    (param.set)(config, &value).map_err(|expected| format!("{flag} {value}: {expected}"))
+}
+
+fn no_such_parameter(name: &str) -> String {
+    match nearest(name, PARAMS.iter().map(|p| p.name)) {
+        Some(near) => format!("no such parameter; did you mean {near}?"),
+        None => "no such parameter; docs/parameters.md lists them".to_owned(),
+    }
+}
+
+fn default_named(param: &Param) -> String {
+    format!("the default, {}", param.default_text())
+}
+
+/// Splits at spaces outside double quotes; the quotes go.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            c if c.is_whitespace() && !quoted => {
+                if !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+            }
+            c => word.push(c),
+        }
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    words
+}
+
+/// `%0A` becomes a line feed; a `%` that begins no such escape stays.
+fn percent_decoded(value: &str) -> String {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escaped = (first == b'%')
+            .then(|| tail.split_first_chunk::<2>())
+            .flatten()
+            .and_then(|(digits, after)| Some((hex_byte(*digits)?, after)));
+        if let Some((byte, after)) = escaped {
+            bytes.push(byte);
+            rest = after;
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn hex_byte(digits: [u8; 2]) -> Option<u8> {
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let digits = std::str::from_utf8(&digits).ok()?;
+    u8::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(args: &[&str]) -> Result<Invocation, String> {
+        from_flags(args.iter().map(|&a| a.to_owned()))
+    }
+
+    #[test]
+    fn the_kernel_command_line_is_read_as_the_kernel_reads_it() {
+        let (config, warnings) = from_kernel_command_line(
+            "console=ttyAMA0 quiet zosia.threads=3 zosia.system=\"Be brief.\" \
+             \"zosia.prompt=two words\" zosia.temp=0 -- zosia.top_k=7\n",
+        );
+        assert_eq!(warnings, [] as [&str; 0]);
+        assert_eq!(config.threads, Some(3));
+        assert_eq!(config.system, "Be brief.");
+        assert_eq!(config.prompt.as_deref(), Some("two words"));
+        assert!(config.temp.abs() < f32::EPSILON);
+        assert_eq!(config.top_k, 7);
+    }
+
+    #[test]
+    fn percent_escapes_carry_any_text() {
+        let (config, _) =
+            from_kernel_command_line("zosia.prompt=za%C5%BC%C3%B3%C5%82%C4%87%0A100%25%22%zz%");
+        assert_eq!(config.prompt.as_deref(), Some("zażółć\n100%\"%zz%"));
+    }
+
+    #[test]
+    fn a_bad_value_warns_and_leaves_the_default() {
+        let (config, warnings) =
+            from_kernel_command_line("zosia.threads=x zosia.temp=9 zosia.thread=1 zosia.kv");
+        assert_eq!(config, Config::default());
+        assert_eq!(
+            warnings,
+            [
+                "zosia.threads=x: expected a number from 1 to 512, or auto; using the default, auto",
+                "zosia.temp=9: expected a number from 0 to 5; using the default, 0.7",
+                "zosia.thread: no such parameter; did you mean threads?",
+                "zosia.kv=: expected f16 or q8_0; using the default, f16",
+            ]
+        );
+    }
+
+    #[test]
+    fn flags_are_the_same_parameters() {
+        let Ok(Invocation::Run(config, _)) = flags(&[
+            "--threads",
+            "2",
+            "--top-p=0.5",
+            "--max_tokens",
+            "9",
+            "-p",
+            "-",
+            "m.gguf",
+        ]) else {
+            panic!("not a run")
+        };
+        assert_eq!(config.threads, Some(2));
+        assert!((config.top_p - 0.5).abs() < f32::EPSILON);
+        assert_eq!(config.max_tokens, Some(9));
+        assert_eq!(config.prompt.as_deref(), Some("-"));
+        assert_eq!(config.model.as_deref(), Some("m.gguf"));
+    }
+
+    #[test]
+    fn wrong_flags_say_what_is_wrong() {
+        for (args, message) in [
+            (
+                &["--thread", "2"][..],
+                "--thread: no such parameter; did you mean threads?",
+            ),
+            (&["--threads"], "--threads: needs a value, N"),
+            (
+                &["--seed", "x"],
+                "--seed x: expected a number from 0 to 4294967295, or random",
+            ),
+            (&["-q"], "-q: no such option; --help lists them"),
+            (&["a", "b"], "two models, a and b: give one"),
+        ] {
+            assert_eq!(flags(args), Err(message.to_owned()));
+        }
+        assert_eq!(flags(&["-h"]), Ok(Invocation::Help));
+    }
+}

@@ -1,0 +1,572 @@
+//! The table of parameters, and the texts made from it.
+
+use std::fmt::Write as _;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use crate::config::{Config, LogLevel, Mode};
+use crate::frames::{KvType, Switch};
+use crate::workload::Workload;
+
+/// When a parameter can be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// At the start, and by `/set` at any time.
+    Always,
+    /// At the start, and by `/set`, which then loads the model again.
+    Reload,
+    /// At the start only.
+    Start,
+}
+
+/// One parameter.
+#[derive(Debug)]
+pub struct Param {
+    /// As on the kernel command line, without `zosia.`.
+    pub name: &'static str,
+    /// What a value looks like.
+    pub value: &'static str,
+    /// What it does, one sentence.
+    pub help: &'static str,
+    /// When it can be given.
+    pub when: When,
+    /// Parses and stores a value; the error says what was expected.
+    pub set: fn(&mut Config, &str) -> Result<(), String>,
+    /// The value in force, as `set` would take it.
+    pub get: fn(&Config) -> String,
+}
+
+impl PartialEq for Param {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Param {}
+
+impl Param {
+    /// The default, as text.
+    #[must_use]
+    pub fn default_text(&self) -> String {
+        (self.get)(&Config::default())
+    }
+
+    /// The flag of the plain command.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        format!("--{}", self.name.replace('_', "-"))
+    }
+}
+
+/// Every parameter, in the order in which it is explained.
+pub const PARAMS: &[Param] = &[
+    Param {
+        name: "model",
+        value: "NAME",
+        help: "Which model, when there are several: partition label, file name or device.",
+        when: When::Start,
+        set: |c, v| text(v).map(|v| c.model = Some(v)),
+        get: |c| optional(c.model.as_ref(), "auto"),
+    },
+    Param {
+        name: "sha256",
+        value: "HEX",
+        help: "Expected SHA-256 of the model's file; a model that differs is not used.",
+        when: When::Start,
+        set: |c, v| sha256(v).map(|v| c.sha256 = v),
+        get: |c| optional(c.sha256.as_ref(), "none"),
+    },
+    Param {
+        name: "threads",
+        value: "N",
+        help: "Threads that decode; auto is one for each processor.",
+        when: When::Reload,
+        set: |c, v| auto_number(v, 1..=512).map(|v| c.threads = v),
+        get: |c| optional(c.threads, "auto"),
+    },
+    Param {
+        name: "batch_threads",
+        value: "N",
+        help: "Threads that evaluate prompts; auto is as many as decode.",
+        when: When::Reload,
+        set: |c, v| auto_number(v, 1..=512).map(|v| c.batch_threads = v),
+        get: |c| optional(c.batch_threads, "auto"),
+    },
+    Param {
+        name: "poll",
+        value: "0-100",
+        help: "How eagerly idle threads poll for work: 0 sleeps, 100 never does.",
+        when: When::Reload,
+        set: |c, v| number(v, 0..=100).map(|v| c.poll = v),
+        get: |c| c.poll.to_string(),
+    },
+    Param {
+        name: "ctx",
+        value: "TOKENS",
+        help: "Length of the context; auto is 4096, or less if the model was trained for less.",
+        when: When::Reload,
+        set: |c, v| auto_number(v, 128..=4_194_304).map(|v| c.ctx = v),
+        get: |c| optional(c.ctx, "auto"),
+    },
+    Param {
+        name: "kv",
+        value: "f16|q8_0",
+        help: "Type of the KV cache; q8_0 takes about half the memory.",
+        when: When::Reload,
+        set: |c, v| choice(v, &[("f16", KvType::F16), ("q8_0", KvType::Q8_0)]).map(|v| c.kv = v),
+        get: |c| match c.kv {
+            KvType::F16 => "f16".into(),
+            KvType::Q8_0 => "q8_0".into(),
+        },
+    },
+    Param {
+        name: "repack",
+        value: "auto|on|off",
+        help: "Copy the weights into the layout that the processor likes best; auto: where most of them gain by it.",
+        when: When::Reload,
+        set: |c, v| switch(v).map(|v| c.repack = v),
+        get: |c| switch_text(c.repack),
+    },
+    Param {
+        name: "spec",
+        value: "auto|on|off",
+        help: "Guess tokens by n-grams of the context; the text stays the same.",
+        when: When::Reload,
+        set: |c, v| switch(v).map(|v| c.spec = v),
+        get: |c| switch_text(c.spec),
+    },
+    Param {
+        name: "cpu",
+        value: "LEVEL",
+        help: "Kernels to use: v80, v82 or v86 on ARM, x64, avx2 or avx512 on x86; auto is the best.",
+        when: When::Reload,
+        set: |c, v| text(v).map(|v| c.cpu = (v != "auto").then_some(v)),
+        get: |c| optional(c.cpu.as_ref(), "auto"),
+    },
+    Param {
+        name: "system",
+        value: "TEXT",
+        help: "System prompt.",
+        when: When::Always,
+        set: |c, v| {
+            v.clone_into(&mut c.system);
+            Ok(())
+        },
+        get: |c| c.system.clone(),
+    },
+    Param {
+        name: "temp",
+        value: "0-5",
+        help: "Temperature: 0 always takes the most probable token.",
+        when: When::Always,
+        set: |c, v| number(v, 0.0..=5.0).map(|v| c.temp = v),
+        get: |c| c.temp.to_string(),
+    },
+    Param {
+        name: "top_p",
+        value: "0-1",
+        help: "Draw from the most probable tokens that together reach this probability; 1 is off.",
+        when: When::Always,
+        set: |c, v| number(v, 0.0..=1.0).map(|v| c.top_p = v),
+        get: |c| c.top_p.to_string(),
+    },
+    Param {
+        name: "top_k",
+        value: "N",
+        help: "Draw from the N most probable tokens; 0 is off.",
+        when: When::Always,
+        set: |c, v| number(v, 0..=1_000_000).map(|v| c.top_k = v),
+        get: |c| c.top_k.to_string(),
+    },
+    Param {
+        name: "min_p",
+        value: "0-1",
+        help: "Leave out tokens less probable than this share of the most probable; 0 is off.",
+        when: When::Always,
+        set: |c, v| number(v, 0.0..=1.0).map(|v| c.min_p = v),
+        get: |c| c.min_p.to_string(),
+    },
+    Param {
+        name: "repeat_penalty",
+        value: "1-2",
+        help: "Penalty on tokens among the last 64; 1 is off.",
+        when: When::Always,
+        set: |c, v| number(v, 1.0..=2.0).map(|v| c.repeat_penalty = v),
+        get: |c| c.repeat_penalty.to_string(),
+    },
+    Param {
+        name: "seed",
+        value: "N",
+        help: "Seed of the draws; random takes another for each answer.",
+        when: When::Always,
+        set: |c, v| named_number(v, "random", 0..=u32::MAX).map(|v| c.seed = v),
+        get: |c| optional(c.seed, "random"),
+    },
+    Param {
+        name: "max_tokens",
+        value: "N",
+        help: "Longest answer; none is as long as the context holds.",
+        when: When::Always,
+        set: |c, v| named_number(v, "none", 1..=u32::MAX).map(|v| c.max_tokens = v),
+        get: |c| optional(c.max_tokens, "none"),
+    },
+    Param {
+        name: "format",
+        value: "text|json",
+        help: "json makes every answer one valid JSON value.",
+        when: When::Always,
+        set: |c, v| choice(v, &[("text", false), ("json", true)]).map(|v| c.json = v),
+        get: |c| if c.json { "json" } else { "text" }.into(),
+    },
+    Param {
+        name: "grammar",
+        value: "NAME",
+        help: "NAME.gbnf on the model's disk: every answer obeys it; none is off.",
+        when: When::Always,
+        set: |c, v| text(v).map(|v| c.grammar = (v != "none").then_some(v)),
+        get: |c| optional(c.grammar.as_ref(), "none"),
+    },
+    Param {
+        name: "prompt",
+        value: "TEXT",
+        help: "One turn: answer TEXT, then end.",
+        when: When::Start,
+        set: |c, v| text(v).map(|v| c.prompt = Some(v)),
+        get: |c| optional(c.prompt.as_ref(), "none"),
+    },
+    Param {
+        name: "mode",
+        value: "chat|diag|selftest|bench",
+        help: "diag says what was found; selftest loads, answers and checks; bench measures; all end then.",
+        when: When::Start,
+        set: |c, v| choice(v, MODES).map(|v| c.mode = v),
+        get: |c| choice_text(&c.mode, MODES),
+    },
+    Param {
+        name: "bench",
+        value: "P,D,N",
+        help: "What mode=bench measures: P tokens evaluated, D tokens generated, N times.",
+        when: When::Start,
+        set: |c, v| Workload::parse(v).map(|v| c.bench = v),
+        get: |c| c.bench.to_string(),
+    },
+    Param {
+        name: "cols",
+        value: "N",
+        help: "Columns of the terminal; auto asks it.",
+        when: When::Always,
+        set: |c, v| auto_number(v, 8..=10_000).map(|v| c.cols = v),
+        get: |c| optional(c.cols, "auto"),
+    },
+    Param {
+        name: "rows",
+        value: "N",
+        help: "Rows of the terminal; auto asks it.",
+        when: When::Always,
+        set: |c, v| auto_number(v, 2..=10_000).map(|v| c.rows = v),
+        get: |c| optional(c.rows, "auto"),
+    },
+    Param {
+        name: "color",
+        value: "auto|on|off",
+        help: "Colours and other attributes.",
+        when: When::Always,
+        set: |c, v| switch(v).map(|v| c.color = v),
+        get: |c| switch_text(c.color),
+    },
+    Param {
+        name: "raw",
+        value: "on|off",
+        help: "Show answers as they come; markdown is not rendered.",
+        when: When::Always,
+        set: |c, v| on_off(v).map(|v| c.raw = v),
+        get: |c| on_off_text(c.raw),
+    },
+    Param {
+        name: "reasoning",
+        value: "on|off",
+        help: "Show what a reasoning model thinks before it answers.",
+        when: When::Always,
+        set: |c, v| on_off(v).map(|v| c.reasoning = v),
+        get: |c| on_off_text(c.reasoning),
+    },
+    Param {
+        name: "draft",
+        value: "on|off",
+        help: "Evaluate what is being typed ahead of Enter.",
+        when: When::Always,
+        set: |c, v| on_off(v).map(|v| c.draft = v),
+        get: |c| on_off_text(c.draft),
+    },
+    Param {
+        name: "log",
+        value: "error|warn|info|debug",
+        help: "How much is told; debug adds the kernel's and llama.cpp's own messages.",
+        when: When::Reload,
+        set: |c, v| choice(v, LEVELS).map(|v| c.log = v),
+        get: |c| choice_text(&c.log, LEVELS),
+    },
+];
+
+const MODES: &[(&str, Mode)] = &[
+    ("chat", Mode::Chat),
+    ("diag", Mode::Diag),
+    ("selftest", Mode::Selftest),
+    ("bench", Mode::Bench),
+];
+
+const LEVELS: &[(&str, LogLevel)] = &[
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+];
+
+const SWITCHES: &[(&str, Switch)] = &[
+    ("auto", Switch::Auto),
+    ("on", Switch::On),
+    ("off", Switch::Off),
+];
+
+/// The parameter of that name; `-` and `_` are the same.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Param> {
+    let name = name.replace('-', "_");
+    PARAMS.iter().find(|p| p.name == name)
+}
+
+/// The candidate that looks most like `word`, if one does: one that it begins,
+/// else the one with the fewest letters to change.
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|c| {
+            let begun = word.len() >= 3 && c.starts_with(word);
+            let distance = if begun {
+                0
+            } else {
+                strsim::levenshtein(word, c)
+            };
+            (distance, c)
+        })
+        .min()
+        .filter(|&(distance, c)| distance <= 1 + c.len() / 4)
+        .map(|(_, c)| c)
+}
+
+/// What `--help` prints.
+#[must_use]
+pub fn help_text() -> String {
+    let mut out = String::from(
+        "zosia: chat with a GGUF model\n\n\
+         Usage: init [OPTIONS] MODEL        chat at this terminal\n\
+         \x20      init [OPTIONS] MODEL -p TEXT  one turn: the answer alone on standard output\n\
+         \x20      init [OPTIONS] MODEL < FILE   the same, the message read from FILE\n\n\
+         MODEL is a GGUF file, a device that begins with one, or a folder of them.\n\
+         As PID 1 the same executable reads its options from the kernel command line,\n\
+         as zosia.NAME=VALUE.\n\nOptions:\n",
+    );
+    for p in PARAMS {
+        let default = p.default_text();
+        let default = if default.is_empty() { "none" } else { &default };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "  {} {}\n      {} [{default}]",
+            p.flag(),
+            p.value,
+            p.help
+        );
+    }
+    out.push_str(
+        "  -p TEXT\n      As --prompt; - reads the message from standard input.\n\
+         \x20 --json\n      With -p: one JSON object with text, tokens, timings and stop reason.\n\
+         \x20 --batch FILE\n      Answer every line of FILE, JSON objects with a \"prompt\"; one JSON object each.\n\
+         \x20 -h, --help\n      This text.\n\
+         \x20 -V, --version\n      The version.\n\n\
+         Exit status: 0 answered or left; 1 the model or the engine failed; 2 wrong usage;\n\
+         130 interrupted.\n",
+    );
+    out
+}
+
+/// The reference page of the documentation, Markdown.
+#[must_use]
+pub fn reference_page() -> String {
+    let mut out = String::from(
+        "# Parameters\n\n\
+         <!-- Generated by `init --parameters`; do not edit. -->\n\n\
+         On the kernel command line as `zosia.NAME=VALUE` (with `tools/run.sh`: `--append \
+         'zosia.NAME=VALUE'`), as a flag of the plain command as `--NAME VALUE`, and at the prompt \
+         as `/set NAME VALUE` where the last column allows it. A value with spaces is quoted: \
+         `zosia.system=\"Be brief.\"`; on the kernel command line `%0A` stands for the byte of that \
+         number and `%25` for `%` itself. A value that cannot be used is named in a warning, and \
+         the default is used.\n\n\
+         | name | value | default | what it does | `/set` |\n|---|---|---|---|---|\n",
+    );
+    for p in PARAMS {
+        let default = p.default_text();
+        let default = if default.is_empty() { "none" } else { &default };
+        let when = match p.when {
+            When::Always => "yes",
+            When::Reload => "loads the model again",
+            When::Start => "no",
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "| `{}` | `{}` | `{default}` | {} | {when} |",
+            p.name,
+            p.value.replace('|', "\\|"),
+            p.help,
+        );
+    }
+    out
+}
+
+fn text(value: &str) -> Result<String, String> {
+    if value.is_empty() {
+        return Err("expected some text".into());
+    }
+    Ok(value.to_owned())
+}
+
+fn sha256(value: &str) -> Result<Option<String>, String> {
+    if value == "none" {
+        return Ok(None);
+    }
+    if value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(Some(value.to_ascii_lowercase()));
+    }
+    Err("expected 64 hexadecimal digits".into())
+}
+
+fn number<T>(value: &str, range: RangeInclusive<T>) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + std::fmt::Display,
+{
+    value
+        .parse()
+        .ok()
+        .filter(|n| range.contains(n))
+        .ok_or_else(|| {
+            format!(
+                "expected a number from {} to {}",
+                range.start(),
+                range.end()
+            )
+        })
+}
+
+fn named_number<T>(value: &str, name: &str, range: RangeInclusive<T>) -> Result<Option<T>, String>
+where
+    T: FromStr + PartialOrd + std::fmt::Display,
+{
+    if value == name {
+        return Ok(None);
+    }
+    number(value, range)
+        .map(Some)
+        .map_err(|e| format!("{e}, or {name}"))
+}
+
+fn auto_number<T>(value: &str, range: RangeInclusive<T>) -> Result<Option<T>, String>
+where
+    T: FromStr + PartialOrd + std::fmt::Display,
+{
+    named_number(value, "auto", range)
+}
+
+fn choice<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    choices
+        .iter()
+        .find(|(name, _)| *name == value)
+        .map(|&(_, v)| v)
+        .ok_or_else(|| {
+            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            format!("expected {}", names.join(" or "))
+        })
+}
+
+fn choice_text<T: PartialEq>(value: &T, choices: &[(&str, T)]) -> String {
+    choices
+        .iter()
+        .find(|(_, v)| v == value)
+        .map_or(String::new(), |(name, _)| (*name).to_owned())
+}
+
+fn switch(value: &str) -> Result<Switch, String> {
+    choice(value, SWITCHES)
+}
+
+fn switch_text(value: Switch) -> String {
+    choice_text(&value, SWITCHES)
+}
+
+fn on_off(value: &str) -> Result<bool, String> {
+    choice(value, &[("on", true), ("off", false)])
+}
+
+fn on_off_text(value: bool) -> String {
+    if value { "on" } else { "off" }.to_owned()
+}
+
+fn optional<T: ToString>(value: Option<T>, none: &str) -> String {
+    value.map_or_else(|| none.to_owned(), |v| v.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_can_be_given() {
+        for p in PARAMS {
+            let mut config = Config::default();
+            let text = p.default_text();
+            // These two have no word for "none": they are just not given.
+            if matches!(p.name, "model" | "prompt") {
+                continue;
+            }
+            (p.set)(&mut config, &text).unwrap_or_else(|e| panic!("{} {text}: {e}", p.name));
+            assert_eq!(config, Config::default(), "{}", p.name);
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_in_the_help() {
+        let help = help_text();
+        for (i, p) in PARAMS.iter().enumerate() {
+            assert!(PARAMS[..i].iter().all(|q| q.name != p.name), "{}", p.name);
+            assert!(help.contains(&format!("  {} ", p.flag())), "{}", p.name);
+        }
+    }
+
+    #[test]
+    fn a_typing_error_finds_its_name() {
+        let names = || PARAMS.iter().map(|p| p.name);
+        for (typed, meant) in [
+            ("thread", "threads"),
+            ("tmep", "temp"),
+            ("max-tokens", "max_tokens"),
+            ("repeat", "repeat_penalty"),
+        ] {
+            assert_eq!(nearest(typed, names()), Some(meant), "{typed}");
+        }
+        assert_eq!(nearest("zygote", names()), None);
+    }
+
+    #[test]
+    fn the_reference_page_in_docs_is_this_one() {
+        // Asked when it runs: another tree may have compiled this.
+        let package = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+        let path = format!("{package}/../../docs/parameters.md");
+        if std::env::var_os("ZOSIA_UPDATE").is_some() {
+            std::fs::write(&path, reference_page()).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            reference_page(),
+            "run `ZOSIA_UPDATE=1 cargo test -p protocol reference_page`"
+        );
+    }
+}

@@ -1,0 +1,260 @@
+//! The line editor: a state and a key give the next state and an [`Outcome`].
+//! It knows nothing of terminals, widths or time. The cursor always stands
+//! between two grapheme clusters, so that what looks like one character moves
+//! and goes as one.
+//!
+//! Text that was pasted is remembered as such: it never submits, never
+//! completes, and a message that begins with it is never a command.
+
+mod change;
+mod complete;
+mod kill;
+mod motion;
+mod recall;
+mod send;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::history::History;
+use super::keys::Key;
+
+/// The longest text that can be edited: the longest paste, twice.
+pub(crate) const TEXT_BYTES_MAX: usize = 16 << 20;
+
+const UNDO_MAX: usize = 2000;
+const KILLS_MAX: usize = 16;
+
+/// What a key did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Nothing.
+    None,
+    /// Text, cursor or search changed: paint.
+    Changed,
+    /// The text was sent; the editor is empty.
+    Submit(Submission),
+    /// Ctrl-C on an empty line.
+    Interrupted,
+    /// Ctrl-C cleared the line.
+    Cleared,
+    /// Ctrl-D on an empty line.
+    Eof,
+    /// Ctrl-L: paint everything anew.
+    Redraw,
+    /// The key could do nothing.
+    Bell,
+    /// Tab found several ways to go on; shown until the next key.
+    Choices(Vec<String>),
+}
+
+/// A text that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// The message, without the marks of a `"""` block.
+    pub text: String,
+    /// Whether it is a message whatever it begins with: pasted, or a block.
+    pub literal: bool,
+    /// As it was edited, where that differs from `text`: for the history.
+    pub typed: Option<String>,
+}
+
+/// What Tab can put in place of the text from `start` to the cursor.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Completion {
+    /// Where what is completed begins, in bytes.
+    pub start: usize,
+    /// Whole replacements; a trailing space belongs to them.
+    pub candidates: Vec<String>,
+}
+
+/// Gives the completions of the text before the cursor.
+pub(crate) type Completer<'a> = dyn Fn(&str) -> Completion + 'a;
+
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
+struct Edit {
+    at: usize,
+    removed: String,
+    inserted: usize,
+    cursor: usize,
+    pasted: Vec<Range<usize>>,
+}
+
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
+struct Search {
+    query: String,
+    found: Option<(usize, usize)>,
+    failed: bool,
+}
+
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
+struct Cycle {
+    start: usize,
+    candidates: Vec<String>,
+    chosen: Option<usize>,
+}
+
+/// The state of one edit line.
+#[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
+pub(crate) struct Editor {
+    text: String,
+    cursor: usize,
+    /// The ranges of `text` that were pasted; sorted, apart from one another.
+    pasted: Vec<Range<usize>>,
+    undo: VecDeque<Edit>,
+    kills: VecDeque<String>,
+    killing: bool,
+    yanked: Option<(Range<usize>, usize)>,
+    goal: Option<usize>,
+    recalled: Option<usize>,
+    draft: Option<(String, Vec<Range<usize>>)>,
+    search: Option<Search>,
+    cycle: Option<Cycle>,
+    changed_from: Option<usize>,
+}
+
+impl Editor {
+    /// The text as it stands.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The cursor, in bytes.
+    pub(crate) fn cursor(&self) -> usize {
+        self.cursor
+    }
+
+    /// The first byte that changed since the last call.
+    pub(crate) fn take_changed_from(&mut self) -> Option<usize> {
+        self.changed_from.take()
+    }
+
+    /// The incremental search under way: its query, whether it failed, and the
+    /// line it found with the cursor in it.
+    pub(crate) fn search<'a>(&'a self, history: &'a History) -> Option<SearchView<'a>> {
+        let search = self.search.as_ref()?;
+        let found = search.found.and_then(|(index, at)| {
+            let entry = history.get(index)?;
+            Some((entry.text.as_str(), at))
+        });
+        let (text, cursor) = found.unwrap_or((&self.text, self.cursor));
+        Some(SearchView {
+            query: &search.query,
+            failed: search.failed,
+            text,
+            cursor,
+        })
+    }
+
+    /// Which completion stands in the text, of those that were offered.
+    pub(crate) fn chosen(&self) -> Option<usize> {
+        self.cycle.as_ref()?.chosen
+    }
+
+    /// Replaces the text, as for editing an earlier message. The cursor goes to
+    /// its end.
+    pub(crate) fn set_text(&mut self, text: &str, literal: bool) {
+        text.clone_into(&mut self.text);
+        self.cursor = self.text.len();
+        self.pasted.clear();
+        if literal && !self.text.is_empty() {
+            self.pasted.push(0..self.text.len());
+        }
+        self.undo.clear();
+        self.changed_from = Some(0);
+        self.killing = false;
+        self.yanked = None;
+        self.goal = None;
+        self.cycle = None;
+    }
+
+    /// The column that Up and Down in a row aim at.
+    pub(crate) fn goal(&self) -> Option<usize> {
+        self.goal
+    }
+
+    /// Moves the cursor to byte `at`, in a row above or below: who knows the
+    /// rows says where. `goal` is the column that was aimed at.
+    pub(crate) fn move_to_row(&mut self, at: usize, goal: usize) -> Outcome {
+        self.killing = false;
+        self.yanked = None;
+        self.cycle = None;
+        self.set_cursor(at);
+        self.goal = Some(goal);
+        Outcome::Changed
+    }
+
+    /// Takes one key.
+    pub(crate) fn press(
+        &mut self,
+        key: Key,
+        history: &History,
+        completer: &Completer<'_>,
+    ) -> Outcome {
+        if self.search.is_some() {
+            match self.press_in_search(&key, history) {
+                Some(outcome) => return outcome,
+                None => self.accept_search(history),
+            }
+        }
+        let killing = std::mem::take(&mut self.killing);
+        let yanked = self.yanked.take();
+        self.goal = None;
+        let cycle = self.cycle.take();
+        match key {
+            Key::Char(c) => self.insert(c.encode_utf8(&mut [0; 4]), false),
+            Key::Newline => self.insert("\n", false),
+            Key::Paste(text) => self.insert(&text, true),
+            Key::Enter => self.enter(),
+            Key::Tab => self.complete(cycle, true, completer),
+            Key::BackTab => self.complete(cycle, false, completer),
+            Key::Backspace => self.delete(self.before(self.cursor)..self.cursor),
+            Key::Ctrl('d') if self.text.is_empty() => Outcome::Eof,
+            Key::Delete | Key::Ctrl('d') => self.delete(self.cursor..self.after(self.cursor)),
+            Key::Left | Key::Ctrl('b') => self.move_to(self.before(self.cursor)),
+            Key::Right | Key::Ctrl('f') => self.move_to(self.after(self.cursor)),
+            Key::WordLeft | Key::Alt('b') => self.move_to(self.word_left()),
+            Key::WordRight | Key::Alt('f') => self.move_to(self.word_right()),
+            Key::Home | Key::Ctrl('a') => self.move_to(self.line_start(self.cursor)),
+            Key::End | Key::Ctrl('e') => self.move_to(self.line_end(self.cursor)),
+            Key::TextStart | Key::Alt('<') => self.move_to(0),
+            Key::TextEnd | Key::Alt('>') => self.move_to(self.text.len()),
+            Key::Up | Key::PageUp | Key::Ctrl('p') => self.recall_before(history),
+            Key::Down | Key::PageDown | Key::Ctrl('n') => self.recall_after(history),
+            Key::Ctrl('r') => self.start_search(),
+            Key::Ctrl('u') => self.kill(self.line_start(self.cursor)..self.cursor, killing),
+            Key::Ctrl('k') => self.kill_line_end(killing),
+            Key::Ctrl('w') => self.kill(self.blank_word_left()..self.cursor, killing),
+            Key::EraseWord => self.kill(self.word_left()..self.cursor, killing),
+            Key::DeleteWord | Key::Alt('d') => self.kill(self.cursor..self.word_right(), killing),
+            Key::Ctrl('y') => self.yank(0),
+            Key::Alt('y') => self.yank_older(yanked),
+            Key::Ctrl('t') => self.transpose(),
+            Key::Alt('u') => self.recase(str::to_uppercase),
+            Key::Alt('l') => self.recase(str::to_lowercase),
+            Key::Alt('c') => self.recase(change::capitalize),
+            Key::Ctrl('_') => self.undo(),
+            Key::Ctrl('c') => self.interrupt(),
+            Key::Ctrl('l') => Outcome::Redraw,
+            // Ctrl-Z, Ctrl-S and Ctrl-Q do no harm; nor does what is unknown.
+            _ => Outcome::None,
+        }
+    }
+}
+
+/// An incremental search as it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SearchView<'a> {
+    /// What is looked for.
+    pub query: &'a str,
+    /// Whether nothing more was found.
+    pub failed: bool,
+    /// The line found last.
+    pub text: &'a str,
+    /// Where in it.
+    pub cursor: usize,
+}

@@ -1,0 +1,126 @@
+//! Owns the terminal: raw mode while it lives, bracketed paste, reads and
+//! writes. termion's raw mode is set on the handle given and never opens
+//! `/dev/tty`, which PID 1 does not have.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::termios;
+use termion::raw::{IntoRawMode, RawTerminal};
+
+use super::size::Size;
+
+const PASTE_ON: &[u8] = b"\x1b[?2004h";
+const PASTE_OFF: &[u8] = b"\x1b[?2004l";
+
+/// A terminal in raw mode; what it was before is restored when this drops.
+pub struct Tty {
+    raw: RawTerminal<File>,
+    /// What was typed before raw mode and is not read yet, in bytes: the
+    /// kernel has made line feeds of its Enters.
+    cooked_bytes: usize,
+}
+
+impl Tty {
+    /// Takes an open terminal (read and write), sets raw mode and turns
+    /// bracketed paste on.
+    ///
+    /// # Errors
+    /// When it is not a terminal, or is gone.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        let raw = File::from(fd).into_raw_mode()?;
+        let typed = rustix::io::ioctl_fionread(&*raw).unwrap_or(0);
+        let mut tty = Tty {
+            raw,
+            cooked_bytes: usize::try_from(typed).unwrap_or(0),
+        };
+        if tty.cooked_bytes > 0 {
+            // Its echo stands in the line; the prompt will show it anew.
+            tty.write_all(b"\r\x1b[K")?;
+        }
+        tty.write_all(PASTE_ON)?;
+        Ok(tty)
+    }
+
+    /// The size that the kernel knows; `None` on a serial line.
+    #[must_use]
+    pub fn size(&self) -> Option<Size> {
+        let size = termios::tcgetwinsize(self.as_fd()).ok()?;
+        (size.ws_col > 0 && size.ws_row > 0).then(|| {
+            Size {
+                columns: size.ws_col,
+                rows: size.ws_row,
+            }
+            .clamped()
+        })
+    }
+
+    /// Reads what is there. Poll first: this waits when there is nothing. `0`
+    /// is the end: the terminal hung up.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match (&*self.raw).read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(count) => {
+                    let cooked = count.min(self.cooked_bytes);
+                    self.cooked_bytes -= cooked;
+                    for byte in buffer.iter_mut().take(cooked) {
+                        if *byte == b'\n' {
+                            *byte = b'\r';
+                        }
+                    }
+                    return Ok(count);
+                }
+            }
+        }
+    }
+
+    /// Writes all of `bytes`, waiting while the terminal takes none.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        write_all(&self.raw, bytes)
+    }
+}
+
+impl AsFd for Tty {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.raw.as_fd()
+    }
+}
+
+impl Drop for Tty {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing restored.
+        let _ = write_all(&self.raw, PASTE_OFF);
+    }
+}
+
+fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_writable(file)?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn wait_writable(file: &File) -> io::Result<()> {
+    let mut fds = [PollFd::new(file, PollFlags::OUT)];
+    match poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

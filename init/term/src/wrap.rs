@@ -1,0 +1,90 @@
+//! Lines of our own, broken between words. Control characters are shown as
+//! signs: nothing here may steer the terminal.
+
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::width::glyph;
+
+/// The rows of `line` on a screen of `columns`. Where the line is a row of a
+/// table, further rows begin below its last column.
+#[must_use]
+pub fn wrap(line: &str, columns: usize) -> Vec<String> {
+    let hang = hang(line);
+    let hang = if hang > columns / 2 { 0 } else { hang };
+    let mut rows = Vec::new();
+    let (mut row, mut width) = (String::new(), 0);
+    for word in line.split_inclusive(' ') {
+        let room = cells(word.trim_end_matches(' '));
+        if width + room > columns && width > hang {
+            rows.push(row.trim_end().to_owned());
+            (row, width) = (" ".repeat(hang), hang);
+        }
+        for cluster in word.graphemes(true) {
+            let glyph = glyph(cluster);
+            if width + glyph.room > columns && cluster != " " && width > hang {
+                rows.push(row.trim_end().to_owned());
+                (row, width) = (" ".repeat(hang), hang);
+            }
+            row.push_str(&glyph.text);
+            width += glyph.room;
+        }
+    }
+    rows.push(row.trim_end().to_owned());
+    rows
+}
+
+/// Where the last column of a table begins: behind the last gap of two blanks
+/// in the first part of the line; else where its text begins.
+fn hang(line: &str) -> usize {
+    let indent = line.len() - line.trim_start_matches(' ').len();
+    let head: String = line.chars().take(48).collect();
+    let gap = head.trim_end().rfind("  ").map(|at| at + 2);
+    let hang = gap.filter(|at| *at > indent).unwrap_or(indent);
+    cells(line.get(..hang).unwrap_or_default())
+}
+
+fn cells(text: &str) -> usize {
+    text.graphemes(true).map(|c| glyph(c).room).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words_and_below_their_column() {
+        for (line, columns, rows) in [
+            ("", 20, vec![""]),
+            ("short", 20, vec!["short"]),
+            ("one two three four", 10, vec!["one two", "three four"]),
+            ("exactly so", 10, vec!["exactly so"]),
+            (
+                "  a   one two three",
+                14,
+                vec!["  a   one two", "      three"],
+            ),
+            ("  indented text", 10, vec!["  indented", "  text"]),
+            ("abcdefghijklm no", 8, vec!["abcdefgh", "ijklm no"]),
+            ("漢字漢字 漢", 6, vec!["漢字漢", "字 漢"]),
+            ("a\x1b[2Jb", 20, vec!["a␛[2Jb"]),
+            ("ends with blanks   ", 20, vec!["ends with blanks"]),
+        ] {
+            assert_eq!(wrap(line, columns), rows, "{line:?}");
+        }
+    }
+
+    /// Lines of every kind: indented, long, with words longer than a row.
+    const HELP: &str = include_str!("../../../docs/parameters.md");
+
+    #[test]
+    fn rows_fit_any_width() {
+        for columns in 2..60 {
+            for line in HELP.lines() {
+                let rows = wrap(line, columns);
+                assert!(rows.iter().all(|row| cells(row) <= columns), "{rows:#?}");
+                let words = |text: &str| text.split_whitespace().collect::<String>();
+                assert_eq!(words(&rows.concat()), words(line));
+            }
+        }
+    }
+}
