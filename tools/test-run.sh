@@ -413,7 +413,20 @@ turns_here() {
     checks=$((checks + 1))
     # shellcheck disable=SC2086 # a shell may be two words
     PATH=$prefix/bin $shell "$checkout/tools/run.sh" -p x "$model" </dev/null 2>"$work/err" | true
-    ! pgrep -f "$TMPDIR/zosia" >/dev/null || fail "a process is left"
+    await no_process || fail "a process is left"
+}
+
+no_process() { ! pgrep -f "$TMPDIR/zosia" >/dev/null; }
+
+# await COMMAND...: until it succeeds. A minute is more than a busy machine
+# takes, and ends what would never come.
+await() {
+    patience=600
+    until "$@"; do
+        [ "$patience" -gt 0 ] || return 1
+        sleep 0.1
+        patience=$((patience - 1))
+    done
 }
 
 # Signals to the script end it, QEMU and its files.
@@ -426,17 +439,12 @@ interrupted() {
         # shellcheck disable=SC2086 # a shell may be two words
         PATH=$prefix/bin $shell "$checkout/tools/run.sh" -p x "$model" </dev/null >"$work/out" 2>"$work/err" &
         script_pid=$!
-        patience=100
-        until [ -s "$work/out" ] || [ "$patience" = 0 ]; do
-            sleep 0.1
-            patience=$((patience - 1))
-        done
+        await test -s "$work/out" || fail "nothing is written"
         kill -"${signal_status%:*}" "$script_pid"
         status=0
         wait "$script_pid" || status=$?
         [ "$status" = "${signal_status#*:}" ] || fail "status $status"
-        sleep 0.2
-        ! pgrep -f "$TMPDIR/zosia" >/dev/null || fail "a process is left"
+        await no_process || fail "a process is left"
         ! ls "$TMPDIR"/zosia.* >/dev/null 2>&1 || fail "files are left in $TMPDIR"
     done
 }

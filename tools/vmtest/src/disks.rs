@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::{OrFail, command, disk_tool, efi_file};
+use crate::{OrFail, TinyModel, command, disk_tool, efi_file};
 
 const SECTOR_BYTES: u64 = 512;
 /// Room for the partition table before and after the partitions.
@@ -51,6 +51,12 @@ impl Disks {
         let path = self.path(name);
         fs::write(&path, contents).or_fail("write a disk");
         path
+    }
+
+    /// A disk that is this model.
+    #[must_use]
+    pub fn tiny(&self, model: &TinyModel) -> PathBuf {
+        self.holding("tiny.gguf", &model.file())
     }
 
     /// A link to `model` with `files` beside it, for the plain command.

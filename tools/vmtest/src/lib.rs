@@ -21,18 +21,20 @@ mod plain;
 mod qmp;
 mod shipped;
 mod terminal;
+mod tiny_model;
 mod vm;
 
 pub use chat::{Chat, grammar_of};
 pub use disks::Disks;
 pub use fail::OrFail;
 pub use initramfs::{Entry, entries_in};
-pub use plain::{PlainCommand, Seat};
+pub use plain::{PlainCommand, Seat, run_plain};
 pub use shipped::{
     command, disk_tool, efi_file, model, native_executable, repository, static_executable,
 };
 pub use terminal::{Attributes, COLS, Picture, ROWS, Terminal};
-pub use vm::{Board, Drive, Exit, Vm, VmSpec};
+pub use tiny_model::{TINY_NAME, TinyModel};
+pub use vm::{Board, Drive, Exit, Processor, Vm, VmSpec};
 
 use std::time::Duration;
 

@@ -7,7 +7,8 @@ use std::ops::Deref;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::{COLS, OrFail, ROWS, SOON, Terminal};
+use crate::{COLS, OrFail, ROWS, SOON, Terminal, native_executable};
 
 /// What a command finds where it is started.
 #[derive(Debug, Clone)]
@@ -142,24 +143,48 @@ impl PlainCommand {
     /// Waits for the command to end by itself.
     #[track_caller]
     pub fn wait_exit(&mut self, within: Duration) -> ExitStatus {
-        let deadline = Instant::now() + within;
-        loop {
-            if let Some(status) = self.child.try_wait().or_fail("wait for the command") {
-                self.ended = true;
-                assert!(
-                    status.signal().is_none(),
-                    "the command was killed: {status}"
-                );
-                self.terminal.expect_end(SOON);
-                return status;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "the command did not end within {within:?}"
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
+        self.terminal.expect_end(within);
+        // Who has left its terminal has nothing left to do.
+        let status = self.child.wait().or_fail("wait for the command");
+        self.ended = true;
+        assert!(
+            status.signal().is_none(),
+            "the command was killed: {status}"
+        );
+        status
     }
+}
+
+/// Runs the same program away from any terminal, to its end. One that does not
+/// end within the time is killed, and fails the test.
+#[track_caller]
+#[must_use]
+pub fn run_plain<S: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = S>,
+    within: Duration,
+) -> Output {
+    let child = Command::new(native_executable())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .or_fail("start the plain command");
+    let pid = Pid::from_child(&child);
+    let (send, ended) = mpsc::channel();
+    thread::spawn(move || send.send(child.wait_with_output()));
+    if let Ok(output) = ended.recv_timeout(within) {
+        return output.or_fail("wait for the plain command");
+    }
+    // It may have ended in this moment.
+    let _ = kill_process(pid, Signal::KILL);
+    let output = ended.recv().or_fail("wait for the plain command");
+    let output = output.or_fail("read of the plain command");
+    panic!(
+        "the command did not end within {within:?}; it wrote {} bytes, and said {}",
+        output.stdout.len(),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn set_size(user_side: impl AsFd, (columns, rows): (u16, u16)) {

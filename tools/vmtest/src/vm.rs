@@ -1,6 +1,7 @@
 //! A machine: the shipped EFI file, started by UEFI firmware in QEMU.
 
 use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::ops::Deref;
@@ -10,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::gdb::Debugger;
@@ -32,11 +33,60 @@ const PROCESSORS: u32 = 2;
 #[derive(Debug, Clone)]
 pub struct VmSpec {
     board: Board,
-    starts_from_disk: bool,
+    processor: Processor,
+    has_slot: bool,
+    start: Start,
     memory_mib: u32,
     drives: Vec<Drive>,
-    parameters: Vec<String>,
-    turn: Option<String>,
+    parameters: Vec<OsString>,
+    order: Option<Vec<u8>>,
+}
+
+/// Who starts the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// UEFI firmware that QEMU gives the EFI file and the command line.
+    Firmware,
+    /// UEFI firmware that finds the EFI file on the disk.
+    Disk,
+    /// QEMU itself.
+    Loader,
+}
+
+/// The kind of processor, each the least that runs one level of ggml-cpu.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processor {
+    /// ARMv8.0, as in a Raspberry Pi 4.
+    CortexA72,
+    /// ARMv8.2 with dot products, as in most clouds.
+    NeoverseN1,
+    /// Everything that QEMU knows, matrix products among it, as in a Mac.
+    Max,
+}
+
+impl Processor {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::CortexA72, Self::NeoverseN1, Self::Max];
+
+    /// As QEMU calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CortexA72 => "cortex-a72",
+            Self::NeoverseN1 => "neoverse-n1",
+            Self::Max => "max",
+        }
+    }
+
+    /// The level of ggml-cpu that zosia chooses on it.
+    #[must_use]
+    pub fn level(self) -> &'static str {
+        match self {
+            Self::CortexA72 => "v80",
+            Self::NeoverseN1 => "v82",
+            Self::Max => "v86",
+        }
+    }
 }
 
 /// What the machine is made of, and how the kernel learns of it.
@@ -68,11 +118,14 @@ impl Default for VmSpec {
     fn default() -> Self {
         Self {
             board: Board::Mmio,
-            starts_from_disk: false,
+            // Emulated, it is twice as fast as one without dot products.
+            processor: Processor::NeoverseN1,
+            has_slot: false,
+            start: Start::Firmware,
             memory_mib: 1024,
             drives: Vec::new(),
             parameters: Vec::new(),
-            turn: None,
+            order: None,
         }
     }
 }
@@ -93,7 +146,7 @@ impl VmSpec {
             .disk(Drive::File(path.into()))
             .parameter("zosia.temp=0")
             .parameter("zosia.threads=1")
-            .parameter(&format!("zosia.system=\"{SYSTEM_PROMPT}\""))
+            .parameter(format!("zosia.system=\"{SYSTEM_PROMPT}\""))
     }
 
     /// Another disk.
@@ -110,11 +163,33 @@ impl VmSpec {
         self
     }
 
+    /// Another kind of processor.
+    #[must_use]
+    pub fn processor(mut self, processor: Processor) -> Self {
+        self.processor = processor;
+        self
+    }
+
+    /// Virtio over PCI, and a slot where a disk can be plugged in later.
+    #[must_use]
+    pub fn with_slot(mut self) -> Self {
+        self.has_slot = true;
+        self.board(Board::Pci)
+    }
+
     /// The firmware finds the EFI file on the disk, and nothing gives it a
     /// command line: parameters are those of the disk.
     #[must_use]
     pub fn starts_from_disk(mut self) -> Self {
-        self.starts_from_disk = true;
+        self.start = Start::Disk;
+        self
+    }
+
+    /// QEMU starts the kernel, and hands it the bytes of the command line as
+    /// they are; firmware takes them for ASCII.
+    #[must_use]
+    pub fn without_firmware(mut self) -> Self {
+        self.start = Start::Loader;
         self
     }
 
@@ -127,24 +202,34 @@ impl VmSpec {
 
     /// Another word on the kernel command line.
     #[must_use]
-    pub fn parameter(mut self, parameter: &str) -> Self {
-        self.parameters.push(parameter.to_owned());
+    pub fn parameter(mut self, parameter: impl AsRef<OsStr>) -> Self {
+        self.parameters.push(parameter.as_ref().to_owned());
         self
     }
 
     /// One turn, whose prompt and answer go through ports and not the terminal.
     #[must_use]
-    pub fn one_turn(mut self, prompt: &str) -> Self {
-        self.turn = Some(prompt.to_owned());
+    pub fn one_turn(self, prompt: &str) -> Self {
+        self.order(format!("{}\n{prompt}", prompt.len()))
+    }
+
+    /// A conversation of its own for each of `lines`, JSON each.
+    #[must_use]
+    pub fn batch(self, lines: &[&str]) -> Self {
+        let lines = lines.join("\n");
+        self.order(format!("batch {}\n{lines}", lines.len()))
+    }
+
+    fn order(mut self, order: String) -> Self {
+        self.order = Some(order.into_bytes());
         self.parameter("zosia.prompt=-")
     }
 
-    fn command_line(&self) -> String {
-        format!(
-            "console={} quiet panic=-1 zosia.cols={COLS} zosia.rows={ROWS} {}",
-            self.board.console(),
-            self.parameters.join(" ")
-        )
+    fn command_line(&self) -> OsString {
+        let console = self.board.console();
+        let fixed = format!("console={console} quiet panic=-1 zosia.cols={COLS} zosia.rows={ROWS}");
+        let all = [&[OsString::from(fixed)], &self.parameters[..]].concat();
+        all.join(OsStr::new(" "))
     }
 }
 
@@ -199,8 +284,8 @@ pub struct Exit {
     pub reason: String,
     /// The answer that came through the port for one turn.
     pub answer: String,
-    /// The line of JSON that says how that turn went.
-    pub result: Value,
+    /// The lines of JSON that say how each turn went.
+    pub results: Vec<Value>,
 }
 
 impl Vm {
@@ -217,7 +302,7 @@ impl Vm {
         command
             .args(["--pdeathsig", "KILL", "qemu-system-aarch64"])
             .args(["-machine", spec.board.machine()])
-            .args(["-cpu", "cortex-a72", "-accel", "tcg"])
+            .args(["-cpu", spec.processor.name(), "-accel", "tcg"])
             .args([
                 "-smp",
                 &PROCESSORS.to_string(),
@@ -225,8 +310,6 @@ impl Vm {
                 &spec.memory_mib.to_string(),
             ])
             .args(["-nodefaults", "-display", "none", "-no-reboot"])
-            .arg("-bios")
-            .arg(firmware())
             .args(["-chardev", &socket("console", &at("console"))])
             .args(["-device", &format!("virtio-serial-{}", spec.board.bus())])
             .args(spec.board.terminal())
@@ -236,12 +319,18 @@ impl Vm {
                 "-gdb",
                 &format!("unix:{},server=on,wait=off", at("debug").display()),
             ]);
-        if spec.starts_from_disk {
+        if spec.start != Start::Loader {
+            command.arg("-bios").arg(firmware());
+        }
+        if spec.start == Start::Disk {
             // The firmware's menu waits for nobody.
             command.args(["-boot", "menu=on,splash-time=0"]);
         } else {
             command.arg("-kernel").arg(efi_file());
-            command.args(["-append", &spec.command_line()]);
+            command.arg("-append").arg(spec.command_line());
+        }
+        if spec.has_slot {
+            command.args(["-device", "pcie-root-port,id=slot,chassis=1"]);
         }
         for (index, drive) in spec.drives.iter().enumerate() {
             command.args(drive.arguments(index, spec.board));
@@ -253,7 +342,7 @@ impl Vm {
                 &format!("file,id=save,path={}", at("save").display()),
             ])
             .args(["-device", "virtserialport,chardev=save,name=zosia.save"]);
-        if spec.turn.is_some() {
+        if spec.order.is_some() {
             command
                 .args(["-chardev", &socket("turn", &at("turn"))])
                 .args(["-device", "virtserialport,chardev=turn,name=zosia.turn"])
@@ -274,9 +363,11 @@ impl Vm {
         let mut accept = |listener: &UnixListener| accept(listener, &mut qemu, &at("qemu.log"));
         let console = accept(&console);
         let monitor = Monitor::listen(accept(&monitor));
-        let turn = spec.turn.as_ref().map(|prompt| {
-            let mut port = accept(&turn);
-            write!(port, "{}\n{prompt}", prompt.len()).or_fail("send the prompt");
+        let turn = spec.order.clone().map(|order| {
+            let port = accept(&turn);
+            let mut to_guest = port.try_clone().or_fail("copy a descriptor");
+            // A guest that refuses what is too long reads no further.
+            thread::spawn(move || to_guest.write_all(&order));
             port
         });
         let keyboard = console.try_clone().or_fail("copy a descriptor");
@@ -317,6 +408,18 @@ impl Vm {
         }
     }
 
+    /// Plugs this file into the slot, as a disk.
+    #[track_caller]
+    pub fn plug_in(&mut self, path: &Path) {
+        let file = json!({ "driver": "file", "filename": path, "read-only": true });
+        let disk = json!({
+            "driver": "raw", "node-name": "plugged", "read-only": true, "file": file,
+        });
+        self.monitor.execute("blockdev-add", &disk);
+        let device = json!({ "driver": "virtio-blk-pci", "bus": "slot", "drive": "plugged" });
+        self.monitor.execute("device_add", &device);
+    }
+
     /// Makes the process that runs right now jump to an address where it has no
     /// code: SIGSEGV. While the engine decodes, that is the engine.
     pub fn crash_running_process(&self) {
@@ -326,21 +429,15 @@ impl Vm {
     /// Waits for the machine to end by itself.
     #[track_caller]
     pub fn wait_exit(&mut self, within: Duration) -> Exit {
-        let deadline = Instant::now() + within;
         let mut answer = Vec::new();
         if let Some(mut port) = self.turn.take() {
             port.set_read_timeout(Some(within))
                 .or_fail("set a deadline");
             port.read_to_end(&mut answer).or_fail("read the answer");
         }
-        while self.qemu.try_wait().or_fail("wait for QEMU").is_none() {
-            assert!(
-                Instant::now() < deadline,
-                "the machine did not end within {within:?}"
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
-        self.terminal.expect_end(SOON);
+        self.terminal.expect_end(within);
+        // Without its terminal it is ending already.
+        let _ = self.qemu.wait().or_fail("wait for QEMU");
         let reason = self
             .monitor
             .shutdown_reason()
@@ -350,11 +447,14 @@ impl Vm {
             !words.contains("Kernel panic"),
             "the guest's kernel panicked"
         );
-        let result = fs::read_to_string(self.directory.path().join("result")).unwrap_or_default();
+        let results = fs::read_to_string(self.directory.path().join("result")).unwrap_or_default();
+        let results = results.lines().map(serde_json::from_str);
         Exit {
             reason,
             answer: String::from_utf8(answer).or_fail("read the answer as UTF-8"),
-            result: serde_json::from_str(&result).unwrap_or_default(),
+            results: results
+                .collect::<Result<_, _>>()
+                .or_fail("read the results as JSON"),
         }
     }
 

@@ -1,9 +1,15 @@
-//! The same EFI file on other machines than the one that `tools/run.sh` starts:
-//! a disk that boots by itself, and Apple's set of devices.
+//! The same EFI file on every kind of processor and every set of devices, and as
+//! a disk that boots by itself.
 
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
 use vmtest::{
-    BOOT, Board, COLS, Disks, Drive, LOAD, MODEL_NAME, ROWS, SOON, TURN, Vm, VmSpec, model,
+    BOOT, Board, COLS, Disks, Drive, LOAD, MODEL_NAME, OrFail, Processor, ROWS, SOON,
+    SYSTEM_PROMPT, TURN, Vm, VmSpec, model, repository, static_executable,
 };
+
+const CAPITAL: &str = "What is the capital of France?";
 
 /// What nobody wants to see before a prompt.
 const NOISE: [&str; 4] = ["EFI stub", "Linux version", "Booting Linux", "[ 0."];
@@ -31,21 +37,47 @@ fn a_disk_that_boots_by_itself_shows_nothing_of_the_kernel() {
     vm.expect_power_off(SOON);
 }
 
-fn answers_at_a_virtio_console(board: Board) {
-    let spec = VmSpec::with_model(model()).board(board);
-    let mut vm = Vm::at_prompt(&spec);
-    let answer = vm.ask("What is the capital of France?", LOAD + TURN);
+/// A user's visit to a machine of this kind, and the same question for the same
+/// program as a command on such a processor: the same answer, to the letter.
+fn answers(processor: Processor, board: Board) {
+    let spec = VmSpec::with_model(model());
+    let mut vm = Vm::at_prompt(&spec.processor(processor).board(board));
+    let _ = vm.expect(MODEL_NAME, LOAD);
+    let level = format!("· {} ·", processor.level());
+    let _ = vm.expect(&level, SOON);
+    let _ = vm.expect_prompt(SOON);
+    let answer = vm.ask(CAPITAL, TURN);
     assert!(answer.contains("Paris"), "{answer}");
+    let saved: Value = serde_json::from_str(&vm.saved("answer.json")).or_fail("parse JSON");
     vm.ctrl_d();
     vm.expect_power_off(SOON);
+
+    let plain = Command::new(repository().join("tools/vmtest/run-aarch64.sh"))
+        .arg(processor.name())
+        .arg(static_executable())
+        .args(["--temp", "0", "--threads", "1", "--system", SYSTEM_PROMPT])
+        .args(["--prompt", CAPITAL])
+        .arg(model())
+        .stdin(Stdio::null())
+        .output()
+        .or_fail("start run-aarch64.sh");
+    let said = String::from_utf8_lossy(&plain.stderr);
+    assert!(plain.status.success(), "{}: {said}", plain.status);
+    let plain = String::from_utf8_lossy(&plain.stdout);
+    assert_eq!(saved[2]["text"], plain.trim_end_matches('\n'));
 }
 
 #[test]
-fn answers_at_a_virtio_console_on_pci_described_by_a_device_tree() {
-    answers_at_a_virtio_console(Board::Pci);
+fn answers_on_v80_with_virtio_over_mmio() {
+    answers(Processor::CortexA72, Board::Mmio);
 }
 
 #[test]
-fn answers_at_a_virtio_console_on_pci_described_by_acpi() {
-    answers_at_a_virtio_console(Board::PciAcpi);
+fn answers_on_v82_with_virtio_on_pci_described_by_a_device_tree() {
+    answers(Processor::NeoverseN1, Board::Pci);
+}
+
+#[test]
+fn answers_on_v86_with_virtio_on_pci_described_by_acpi() {
+    answers(Processor::Max, Board::PciAcpi);
 }

@@ -26,8 +26,11 @@ fn refuses(spec: &VmSpec, words: &[&str]) {
     let exit = vm.wait_exit(BOOT + LOAD);
     assert_eq!(exit.reason, "guest-shutdown");
     assert_eq!(exit.answer, "");
-    assert_eq!(exit.result["answered"], false, "{}", exit.result);
-    let error = exit.result["error"].as_str().unwrap_or_default();
+    let [result] = &exit.results[..] else {
+        panic!("one result: {:?}", exit.results);
+    };
+    assert_eq!(result["answered"], false, "{result}");
+    let error = result["error"].as_str().unwrap_or_default();
     for word in words {
         assert!(error.contains(word), "{word:?} is missing: {error}");
     }
