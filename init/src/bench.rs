@@ -72,7 +72,7 @@ impl<'a> Report<'a> {
 /// # Errors
 /// `out`'s.
 pub(crate) fn run(session: &mut Session, out: &mut impl Write) -> io::Result<bool> {
-    let workload = session.config().bench;
+    let workload = session.config().start.bench;
     let mut runs = Vec::new();
     let mut is_begun = false;
     // The first run touches every weight and buffer once, and wakes the threads.

@@ -50,14 +50,14 @@ fn run() -> Result<(), BootError> {
             (config, warnings)
         }
     };
-    tune_kernel(config.log);
+    tune_kernel(config.engine.log);
     let tty = console::take()?;
-    if config.log >= LogLevel::Warn {
+    if config.engine.log >= LogLevel::Warn {
         for warning in &warnings {
             warn(warning);
         }
     }
-    match (config.mode, config.prompt.clone()) {
+    match (config.start.mode, config.start.prompt.clone()) {
         (Mode::Diag, _) => {
             let text = report::diagnosis(&config, &found_or_why_not(&config));
             io::stdout().write_all(text.as_bytes())?;
@@ -107,7 +107,7 @@ fn tune_kernel(log: LogLevel) {
 }
 
 fn found_or_why_not(config: &Config) -> Found {
-    let found = Finder::new().wait_for_models(config.model.as_deref(), DISK_DEADLINE);
+    let found = Finder::new().wait_for_models(config.start.model.as_deref(), DISK_DEADLINE);
     found.unwrap_or_else(|e| Found {
         notes: vec![e.to_string()],
         ..Found::default()
@@ -152,7 +152,7 @@ fn results_port() -> io::Result<Option<Box<dyn Write>>> {
 }
 
 fn one_model(config: &Config) -> Result<Session, String> {
-    let wanted = config.model.as_deref();
+    let wanted = config.start.model.as_deref();
     let found = Finder::new()
         .wait_for_models(wanted, DISK_DEADLINE)
         .map_err(|e| e.to_string())?;

@@ -49,7 +49,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn run_with(config: Config, output: &Output) -> io::Result<ExitCode> {
     let timeline = Timeline::of_command();
-    let Some(path) = config.model.clone() else {
+    let Some(path) = config.start.model.clone() else {
         warn("which model? `init MODEL`; --help tells more");
         return Ok(ExitCode::from(USAGE));
     };
@@ -60,7 +60,7 @@ fn run_with(config: Config, output: &Output) -> io::Result<ExitCode> {
             return Ok(ExitCode::from(FAILED));
         }
     };
-    match config.mode {
+    match config.start.mode {
         Mode::Diag => return print(&report::diagnosis(&config, &found)),
         Mode::Selftest => {
             return Ok(exit_code(report::selftest(
@@ -127,7 +127,7 @@ fn session_with_first(config: Config, found: &Found) -> Option<Session> {
 /// The message of a one-turn run; `None` means a chat.
 fn prompt(config: &Config) -> io::Result<Option<String>> {
     let piped = !io::stdin().is_terminal();
-    match (&config.prompt, piped) {
+    match (&config.start.prompt, piped) {
         (None, false) => Ok(None),
         (Some(text), false) if text != "-" => Ok(Some(text.clone())),
         (Some(text), true) if text != "-" => {

@@ -15,8 +15,8 @@ pub(crate) const JSON: &str = include_str!("json.gbnf");
 /// # Errors
 /// One line: which file cannot be read, and why.
 pub(crate) fn wanted(config: &Config, model: Option<&Path>) -> Result<Option<String>, String> {
-    let Some(name) = &config.grammar else {
-        return Ok(config.json.then(|| JSON.to_owned()));
+    let Some(name) = &config.chat.grammar else {
+        return Ok(config.chat.json.then(|| JSON.to_owned()));
     };
     let directory = model
         .and_then(Path::parent)

@@ -187,8 +187,10 @@ pub(crate) fn run_batch(
         let outcome = match serde_json::from_str::<BatchLine>(line) {
             Ok(order) => {
                 let config = session.config_mut();
-                config.system = order.system.unwrap_or_else(|| configured.system.clone());
-                config.max_tokens = order.max_tokens.or(configured.max_tokens);
+                config.chat.system = order
+                    .system
+                    .unwrap_or_else(|| configured.chat.system.clone());
+                config.sampling.max_tokens = order.max_tokens.or(configured.sampling.max_tokens);
                 session.clear();
                 run(session, &order.prompt, &mut io::sink())?
             }

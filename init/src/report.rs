@@ -37,7 +37,7 @@ pub(crate) fn diagnosis(config: &Config, found: &Found) -> String {
         format!("processors: {}", processors()),
         format!(
             "processor level: {}",
-            ggml::level_name(config.cpu.as_deref())
+            ggml::level_name(config.engine.cpu.as_deref())
         ),
     ];
     if let Some(features) = cpu_features() {
@@ -59,7 +59,7 @@ pub(crate) fn diagnosis(config: &Config, found: &Found) -> String {
 pub(crate) fn selftest(config: Config, found: &Found, out: &mut impl Write) -> io::Result<bool> {
     let failed =
         |out: &mut dyn Write, why: &str| writeln!(out, "selftest: failed: {why}").map(|()| false);
-    let model = match disk::choose(&found.models, config.model.as_deref()) {
+    let model = match disk::choose(&found.models, config.start.model.as_deref()) {
         Ok(disk::Choice::One(model)) => model,
         Ok(disk::Choice::Several(models)) => match models.first() {
             Some(first) => *first,
@@ -79,8 +79,8 @@ pub(crate) fn selftest(config: Config, found: &Found, out: &mut impl Write) -> i
         }
     };
     let mut config = config;
-    config.temp = 0.0;
-    config.max_tokens = Some(config.max_tokens.unwrap_or(16));
+    config.sampling.temp = 0.0;
+    config.sampling.max_tokens = Some(config.sampling.max_tokens.unwrap_or(16));
     let mut session = Session::new(config);
     session.load(model.clone());
     let mut tokens = Vec::new();
@@ -134,7 +134,7 @@ fn model_line(config: &Config, model: &ModelFile) -> String {
             header.weights / 1_000_000,
             mib(model.bytes),
             header.context_length.unwrap_or(0),
-            header.kv_bytes_per_token(config.kv).div_ceil(1024)
+            header.kv_bytes_per_token(config.engine.kv).div_ceil(1024)
         ),
         Err(error) => format!("model: {place}: {error}"),
     }

@@ -2,7 +2,6 @@
 //! way, and what happens when the engine is not ready yet, fails or is
 //! replaced. The prompt and the one-turn mode are two faces of this.
 
-use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
@@ -10,8 +9,9 @@ use crate::disk::ModelFile;
 use crate::grammar;
 use crate::supervisor::{Death, Engine};
 use protocol::Config;
+use protocol::memory::Budget;
 use protocol::{
-    Event, Measured, ModelInfo, Progress, Request, Stop, TextKind, TurnError, TurnStats,
+    Event, Load, Measured, ModelInfo, Progress, Request, Stop, TextKind, TurnError, TurnStats,
 };
 use protocol::{Message, Role};
 
@@ -75,17 +75,10 @@ pub(crate) enum State {
     Answering,
 }
 
-/// What the transcript was rendered for.
-enum Rendering {
-    /// To be looked at.
-    Whole,
-    /// To be counted, up to this message.
-    Prefix { message: Message, is_whole: bool },
-}
-
 /// A conversation.
 pub(crate) struct Session {
     config: Config,
+    budget: Budget,
     model: Option<ModelFile>,
     engine: Option<Engine>,
     state: State,
@@ -94,9 +87,6 @@ pub(crate) struct Session {
     answer: Message,
     /// The last message waits for the engine.
     pending: bool,
-    /// What each answer to [`Request::Render`] that is to come is for.
-    renderings: VecDeque<Rendering>,
-    counted: Vec<(Message, usize)>,
     deaths: u32,
     last_stats: Option<TurnStats>,
     updates: Vec<Update>,
@@ -107,6 +97,9 @@ impl Session {
     pub(crate) fn new(config: Config) -> Self {
         Self {
             config,
+            budget: Budget::of_meminfo(
+                &std::fs::read_to_string("/proc/meminfo").unwrap_or_default(),
+            ),
             model: None,
             engine: None,
             state: State::Idle,
@@ -114,8 +107,6 @@ impl Session {
             messages: Vec::new(),
             answer: Message::new(Role::Assistant, ""),
             pending: false,
-            renderings: VecDeque::new(),
-            counted: Vec::new(),
             deaths: 0,
             last_stats: None,
             updates: Vec::new(),
@@ -149,7 +140,7 @@ impl Session {
 
     /// The conversation so far, the system prompt first if there is one.
     pub(crate) fn transcript(&self) -> Vec<Message> {
-        let system = Some(&self.config.system)
+        let system = Some(&self.config.chat.system)
             .filter(|text| !text.is_empty())
             .map(|text| Message::new(Role::System, text));
         system
@@ -188,12 +179,16 @@ impl Session {
         self.engine = None;
         self.info = None;
         self.state = State::Idle;
-        self.renderings.clear();
-        self.counted.clear();
         let Some(model) = &self.model else {
             return;
         };
-        match Engine::start(self.config.engine_params(model.path.clone(), model.bytes)) {
+        match Engine::start(Load {
+            path: model.path.clone(),
+            bytes: model.bytes,
+            sha256: self.config.start.sha256.clone(),
+            params: self.config.engine.clone(),
+            budget: self.budget,
+        }) {
             Ok(engine) => {
                 self.engine = Some(engine);
                 self.state = State::Loading;
@@ -279,7 +274,6 @@ impl Session {
             return false;
         }
         let messages = self.transcript();
-        self.renderings.push_back(Rendering::Whole);
         self.send(&Request::Render { messages });
         true
     }
@@ -290,7 +284,7 @@ impl Session {
         if self.state != State::Ready {
             return false;
         }
-        let sampling = self.config.sampling(None);
+        let sampling = self.config.sampling.clone();
         self.send(&Request::Measure {
             prefill_tokens,
             decode_tokens,
@@ -304,18 +298,8 @@ impl Session {
         if self.state != State::Ready {
             return false;
         }
-        let transcript = self.transcript();
-        let first = transcript.len() - self.messages.len();
-        for end in first + 1..=transcript.len() {
-            let messages = transcript.get(..end).unwrap_or_default().to_vec();
-            if let Some(last) = messages.last() {
-                self.renderings.push_back(Rendering::Prefix {
-                    message: last.clone(),
-                    is_whole: end == transcript.len(),
-                });
-            }
-            self.send(&Request::Render { messages });
-        }
+        let messages = self.transcript();
+        self.send(&Request::Count { messages });
         true
     }
 
@@ -354,8 +338,12 @@ impl Session {
         self.answer = Message::new(Role::Assistant, "");
         self.state = State::Answering;
         let messages = self.transcript();
-        let sampling = self.config.sampling(grammar);
-        self.send(&Request::Turn { messages, sampling });
+        let sampling = self.config.sampling.clone();
+        self.send(&Request::Turn {
+            messages,
+            sampling,
+            grammar,
+        });
     }
 
     fn on_event(&mut self, event: Event) {
@@ -363,19 +351,17 @@ impl Session {
             Event::Progress(progress) => self.updates.push(Update::Progress(progress)),
             Event::Notice(line) => self.updates.push(Update::Notice(line)),
             Event::Prefill { done, total } => self.updates.push(Update::Prefill(done, total)),
+            Event::Counted(counts) => {
+                let messages = self.messages.iter().cloned();
+                let counts = counts.into_iter().map(|count| count as usize);
+                self.updates
+                    .push(Update::Counted(messages.zip(counts).collect()));
+            }
+            Event::NotRendered(error) => self.updates.push(Update::NotRendered(error.to_string())),
             Event::Measured(measured) => self.updates.push(Update::Measured(measured)),
-            Event::Rendered { text, tokens } => match self.renderings.pop_front() {
-                Some(Rendering::Prefix { message, is_whole }) => {
-                    self.counted.push((message, tokens.len()));
-                    if is_whole {
-                        let counted = std::mem::take(&mut self.counted);
-                        self.updates.push(Update::Counted(counted));
-                    }
-                }
-                Some(Rendering::Whole) | None => {
-                    self.updates.push(Update::Rendered { text, tokens });
-                }
-            },
+            Event::Rendered { text, tokens } => {
+                self.updates.push(Update::Rendered { text, tokens });
+            }
             Event::Ready(info) => {
                 self.info = Some(*info);
                 self.state = State::Ready;
@@ -402,15 +388,6 @@ impl Session {
                 self.last_stats = Some(stats.clone());
                 self.updates.push(Update::Done(stats));
                 self.answer_pending();
-            }
-            // Requests are answered in their order: this is the rendering's.
-            Event::TurnFailed(error) if !self.renderings.is_empty() => {
-                self.counted.clear();
-                if let Some(Rendering::Whole | Rendering::Prefix { is_whole: true, .. }) =
-                    self.renderings.pop_front()
-                {
-                    self.updates.push(Update::NotRendered(error.to_string()));
-                }
             }
             Event::TurnFailed(error) => {
                 self.state = State::Ready;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
-use protocol::{Decoder, EngineParams, Event, Request};
+use protocol::{Decoder, Event, Load, LogLevel, Request};
 
 /// The argument that makes this executable an engine.
 pub(crate) const ENGINE_ROLE: &str = "--engine";
@@ -24,6 +24,7 @@ pub(crate) struct Engine {
     events: ChildStdout,
     errors: ChildStderr,
     decoder: Decoder,
+    request_bytes_max: u32,
     last_words: Vec<u8>,
     echo_errors: bool,
     oom_kills_before: Option<u64>,
@@ -34,7 +35,7 @@ impl Engine {
     ///
     /// # Errors
     /// When no process can be made.
-    pub(crate) fn start(params: EngineParams) -> io::Result<Self> {
+    pub(crate) fn start(load: Load) -> io::Result<Self> {
         let mut child = Command::new("/proc/self/exe")
             .arg(ENGINE_ROLE)
             .env_clear()
@@ -54,12 +55,13 @@ impl Engine {
             requests,
             events,
             errors,
-            decoder: Decoder::default(),
+            decoder: Decoder::new(load.budget.event_bytes),
+            request_bytes_max: load.budget.request_bytes,
             last_words: Vec::new(),
-            echo_errors: params.log_engine,
+            echo_errors: load.params.log >= LogLevel::Debug,
             oom_kills_before: oom_kills(),
         };
-        engine.request(&Request::Load(params));
+        engine.request(&Request::Load(Box::new(load)));
         Ok(engine)
     }
 
@@ -67,7 +69,7 @@ impl Engine {
     pub(crate) fn request(&mut self, request: &Request) {
         // A broken pipe means that the engine died: its events end, too, and
         // that is where it is handled.
-        let _ = protocol::send(&mut self.requests, request);
+        let _ = protocol::send(&mut self.requests, request, self.request_bytes_max);
     }
 
     /// What to poll for reading: events and standard error.

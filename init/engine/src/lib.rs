@@ -37,7 +37,7 @@ use std::time::Instant;
 
 use interrupt::Interrupt;
 use load::LoadError;
-use protocol::{EngineParams, Event, Request};
+use protocol::{Event, Load, Request};
 use serve::Server;
 use wire::{Numbered, Outbox};
 
@@ -61,13 +61,14 @@ fn run(input: impl Read + Send + 'static, output: impl Write) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let params = match requests.recv() {
+    let load = match requests.recv() {
         Ok(Numbered {
             number,
-            request: Request::Load(params),
+            request: Request::Load(load),
         }) => {
             interrupt.begin(number);
-            params
+            outbox.set_limit(load.budget.event_bytes);
+            load
         }
         Ok(_) => {
             let error = "the engine was asked something before it was given a model".to_owned();
@@ -76,7 +77,7 @@ fn run(input: impl Read + Send + 'static, output: impl Write) -> ExitCode {
         }
         Err(_) => return ExitCode::SUCCESS,
     };
-    match load_and_serve(&params, &requests, &interrupt, &mut outbox, started) {
+    match load_and_serve(&load, &requests, &interrupt, &mut outbox, started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) if interrupt.is_closed() => ExitCode::SUCCESS,
         Err(e) => {
@@ -89,16 +90,16 @@ fn run(input: impl Read + Send + 'static, output: impl Write) -> ExitCode {
 
 /// Each step borrows the one before: backend, model, context.
 fn load_and_serve(
-    params: &EngineParams,
+    load: &Load,
     requests: &Receiver<Numbered>,
     interrupt: &Arc<Interrupt>,
     outbox: &mut Outbox<impl Write>,
     started: Instant,
 ) -> Result<(), LoadError> {
-    let (backend, level) = load::init_backend(params)?;
-    let checked = load::check(params, level, outbox)?;
-    let model = checked.load_model(&backend, params, interrupt, outbox)?;
-    let loaded = checked.finish(&backend, &model, params, interrupt, outbox, started)?;
+    let (backend, level) = load::init_backend(load)?;
+    let checked = load::check(load, level, outbox)?;
+    let model = checked.load_model(&backend, load, interrupt, outbox)?;
+    let loaded = checked.finish(&backend, &model, load, interrupt, outbox, started)?;
     outbox.send(&Event::Ready(Box::new(loaded.info)));
     let mut server = Server::new(
         &loaded.prompter,

@@ -23,7 +23,7 @@ use super::warm::{self, Meter, WarmError};
 use super::wire::Outbox;
 use ggml::{CpuError, Level};
 use gguf::{self, GgufError, Header};
-use protocol::{EngineParams, Event, ModelInfo, Progress, Stage, Switch, TurnError};
+use protocol::{Event, Load, LogLevel, ModelInfo, Progress, Stage, Switch, TurnError};
 
 /// Tokens evaluated at once: enough for the kernels to reuse each weight, few
 /// enough that progress can be shown and little memory is needed.
@@ -110,9 +110,12 @@ pub(crate) struct Loaded<'m> {
 ///
 /// # Errors
 /// [`LoadError::Cpu`].
-pub(crate) fn init_backend(params: &EngineParams) -> Result<(Backend, &'static Level), LoadError> {
-    let level = ggml::choose(params.cpu.as_deref())?;
-    Ok((Backend::init(level, params.log_engine), level))
+pub(crate) fn init_backend(load: &Load) -> Result<(Backend, &'static Level), LoadError> {
+    let level = ggml::choose(load.params.cpu.as_deref())?;
+    Ok((
+        Backend::init(level, load.params.log >= LogLevel::Debug),
+        level,
+    ))
 }
 
 /// Checks the file's header in safe Rust and decides what memory allows.
@@ -121,21 +124,21 @@ pub(crate) fn init_backend(params: &EngineParams) -> Result<(Backend, &'static L
 /// # Errors
 /// [`LoadError`] up to [`LoadError::TooLarge`].
 pub(crate) fn check(
-    params: &EngineParams,
+    load: &Load,
     level: &Level,
     outbox: &mut Outbox<impl Write>,
 ) -> Result<Checked, LoadError> {
-    let path = params.path.display().to_string();
-    let file = open(&params.path).map_err(|source| LoadError::Open {
+    let path = load.path.display().to_string();
+    let file = open(&load.path).map_err(|source| LoadError::Open {
         path: path.clone(),
         source,
     })?;
-    let bytes = params.bytes;
+    let bytes = load.bytes;
     let header = gguf::check(&file, bytes).map_err(|source| LoadError::Header { path, source })?;
     let wishes = Wishes {
-        ctx_tokens: params.ctx_tokens,
-        kv: params.kv,
-        repack: params.repack,
+        ctx_tokens: load.params.ctx_tokens,
+        kv: load.params.kv,
+        repack: load.params.repack,
         repacked: level.repacked,
         batch_tokens: BATCH_TOKENS,
     };
@@ -168,7 +171,7 @@ impl Checked {
     pub(crate) fn load_model<'b>(
         &self,
         backend: &'b Backend,
-        params: &EngineParams,
+        load: &Load,
         interrupt: &Interrupt,
         outbox: &mut Outbox<impl Write>,
     ) -> Result<Model<'b>, LoadError> {
@@ -184,9 +187,9 @@ impl Checked {
         let repacked = self.plan.weights == Weights::Repacked;
         // Repacked weights are read tensor by tensor, once: reading the file
         // before would only fill memory that they are about to need.
-        let warmed = !repacked || params.sha256.is_some();
+        let warmed = !repacked || load.sha256.is_some();
         if warmed {
-            self.read(params, interrupt, &mut |done, rate| {
+            self.read(load, interrupt, &mut |done, rate| {
                 tell(Stage::Reading, done, rate);
             })?;
         }
@@ -209,7 +212,7 @@ impl Checked {
             meter.reached(done.min(total_bytes));
             !interrupt.is_requested()
         };
-        let loaded = Model::load(backend, &params.path, self.plan.weights, &mut progress);
+        let loaded = Model::load(backend, &load.path, self.plan.weights, &mut progress);
         let model = match loaded {
             Ok(model) => model,
             Err(ModelError::Llama(log)) if !warmed => {
@@ -231,11 +234,11 @@ impl Checked {
 
     fn read(
         &self,
-        params: &EngineParams,
+        load: &Load,
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(), WarmError> {
-        let Some(expected) = &params.sha256 else {
+        let Some(expected) = &load.sha256 else {
             return warm::warm(&self.file, self.header.data_end, interrupt, progress);
         };
         // Writers pad the last tensor like any other; a device is longer still.
@@ -271,16 +274,16 @@ impl Checked {
         &self,
         backend: &'m Backend,
         model: &'m Model<'m>,
-        params: &EngineParams,
+        load: &Load,
         interrupt: &Arc<Interrupt>,
         outbox: &mut Outbox<impl Write>,
         started: Instant,
     ) -> Result<Loaded<'m>, LoadError> {
         let processors = available_parallelism().map_or(1, NonZero::get);
         let processors = u32::try_from(processors).unwrap_or(1);
-        let threads = params.threads.unwrap_or(processors).max(1);
+        let threads = load.params.threads.unwrap_or(processors).max(1);
         // What was tried and not drawn must be rewound.
-        let speculate = match params.speculate {
+        let speculate = match load.params.speculate {
             _ if !model.can_rewind() => Switch::Off,
             // Upstream's kernels for repacked weights sum several tokens in another
             // order than one: an answer could differ.
@@ -294,10 +297,10 @@ impl Checked {
                 Switch::Off => 1,
                 Switch::Auto | Switch::On => WIDTH_MAX,
             },
-            kv: params.kv,
+            kv: load.params.kv,
             threads,
-            batch_threads: params.batch_threads.unwrap_or(threads).max(1),
-            poll: params.poll,
+            batch_threads: load.params.batch_threads.unwrap_or(threads).max(1),
+            poll: load.params.poll,
         };
         let context = loop {
             match Context::new(backend, model, &wanted, Arc::clone(interrupt)) {
@@ -317,7 +320,7 @@ impl Checked {
         let source = self.header.chat_template.as_deref();
         let prompter =
             Prompter::new(Vocab::of(model), source, now_s()).map_err(LoadError::Template)?;
-        let file_name = params.path.file_name().unwrap_or(params.path.as_os_str());
+        let file_name = load.path.file_name().unwrap_or(load.path.as_os_str());
         let name = self.header.name.clone();
         let info = ModelInfo {
             name: name.unwrap_or_else(|| file_name.display().to_string()),

@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let sampling = protocol::Config::default().sampling(None);
+        let sampling = protocol::Sampling::default();
         let mut sampler = Sampler::new(&sampling, None, &[]);
         let mut sequence = Sequence::new(Fake::default());
         let refused = measure(&mut sequence, 4, 32, 1, &mut sampler);

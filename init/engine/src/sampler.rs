@@ -330,7 +330,6 @@ mod tests {
             repeat_penalty: 1.0,
             seed: Some(7),
             max_tokens: None,
-            grammar: None,
         }
     }
 

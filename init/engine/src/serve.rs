@@ -16,7 +16,7 @@ use super::speculate::Speculator;
 use super::vocab::Token;
 use super::wire::{Numbered, Outbox};
 use chat::{Message, Next};
-use protocol::{Event, Request, Sampling, Stop, Switch, TextKind, TurnError, TurnStats};
+use protocol::{Event, Request, Role, Sampling, Stop, Switch, TextKind, TurnError, TurnStats};
 
 /// Tokens of a draft evaluated at once: a few tenths of a second on a slow
 /// machine, and a multiple of what the kernels take together.
@@ -54,9 +54,13 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
     /// Does what is asked, and tells of it.
     pub(crate) fn serve(&mut self, Numbered { number, request }: Numbered) {
         match request {
-            Request::Turn { messages, sampling } => {
+            Request::Turn {
+                messages,
+                sampling,
+                grammar,
+            } => {
                 self.interrupt.begin(number);
-                let event = match self.answer(&messages, &sampling) {
+                let event = match self.answer(&messages, &sampling, grammar.as_deref()) {
                     Ok(stats) => Event::TurnDone(stats),
                     Err(e) => Event::TurnFailed(e),
                 };
@@ -71,7 +75,14 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
             Request::Render { messages } => {
                 let event = match self.prompter.show(&messages) {
                     Ok((text, tokens)) => Event::Rendered { text, tokens },
-                    Err(e) => Event::TurnFailed(e),
+                    Err(e) => Event::NotRendered(e),
+                };
+                self.outbox.send(&event);
+            }
+            Request::Count { messages } => {
+                let event = match self.count(&messages) {
+                    Ok(counts) => Event::Counted(counts),
+                    Err(e) => Event::NotRendered(e),
                 };
                 self.outbox.send(&event);
             }
@@ -102,17 +113,30 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         }
     }
 
+    /// The tokens up to the end of each message that is not the system prompt.
+    fn count(&self, messages: &[Message]) -> Result<Vec<u32>, TurnError> {
+        let ends = messages.iter().enumerate();
+        ends.filter(|(_, message)| message.role != Role::System)
+            .map(|(index, _)| {
+                let until = messages.get(..=index).unwrap_or_default();
+                self.prompter
+                    .show(until)
+                    .map(|(_, tokens)| count(tokens.len()))
+            })
+            .collect()
+    }
+
     fn answer(
         &mut self,
         messages: &[Message],
         sampling: &Sampling,
+        grammar: Option<&str>,
     ) -> Result<TurnStats, TurnError> {
         let started = Instant::now();
         let prompter = self.prompter;
         let Prompt { tokens, splitter } = prompter.prompt(messages, Next::Answer)?;
         let target = self.splice(&tokens);
         self.refuse_too_long(&target)?;
-        let grammar = sampling.grammar.as_deref();
         let grammar = grammar.map(|source| Grammar::parse(prompter.vocab(), source));
         let grammar = grammar.transpose().map_err(TurnError::Grammar)?;
         let evaluated = match self.evaluate(&target) {

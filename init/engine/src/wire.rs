@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::interrupt::Interrupt;
+use protocol::memory::LOAD_BYTES_MAX;
 use protocol::{self, Event, Request};
 
 /// Progress and prefill events are at least this far apart.
@@ -41,10 +42,14 @@ pub(crate) fn read_requests(
 }
 
 fn read_until_end(mut input: impl Read, interrupt: &Interrupt, sender: &Sender<Numbered>) {
+    let mut limit = LOAD_BYTES_MAX;
     loop {
-        match protocol::receive::<Request>(&mut input) {
+        match protocol::receive::<Request>(&mut input, limit) {
             Ok(Request::Cancel) => interrupt.cancel(),
             Ok(request) => {
+                if let Request::Load(load) = &request {
+                    limit = load.budget.request_bytes;
+                }
                 let number = interrupt.number_next();
                 if sender.send(Numbered { number, request }).is_err() {
                     return;
@@ -61,6 +66,8 @@ fn read_until_end(mut input: impl Read, interrupt: &Interrupt, sender: &Sender<N
 /// reader thread has then noticed, too, and everything ends.
 pub(crate) struct Outbox<W> {
     output: W,
+    /// The longest event that is taken.
+    limit: u32,
     /// When an event that may be left out was last sent.
     told: Option<Instant>,
 }
@@ -68,13 +75,22 @@ pub(crate) struct Outbox<W> {
 impl<W: Write> Outbox<W> {
     /// Events go to `output`.
     pub(crate) fn new(output: W) -> Self {
-        Self { output, told: None }
+        Self {
+            output,
+            limit: LOAD_BYTES_MAX,
+            told: None,
+        }
+    }
+
+    /// Events may be of up to `limit` bytes from now on.
+    pub(crate) fn set_limit(&mut self, limit: u32) {
+        self.limit = limit;
     }
 
     /// Sends an event.
     pub(crate) fn send(&mut self, event: &Event) {
         // See the type: the reader thread acts on a pipe that has ended.
-        let _ = protocol::send(&mut self.output, event);
+        let _ = protocol::send(&mut self.output, event, self.limit);
     }
 
     /// Sends an event of a kind that may come too often, if it does not.

@@ -68,10 +68,10 @@ pub fn from_flags(args: impl Iterator<Item = String>) -> Result<Invocation, Stri
     let mut only_operands = false;
     while let Some(arg) = args.next() {
         if only_operands || !arg.starts_with('-') || arg == "-" {
-            if let Some(first) = &config.model {
+            if let Some(first) = &config.start.model {
                 return Err(format!("two models, {first} and {arg}: give one"));
             }
-            config.model = Some(arg);
+            config.start.model = Some(arg);
             continue;
         }
         match arg.as_str() {
@@ -183,18 +183,18 @@ mod tests {
              \"zosia.prompt=two words\" zosia.temp=0 -- zosia.top_k=7\n",
         );
         assert_eq!(warnings, [] as [&str; 0]);
-        assert_eq!(config.threads, Some(3));
-        assert_eq!(config.system, "Be brief.");
-        assert_eq!(config.prompt.as_deref(), Some("two words"));
-        assert!(config.temp.abs() < f32::EPSILON);
-        assert_eq!(config.top_k, 7);
+        assert_eq!(config.engine.threads, Some(3));
+        assert_eq!(config.chat.system, "Be brief.");
+        assert_eq!(config.start.prompt.as_deref(), Some("two words"));
+        assert!(config.sampling.temp.abs() < f32::EPSILON);
+        assert_eq!(config.sampling.top_k, 7);
     }
 
     #[test]
     fn percent_escapes_carry_any_text() {
         let (config, _) =
             from_kernel_command_line("zosia.prompt=za%C5%BC%C3%B3%C5%82%C4%87%0A100%25%22%zz%");
-        assert_eq!(config.prompt.as_deref(), Some("zażółć\n100%\"%zz%"));
+        assert_eq!(config.start.prompt.as_deref(), Some("zażółć\n100%\"%zz%"));
     }
 
     #[test]
@@ -227,11 +227,11 @@ mod tests {
         ]) else {
             panic!("not a run")
         };
-        assert_eq!(config.threads, Some(2));
-        assert!((config.top_p - 0.5).abs() < f32::EPSILON);
-        assert_eq!(config.max_tokens, Some(9));
-        assert_eq!(config.prompt.as_deref(), Some("-"));
-        assert_eq!(config.model.as_deref(), Some("m.gguf"));
+        assert_eq!(config.engine.threads, Some(2));
+        assert!((config.sampling.top_p - 0.5).abs() < f32::EPSILON);
+        assert_eq!(config.sampling.max_tokens, Some(9));
+        assert_eq!(config.start.prompt.as_deref(), Some("-"));
+        assert_eq!(config.start.model.as_deref(), Some("m.gguf"));
     }
 
     #[test]

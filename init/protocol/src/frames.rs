@@ -1,25 +1,20 @@
-//! The messages between PID 1 (or the plain command) and its engine child, and
-//! their framing: a little-endian `u32` of length, then that many bytes of
-//! postcard. The engine keeps no conversation: every turn carries the whole
-//! transcript, so an engine that died is replaced by starting another.
+//! The messages between PID 1 (or the plain command) and its engine child. The
+//! engine keeps no conversation: every turn carries the whole transcript, so an
+//! engine that died is replaced by starting another.
 
-use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::memory::{Budget, mib};
 use crate::message::Message;
-
-/// No message is longer: 1 MiB pasted into a long conversation fits many times.
-const FRAME_BYTES_MAX: u32 = 256 << 20;
 
 /// From the supervisor to the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// Check, read and load the model. Sent once, first; answered by
     /// [`Event::Progress`] … and [`Event::Ready`] or [`Event::Refused`].
-    Load(EngineParams),
+    Load(Box<Load>),
     /// Answer the last message of `messages`. Answered by [`Event::Prefill`],
     /// [`Event::Text`] … and [`Event::TurnDone`] or [`Event::TurnFailed`].
     Turn {
@@ -27,6 +22,8 @@ pub enum Request {
         messages: Vec<Message>,
         /// How to draw tokens.
         sampling: Sampling,
+        /// GBNF grammar that the answer must obey.
+        grammar: Option<String>,
     },
     /// Evaluate what is already known of the next turn: `messages` as rendered
     /// up to the end of the last one's text. Answered by nothing; any later
@@ -38,9 +35,16 @@ pub enum Request {
     /// End the turn or the draft under way, within one token. Ignored when idle.
     Cancel,
     /// Render `messages` with the chat template and tokenize the text; answered
-    /// by [`Event::Rendered`] or [`Event::TurnFailed`].
+    /// by [`Event::Rendered`] or [`Event::NotRendered`].
     Render {
         /// The transcript to render.
+        messages: Vec<Message>,
+    },
+    /// Count the tokens of every beginning of `messages` that ends with one of
+    /// the user or the model; answered by [`Event::Counted`] or
+    /// [`Event::NotRendered`].
+    Count {
+        /// The transcript to count.
         messages: Vec<Message>,
     },
     /// Evaluate and generate that many tokens of no meaning, each in an empty
@@ -96,6 +100,11 @@ pub enum Event {
         /// Its tokens.
         tokens: Vec<i32>,
     },
+    /// For each message of [`Request::Count`], the system prompt left out, the
+    /// tokens of the transcript up to its end.
+    Counted(Vec<u32>),
+    /// What [`Request::Render`] or [`Request::Count`] asked for cannot be had.
+    NotRendered(TurnError),
     /// What [`Request::Measure`] cost.
     Measured(Measured),
 }
@@ -114,15 +123,24 @@ pub struct Measured {
     pub decode_page_faults: u64,
 }
 
-/// What the engine needs before it can load: the same for the engine's whole life.
+/// What the engine loads, and the memory it may take.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EngineParams {
+pub struct Load {
     /// A GGUF file, or a device or partition that begins with one.
     pub path: PathBuf,
     /// Its length in bytes; a device may be longer than the model on it.
     pub bytes: u64,
     /// Expected SHA-256 of the model's file, hexadecimal.
     pub sha256: Option<String>,
+    /// How to run it.
+    pub params: EngineParams,
+    /// What the engine may take.
+    pub budget: Budget,
+}
+
+/// How the engine runs its model: the same for the engine's whole life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineParams {
     /// Threads for decoding; `None`: every processor.
     pub threads: Option<u32>,
     /// Threads for prefill; `None`: as `threads`.
@@ -140,8 +158,38 @@ pub struct EngineParams {
     pub speculate: Switch,
     /// ggml-cpu level by name (`v82`); `None`: the best the processor runs.
     pub cpu: Option<String>,
-    /// llama.cpp's own log goes to standard error too.
-    pub log_engine: bool,
+    /// How much is told; with [`LogLevel::Debug`] llama.cpp's own log goes to
+    /// standard error too.
+    pub log: LogLevel,
+}
+
+impl Default for EngineParams {
+    fn default() -> Self {
+        Self {
+            threads: None,
+            batch_threads: None,
+            poll: 50,
+            ctx_tokens: None,
+            kv: KvType::F16,
+            repack: Switch::Auto,
+            speculate: Switch::Auto,
+            cpu: None,
+            log: LogLevel::Warn,
+        }
+    }
+}
+
+/// How much is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LogLevel {
+    /// What went wrong.
+    Error,
+    /// What was odd.
+    Warn,
+    /// What was done.
+    Info,
+    /// The kernel's and llama.cpp's messages too.
+    Debug,
 }
 
 /// The element type of the KV cache.
@@ -181,8 +229,20 @@ pub struct Sampling {
     pub seed: Option<u32>,
     /// Longest answer in tokens; `None`: as long as the context holds.
     pub max_tokens: Option<u32>,
-    /// GBNF grammar that the answer must obey.
-    pub grammar: Option<String>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temp: 0.7,
+            top_p: 0.95,
+            top_k: 40,
+            min_p: 0.05,
+            repeat_penalty: 1.0,
+            seed: None,
+            max_tokens: None,
+        }
+    }
 }
 
 /// What loading is doing.
@@ -305,6 +365,19 @@ pub enum TurnError {
         /// Tokens the context holds.
         ctx_tokens: u32,
     },
+    /// The conversation, or what was made of it, is larger than this machine holds.
+    #[error(
+        "the conversation takes {} MiB and this machine holds {} MiB of it; shorten it, or give \
+         the machine more memory (run.sh --mem)",
+        mib(*bytes),
+        limit >> 20
+    )]
+    TooLong {
+        /// What it takes.
+        bytes: u64,
+        /// The most.
+        limit: u64,
+    },
     /// The chat template failed.
     #[error("the model's chat template failed: {0}")]
     Template(String),
@@ -314,123 +387,4 @@ pub enum TurnError {
     /// llama.cpp returned an error.
     #[error("evaluation failed: {0}")]
     Evaluation(String),
-}
-
-/// Writes one message and flushes.
-///
-/// # Errors
-/// The pipe's; `BrokenPipe` when the other side is gone.
-pub fn send<T: Serialize>(to: &mut impl Write, message: &T) -> io::Result<()> {
-    let body = postcard::to_allocvec(message).map_err(io::Error::other)?;
-    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-    let mut frame = Vec::with_capacity(body.len() + 4);
-    frame.extend_from_slice(&length.to_le_bytes());
-    frame.extend_from_slice(&body);
-    to.write_all(&frame)?;
-    to.flush()
-}
-
-/// Reads one message, blocking.
-///
-/// # Errors
-/// The pipe's; `UnexpectedEof` when the other side is gone; `InvalidData` for
-/// bytes that are no message.
-pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
-    let mut length = [0; 4];
-    from.read_exact(&mut length)?;
-    let length = checked_length(length)?;
-    let mut body = vec![0; length];
-    from.read_exact(&mut body)?;
-    decode(&body)
-}
-
-/// Cuts messages out of bytes as they arrive from a pipe that must not block.
-#[derive(Debug, Default)]
-pub struct Decoder {
-    pending: Vec<u8>,
-    start: usize,
-}
-
-impl Decoder {
-    /// Takes bytes as they came.
-    pub fn push(&mut self, bytes: &[u8]) {
-        if self.start > 0 {
-            self.pending.drain(..self.start);
-            self.start = 0;
-        }
-        self.pending.extend_from_slice(bytes);
-    }
-
-    /// The next whole message, if there is one.
-    ///
-    /// # Errors
-    /// `InvalidData` for bytes that are no message.
-    pub fn next_message<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
-        let bytes = self.pending.get(self.start..).unwrap_or_default();
-        let Some((head, rest)) = bytes.split_first_chunk::<4>() else {
-            return Ok(None);
-        };
-        let length = checked_length(*head)?;
-        let Some(body) = rest.get(..length) else {
-            return Ok(None);
-        };
-        let message = decode(body)?;
-        self.start += 4 + length;
-        Ok(Some(message))
-    }
-}
-
-fn checked_length(head: [u8; 4]) -> io::Result<usize> {
-    let length = u32::from_le_bytes(head);
-    if length > FRAME_BYTES_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("a message of {length} bytes"),
-        ));
-    }
-    usize::try_from(length).map_err(io::Error::other)
-}
-
-fn decode<T: DeserializeOwned>(body: &[u8]) -> io::Result<T> {
-    postcard::from_bytes(body).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::Role;
-
-    #[test]
-    fn messages_survive_any_splitting_of_the_bytes() {
-        let sent = [
-            Request::Cancel,
-            Request::Render {
-                messages: vec![Message::new(Role::User, "żółć 👋🏽")],
-            },
-            Request::Cancel,
-        ];
-        let mut wire = Vec::new();
-        for message in &sent {
-            send(&mut wire, message).unwrap();
-        }
-        for chunk in 1..wire.len() {
-            let mut decoder = Decoder::default();
-            let mut got: Vec<Request> = Vec::new();
-            for bytes in wire.chunks(chunk) {
-                decoder.push(bytes);
-                while let Some(message) = decoder.next_message().unwrap() {
-                    got.push(message);
-                }
-            }
-            assert_eq!(got, sent, "chunks of {chunk}");
-        }
-    }
-
-    #[test]
-    fn a_hostile_length_is_an_error_and_not_an_allocation() {
-        let mut decoder = Decoder::default();
-        decoder.push(&[0xff; 8]);
-        assert!(decoder.next_message::<Event>().is_err());
-        assert!(receive::<Event>(&mut &[0xff; 8][..]).is_err());
-    }
 }

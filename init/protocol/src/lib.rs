@@ -3,21 +3,27 @@
 //! model and no system call.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 mod cmdline;
 mod config;
 mod frames;
 pub mod memory;
 mod message;
+mod pipe;
 mod table;
 mod workload;
 
 pub use cmdline::{Invocation, Output, from_flags, from_kernel_command_line};
-pub use config::{Config, LogLevel, Mode};
+pub use config::{Change, ChatParams, Config, Mode, ScreenParams, Start};
 pub use frames::{
-    Decoder, EngineParams, Event, KvType, Measured, ModelInfo, Progress, Request, Sampling, Stage,
-    Stop, Switch, TextKind, TurnError, TurnStats, receive, send,
+    EngineParams, Event, KvType, Load, LogLevel, Measured, ModelInfo, Progress, Request, Sampling,
+    Stage, Stop, Switch, TextKind, TurnError, TurnStats,
 };
 pub use message::{Message, Role};
-pub use table::{PARAMS, Param, When, find, help_text, nearest, reference_page};
+pub use pipe::{Decoder, TooLong, encode, receive, send};
+pub use table::{CTX_TOKENS_MAX, PARAMS, Param, When, find, help_text, nearest, reference_page};
 pub use workload::Workload;

@@ -4,15 +4,22 @@ use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use crate::config::{Config, LogLevel, Mode};
-use crate::frames::{KvType, Switch};
+use crate::config::{Config, Mode};
+use crate::frames::{KvType, LogLevel, Switch};
 use crate::workload::Workload;
+
+/// The shortest context that can be asked for, tokens.
+const CTX_TOKENS_MIN: u32 = 128;
+/// The longest, tokens.
+pub const CTX_TOKENS_MAX: u32 = 4_194_304;
 
 /// When a parameter can be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// At the start, and by `/set` at any time.
     Always,
+    /// At the start, and by `/set`, which then sets up the screen again.
+    Screen,
     /// At the start, and by `/set`, which then loads the model again.
     Reload,
     /// At the start only.
@@ -31,7 +38,7 @@ pub struct Param {
     /// When it can be given.
     pub when: When,
     /// Parses and stores a value; the error says what was expected.
-    pub set: fn(&mut Config, &str) -> Result<(), String>,
+    pub(crate) set: fn(&mut Config, &str) -> Result<(), String>,
     /// The value in force, as `set` would take it.
     pub get: fn(&Config) -> String,
 }
@@ -65,56 +72,60 @@ pub const PARAMS: &[Param] = &[
         value: "NAME",
         help: "Which model, when there are several: partition label, file name or device.",
         when: When::Start,
-        set: |c, v| text(v).map(|v| c.model = Some(v)),
-        get: |c| optional(c.model.as_ref(), "auto"),
+        set: |c, v| text(v).map(|v| c.start.model = Some(v)),
+        get: |c| optional(c.start.model.as_ref(), "auto"),
     },
     Param {
         name: "sha256",
         value: "HEX",
         help: "Expected SHA-256 of the model's file; a model that differs is not used.",
         when: When::Start,
-        set: |c, v| sha256(v).map(|v| c.sha256 = v),
-        get: |c| optional(c.sha256.as_ref(), "none"),
+        set: |c, v| sha256(v).map(|v| c.start.sha256 = v),
+        get: |c| optional(c.start.sha256.as_ref(), "none"),
     },
     Param {
         name: "threads",
         value: "N",
         help: "Threads that decode; auto is one for each processor.",
         when: When::Reload,
-        set: |c, v| auto_number(v, 1..=512).map(|v| c.threads = v),
-        get: |c| optional(c.threads, "auto"),
+        set: |c, v| auto_number(v, 1..=512).map(|v| c.engine.threads = v),
+        get: |c| optional(c.engine.threads, "auto"),
     },
     Param {
         name: "batch_threads",
         value: "N",
         help: "Threads that evaluate prompts; auto is as many as decode.",
         when: When::Reload,
-        set: |c, v| auto_number(v, 1..=512).map(|v| c.batch_threads = v),
-        get: |c| optional(c.batch_threads, "auto"),
+        set: |c, v| auto_number(v, 1..=512).map(|v| c.engine.batch_threads = v),
+        get: |c| optional(c.engine.batch_threads, "auto"),
     },
     Param {
         name: "poll",
         value: "0-100",
         help: "How eagerly idle threads poll for work: 0 sleeps, 100 never does.",
         when: When::Reload,
-        set: |c, v| number(v, 0..=100).map(|v| c.poll = v),
-        get: |c| c.poll.to_string(),
+        set: |c, v| number(v, 0..=100).map(|v| c.engine.poll = v),
+        get: |c| c.engine.poll.to_string(),
     },
     Param {
         name: "ctx",
         value: "TOKENS",
         help: "Length of the context; auto is 4096, or less if the model was trained for less.",
         when: When::Reload,
-        set: |c, v| auto_number(v, 128..=4_194_304).map(|v| c.ctx = v),
-        get: |c| optional(c.ctx, "auto"),
+        set: |c, v| {
+            auto_number(v, CTX_TOKENS_MIN..=CTX_TOKENS_MAX).map(|v| c.engine.ctx_tokens = v)
+        },
+        get: |c| optional(c.engine.ctx_tokens, "auto"),
     },
     Param {
         name: "kv",
         value: "f16|q8_0",
         help: "Type of the KV cache; q8_0 takes about half the memory.",
         when: When::Reload,
-        set: |c, v| choice(v, &[("f16", KvType::F16), ("q8_0", KvType::Q8_0)]).map(|v| c.kv = v),
-        get: |c| match c.kv {
+        set: |c, v| {
+            choice(v, &[("f16", KvType::F16), ("q8_0", KvType::Q8_0)]).map(|v| c.engine.kv = v)
+        },
+        get: |c| match c.engine.kv {
             KvType::F16 => "f16".into(),
             KvType::Q8_0 => "q8_0".into(),
         },
@@ -124,24 +135,24 @@ pub const PARAMS: &[Param] = &[
         value: "auto|on|off",
         help: "Copy the weights into the layout that the processor likes best; auto: where most of them gain by it.",
         when: When::Reload,
-        set: |c, v| switch(v).map(|v| c.repack = v),
-        get: |c| switch_text(c.repack),
+        set: |c, v| switch(v).map(|v| c.engine.repack = v),
+        get: |c| switch_text(c.engine.repack),
     },
     Param {
         name: "spec",
         value: "auto|on|off",
         help: "Guess tokens by n-grams of the context; the text stays the same.",
         when: When::Reload,
-        set: |c, v| switch(v).map(|v| c.spec = v),
-        get: |c| switch_text(c.spec),
+        set: |c, v| switch(v).map(|v| c.engine.speculate = v),
+        get: |c| switch_text(c.engine.speculate),
     },
     Param {
         name: "cpu",
         value: "LEVEL",
         help: "Kernels to use: v80, v82 or v86 on ARM, x64, avx2 or avx512 on x86; auto is the best.",
         when: When::Reload,
-        set: |c, v| text(v).map(|v| c.cpu = (v != "auto").then_some(v)),
-        get: |c| optional(c.cpu.as_ref(), "auto"),
+        set: |c, v| text(v).map(|v| c.engine.cpu = (v != "auto").then_some(v)),
+        get: |c| optional(c.engine.cpu.as_ref(), "auto"),
     },
     Param {
         name: "system",
@@ -149,162 +160,162 @@ pub const PARAMS: &[Param] = &[
         help: "System prompt.",
         when: When::Always,
         set: |c, v| {
-            v.clone_into(&mut c.system);
+            v.clone_into(&mut c.chat.system);
             Ok(())
         },
-        get: |c| c.system.clone(),
+        get: |c| c.chat.system.clone(),
     },
     Param {
         name: "temp",
         value: "0-5",
         help: "Temperature: 0 always takes the most probable token.",
         when: When::Always,
-        set: |c, v| number(v, 0.0..=5.0).map(|v| c.temp = v),
-        get: |c| c.temp.to_string(),
+        set: |c, v| number(v, 0.0..=5.0).map(|v| c.sampling.temp = v),
+        get: |c| c.sampling.temp.to_string(),
     },
     Param {
         name: "top_p",
         value: "0-1",
         help: "Draw from the most probable tokens that together reach this probability; 1 is off.",
         when: When::Always,
-        set: |c, v| number(v, 0.0..=1.0).map(|v| c.top_p = v),
-        get: |c| c.top_p.to_string(),
+        set: |c, v| number(v, 0.0..=1.0).map(|v| c.sampling.top_p = v),
+        get: |c| c.sampling.top_p.to_string(),
     },
     Param {
         name: "top_k",
         value: "N",
         help: "Draw from the N most probable tokens; 0 is off.",
         when: When::Always,
-        set: |c, v| number(v, 0..=1_000_000).map(|v| c.top_k = v),
-        get: |c| c.top_k.to_string(),
+        set: |c, v| number(v, 0..=1_000_000).map(|v| c.sampling.top_k = v),
+        get: |c| c.sampling.top_k.to_string(),
     },
     Param {
         name: "min_p",
         value: "0-1",
         help: "Leave out tokens less probable than this share of the most probable; 0 is off.",
         when: When::Always,
-        set: |c, v| number(v, 0.0..=1.0).map(|v| c.min_p = v),
-        get: |c| c.min_p.to_string(),
+        set: |c, v| number(v, 0.0..=1.0).map(|v| c.sampling.min_p = v),
+        get: |c| c.sampling.min_p.to_string(),
     },
     Param {
         name: "repeat_penalty",
         value: "1-2",
         help: "Penalty on tokens among the last 64; 1 is off.",
         when: When::Always,
-        set: |c, v| number(v, 1.0..=2.0).map(|v| c.repeat_penalty = v),
-        get: |c| c.repeat_penalty.to_string(),
+        set: |c, v| number(v, 1.0..=2.0).map(|v| c.sampling.repeat_penalty = v),
+        get: |c| c.sampling.repeat_penalty.to_string(),
     },
     Param {
         name: "seed",
         value: "N",
         help: "Seed of the draws; random takes another for each answer.",
         when: When::Always,
-        set: |c, v| named_number(v, "random", 0..=u32::MAX).map(|v| c.seed = v),
-        get: |c| optional(c.seed, "random"),
+        set: |c, v| named_number(v, "random", 0..=u32::MAX).map(|v| c.sampling.seed = v),
+        get: |c| optional(c.sampling.seed, "random"),
     },
     Param {
         name: "max_tokens",
         value: "N",
         help: "Longest answer; none is as long as the context holds.",
         when: When::Always,
-        set: |c, v| named_number(v, "none", 1..=u32::MAX).map(|v| c.max_tokens = v),
-        get: |c| optional(c.max_tokens, "none"),
+        set: |c, v| named_number(v, "none", 1..=u32::MAX).map(|v| c.sampling.max_tokens = v),
+        get: |c| optional(c.sampling.max_tokens, "none"),
     },
     Param {
         name: "format",
         value: "text|json",
         help: "json makes every answer one valid JSON value.",
         when: When::Always,
-        set: |c, v| choice(v, &[("text", false), ("json", true)]).map(|v| c.json = v),
-        get: |c| if c.json { "json" } else { "text" }.into(),
+        set: |c, v| choice(v, &[("text", false), ("json", true)]).map(|v| c.chat.json = v),
+        get: |c| if c.chat.json { "json" } else { "text" }.into(),
     },
     Param {
         name: "grammar",
         value: "NAME",
         help: "NAME.gbnf on the model's disk: every answer obeys it; none is off.",
         when: When::Always,
-        set: |c, v| text(v).map(|v| c.grammar = (v != "none").then_some(v)),
-        get: |c| optional(c.grammar.as_ref(), "none"),
+        set: |c, v| text(v).map(|v| c.chat.grammar = (v != "none").then_some(v)),
+        get: |c| optional(c.chat.grammar.as_ref(), "none"),
     },
     Param {
         name: "prompt",
         value: "TEXT",
         help: "One turn: answer TEXT, then end.",
         when: When::Start,
-        set: |c, v| text(v).map(|v| c.prompt = Some(v)),
-        get: |c| optional(c.prompt.as_ref(), "none"),
+        set: |c, v| text(v).map(|v| c.start.prompt = Some(v)),
+        get: |c| optional(c.start.prompt.as_ref(), "none"),
     },
     Param {
         name: "mode",
         value: "chat|diag|selftest|bench",
         help: "diag says what was found; selftest loads, answers and checks; bench measures; all end then.",
         when: When::Start,
-        set: |c, v| choice(v, MODES).map(|v| c.mode = v),
-        get: |c| choice_text(&c.mode, MODES),
+        set: |c, v| choice(v, MODES).map(|v| c.start.mode = v),
+        get: |c| choice_text(&c.start.mode, MODES),
     },
     Param {
         name: "bench",
         value: "P,D,N",
         help: "What mode=bench measures: P tokens evaluated, D tokens generated, N times.",
         when: When::Start,
-        set: |c, v| Workload::parse(v).map(|v| c.bench = v),
-        get: |c| c.bench.to_string(),
+        set: |c, v| Workload::parse(v).map(|v| c.start.bench = v),
+        get: |c| c.start.bench.to_string(),
     },
     Param {
         name: "cols",
         value: "N",
         help: "Columns of the terminal; auto asks it.",
-        when: When::Always,
-        set: |c, v| auto_number(v, 8..=10_000).map(|v| c.cols = v),
-        get: |c| optional(c.cols, "auto"),
+        when: When::Screen,
+        set: |c, v| auto_number(v, 8..=10_000).map(|v| c.screen.cols = v),
+        get: |c| optional(c.screen.cols, "auto"),
     },
     Param {
         name: "rows",
         value: "N",
         help: "Rows of the terminal; auto asks it.",
-        when: When::Always,
-        set: |c, v| auto_number(v, 2..=10_000).map(|v| c.rows = v),
-        get: |c| optional(c.rows, "auto"),
+        when: When::Screen,
+        set: |c, v| auto_number(v, 2..=10_000).map(|v| c.screen.rows = v),
+        get: |c| optional(c.screen.rows, "auto"),
     },
     Param {
         name: "color",
         value: "auto|on|off",
         help: "Colours and other attributes.",
-        when: When::Always,
-        set: |c, v| switch(v).map(|v| c.color = v),
-        get: |c| switch_text(c.color),
+        when: When::Screen,
+        set: |c, v| switch(v).map(|v| c.screen.color = v),
+        get: |c| switch_text(c.screen.color),
     },
     Param {
         name: "raw",
         value: "on|off",
         help: "Show answers as they come; markdown is not rendered.",
         when: When::Always,
-        set: |c, v| on_off(v).map(|v| c.raw = v),
-        get: |c| on_off_text(c.raw),
+        set: |c, v| on_off(v).map(|v| c.screen.raw = v),
+        get: |c| on_off_text(c.screen.raw),
     },
     Param {
         name: "reasoning",
         value: "on|off",
         help: "Show what a reasoning model thinks before it answers.",
         when: When::Always,
-        set: |c, v| on_off(v).map(|v| c.reasoning = v),
-        get: |c| on_off_text(c.reasoning),
+        set: |c, v| on_off(v).map(|v| c.screen.reasoning = v),
+        get: |c| on_off_text(c.screen.reasoning),
     },
     Param {
         name: "draft",
         value: "on|off",
         help: "Evaluate what is being typed ahead of Enter.",
         when: When::Always,
-        set: |c, v| on_off(v).map(|v| c.draft = v),
-        get: |c| on_off_text(c.draft),
+        set: |c, v| on_off(v).map(|v| c.chat.draft = v),
+        get: |c| on_off_text(c.chat.draft),
     },
     Param {
         name: "log",
         value: "error|warn|info|debug",
         help: "How much is told; debug adds the kernel's and llama.cpp's own messages.",
         when: When::Reload,
-        set: |c, v| choice(v, LEVELS).map(|v| c.log = v),
-        get: |c| choice_text(&c.log, LEVELS),
+        set: |c, v| choice(v, LEVELS).map(|v| c.engine.log = v),
+        get: |c| choice_text(&c.engine.log, LEVELS),
     },
 ];
 
@@ -349,7 +360,7 @@ pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
             (distance, c)
         })
         .min()
-        .filter(|&(distance, c)| distance <= 1 + c.len() / 4)
+        .filter(|&(distance, c)| distance <= (c.len() / 4).saturating_add(1))
         .map(|(_, c)| c)
 }
 
@@ -407,7 +418,7 @@ pub fn reference_page() -> String {
         let default = p.default_text();
         let default = if default.is_empty() { "none" } else { &default };
         let when = match p.when {
-            When::Always => "yes",
+            When::Always | When::Screen => "yes",
             When::Reload => "loads the model again",
             When::Start => "no",
         };

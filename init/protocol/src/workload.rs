@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::table::CTX_TOKENS_MAX;
+
 /// What is measured: `zosia.bench=P,D,N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Workload {
@@ -34,6 +36,9 @@ impl fmt::Display for Workload {
     }
 }
 
+/// More runs than this say nothing new, and their figures must be held.
+const RUNS_MAX: u32 = 1000;
+
 impl Workload {
     /// Parses what [`fmt::Display`] writes.
     ///
@@ -42,12 +47,21 @@ impl Workload {
     pub fn parse(text: &str) -> Result<Self, String> {
         let numbers: Option<Vec<u32>> = text.split(',').map(|n| n.parse().ok()).collect();
         match numbers.as_deref() {
-            Some(&[prefill_tokens, decode_tokens, runs]) => Ok(Self {
-                prefill_tokens,
-                decode_tokens,
-                runs,
-            }),
-            _ => Err("expected three numbers: tokens evaluated, tokens generated, runs".into()),
+            Some(&[prefill_tokens, decode_tokens, runs])
+                if prefill_tokens <= CTX_TOKENS_MAX
+                    && decode_tokens <= CTX_TOKENS_MAX
+                    && runs <= RUNS_MAX =>
+            {
+                Ok(Self {
+                    prefill_tokens,
+                    decode_tokens,
+                    runs,
+                })
+            }
+            _ => Err(format!(
+                "expected three numbers: tokens to evaluate and tokens to generate, each at most \
+                 {CTX_TOKENS_MAX}, and runs, at most {RUNS_MAX}"
+            )),
         }
     }
 }
@@ -64,7 +78,16 @@ mod tests {
             runs: 3,
         };
         assert_eq!(Workload::parse(&workload.to_string()), Ok(workload));
-        for wrong in ["", "1,2", "1,2,3,4", "1,x,3", "-1,2,3", "1, 2,3"] {
+        for wrong in [
+            "",
+            "1,2",
+            "1,2,3,4",
+            "1,x,3",
+            "-1,2,3",
+            "1, 2,3",
+            "1,1,4294967295",
+            "4294967295,1,1",
+        ] {
             assert!(Workload::parse(wrong).is_err(), "{wrong}");
         }
     }

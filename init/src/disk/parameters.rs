@@ -82,8 +82,8 @@ mod tests {
         let words = to_command_line(TEXT).unwrap();
         let (config, warnings) = from_kernel_command_line(&format!("{words} quiet zosia.temp=1"));
         assert_eq!(warnings, Vec::<String>::new());
-        assert_eq!(config.system, "50 % = \"za\u{17c}\"");
-        assert!((config.temp - 1.0).abs() < f32::EPSILON);
+        assert_eq!(config.chat.system, "50 % = \"za\u{17c}\"");
+        assert!((config.sampling.temp - 1.0).abs() < f32::EPSILON);
         assert!(!words.contains("panic"));
     }
 

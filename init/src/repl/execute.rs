@@ -77,19 +77,19 @@ impl Repl {
 
     fn system(&mut self, text: Option<&str>) {
         match text {
-            None if self.session.config().system.is_empty() => {
+            None if self.session.config().chat.system.is_empty() => {
                 self.tell("there is no system prompt");
             }
             None => {
-                let text = self.session.config().system.clone();
+                let text = self.session.config().chat.system.clone();
                 self.tell(&text);
             }
             Some("none") => {
-                self.session.config_mut().system.clear();
+                self.session.config_mut().chat.system.clear();
                 self.quiet("the system prompt is removed");
             }
             Some(text) => {
-                text.clone_into(&mut self.session.config_mut().system);
+                text.clone_into(&mut self.session.config_mut().chat.system);
                 self.quiet("the system prompt is set");
             }
         }
@@ -97,9 +97,12 @@ impl Repl {
 
     fn set(&mut self, param: &'static Param, value: &str) {
         let before = self.session.config().clone();
-        if let Err(expected) = (param.set)(self.session.config_mut(), value) {
-            self.complain(&format!("{} {value}: {expected}", param.name));
-            return;
+        match before.with(param, value) {
+            Ok(change) => *self.session.config_mut() = change.config,
+            Err(expected) => {
+                self.complain(&format!("{} {value}: {expected}", param.name));
+                return;
+            }
         }
         if let Err(e) = self.session.grammar() {
             *self.session.config_mut() = before;
@@ -123,7 +126,7 @@ impl Repl {
 
     /// Colours and size as the parameters now say.
     fn set_terminal(&mut self) {
-        self.colour = has_colour(self.session.config().color, self.place);
+        self.colour = has_colour(self.session.config().screen.color, self.place);
         self.prompt.set_colour(self.colour);
         let given = given_size(self.session.config());
         let size = given.or_else(|| self.tty.size());
@@ -220,7 +223,7 @@ impl Repl {
         let mut before = 0;
         for (message, tokens) in counted {
             let role = match role_name(message.role) {
-                role if before == 0 && !self.session.config().system.is_empty() => {
+                role if before == 0 && !self.session.config().chat.system.is_empty() => {
                     format!("system and {role}")
                 }
                 role => role.to_owned(),
@@ -258,7 +261,7 @@ impl Repl {
             Ok(Choice::One(model)) => {
                 let model = model.clone();
                 // The checksum was that of the first model.
-                self.session.config_mut().sha256 = None;
+                self.session.config_mut().start.sha256 = None;
                 self.session.load(model);
             }
             Ok(Choice::Several(_)) => self.complain(&format!(

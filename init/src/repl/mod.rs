@@ -116,7 +116,7 @@ impl Repl {
         };
         let tty = Tty::new(tty.into())?;
         let given = given_size(&config).or_else(|| tty.size());
-        let colour = has_colour(config.color, place);
+        let colour = has_colour(config.screen.color, place);
         let look = Look {
             placeholder: "Send a message (/help for help)".to_owned(),
             colour,
@@ -147,7 +147,7 @@ impl Repl {
 
     fn greet(&mut self) {
         self.timeline.mark("prompt");
-        if self.session.config().log >= LogLevel::Warn {
+        if self.session.config().engine.log >= LogLevel::Warn {
             let name = concat!("zosia ", env!("CARGO_PKG_VERSION"));
             let leave = match self.place {
                 Place::Machine => "Ctrl-D powers off",
@@ -244,7 +244,7 @@ impl Repl {
 
     fn find_models(&mut self) {
         let wanted = match self.place {
-            Place::Machine => self.session.config().model.clone(),
+            Place::Machine => self.session.config().start.model.clone(),
             // The plain command's MODEL is a path, and has been followed.
             Place::Command => None,
         };
@@ -252,7 +252,7 @@ impl Repl {
             return;
         }
         self.timeline.mark("disks");
-        if self.session.config().log >= LogLevel::Info {
+        if self.session.config().engine.log >= LogLevel::Info {
             let notes = self.models.notes().to_vec();
             for note in &notes {
                 self.tell(note);
@@ -332,8 +332,8 @@ impl Repl {
             return self.think();
         }
         let config = self.session.config_mut();
-        config.reasoning = !config.reasoning;
-        let folded = !config.reasoning;
+        config.screen.reasoning = !config.screen.reasoning;
+        let folded = !config.screen.reasoning;
         self.prompt.hide(&mut self.out);
         if let Some(answer) = &mut self.answer {
             answer.set_folded(folded, &mut self.out);
@@ -364,8 +364,8 @@ impl Repl {
         self.answer = Some(AnswerView::new(
             self.prompt.size().columns,
             self.colour,
-            self.session.config().raw,
-            !self.session.config().reasoning,
+            self.session.config().screen.raw,
+            !self.session.config().screen.reasoning,
         ));
     }
 
@@ -466,7 +466,7 @@ impl Repl {
         let text = self.prompt.text();
         let ctx_tokens = self.session.info().map_or(0, |info| info.ctx_tokens);
         let bytes_max = usize::try_from(ctx_tokens).unwrap_or(0) * DRAFT_BYTES_A_TOKEN_MAX;
-        let wanted = self.session.config().draft
+        let wanted = self.session.config().chat.draft
             && self.prompt.is_open()
             && *self.session.state() == State::Ready
             && (DRAFT_BYTES_MIN..bytes_max).contains(&text.len())
@@ -485,7 +485,7 @@ impl Repl {
 
 /// Columns and rows as parameters give them.
 fn given_size(config: &Config) -> Option<Size> {
-    let (columns, rows) = (config.cols?, config.rows?);
+    let (columns, rows) = (config.screen.cols?, config.screen.rows?);
     Some(Size { columns, rows })
 }
 
