@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::mounts::Mounted;
+
 /// A console, and its device, appear within milliseconds or not at all.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -18,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// The name of what could not be opened or taken, and why.
-pub(crate) fn take() -> Result<File, ConsoleError> {
+pub(crate) fn take(_proof: Mounted) -> Result<File, ConsoleError> {
     let path = wait_for_preferred(Path::new("/sys/class/tty/console/active"));
     let tty = open_when_there(&path).map_err(|source| ConsoleError::Open {
         path: path.clone(),

@@ -4,19 +4,19 @@
 use std::fs;
 use std::path::Path;
 
-use protocol::Config;
+use protocol::ChatParams;
 
 /// JSON, RFC 8259, as GBNF.
 pub(crate) const JSON: &str = include_str!("json.gbnf");
 
-/// The text of the grammar, if `config` asks for one. `zosia.grammar` goes
+/// The text of the grammar, if `chat` asks for one. `zosia.grammar` goes
 /// before `zosia.format`.
 ///
 /// # Errors
 /// One line: which file cannot be read, and why.
-pub(crate) fn wanted(config: &Config, model: Option<&Path>) -> Result<Option<String>, String> {
-    let Some(name) = &config.chat.grammar else {
-        return Ok(config.chat.json.then(|| JSON.to_owned()));
+pub(crate) fn wanted(chat: &ChatParams, model: Option<&Path>) -> Result<Option<String>, String> {
+    let Some(name) = &chat.grammar else {
+        return Ok(chat.json.then(|| JSON.to_owned()));
     };
     let directory = model
         .and_then(Path::parent)

@@ -3,18 +3,19 @@
 
 #![forbid(unsafe_code)]
 
-mod bench;
 mod boot;
 mod command;
 mod console;
 mod disk;
 mod grammar;
+mod host;
+mod input;
+mod job;
+mod models;
 mod mounts;
-mod one_turn;
 mod ports;
 mod power;
-mod repl;
-mod report;
+mod prompt;
 mod session;
 mod supervisor;
 mod timeline;

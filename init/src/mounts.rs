@@ -48,7 +48,7 @@ fn remedy(error: Errno) -> &'static str {
     match error {
         Errno::NODEV => "; the kernel has no such file system",
         Errno::INVAL | Errno::UCLEAN | Errno::OPNOTSUPP | Errno::OVERFLOW => {
-            "; the file system is damaged or uses features that the kernel lacks, make it anew"
+            "; the file system is damaged or uses features that the kernel lacks, make it again"
         }
         Errno::IO => "; the disk cannot be read, check it",
         _ => "",
@@ -86,11 +86,16 @@ const KERNEL_MOUNTS: [KernelMount; 3] = [
     },
 ];
 
+/// Proof that `/dev`, `/proc` and `/sys` are mounted: what needs them in PID 1
+/// takes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mounted(());
+
 /// Mounts `/dev`, `/proc` and `/sys`. Only PID 1 may call it.
 ///
 /// # Errors
 /// The first mount that failed; those before it stay.
-pub(crate) fn mount_kernel_file_systems() -> Result<(), MountError> {
+pub(crate) fn mount_kernel_file_systems() -> Result<Mounted, MountError> {
     for KernelMount {
         kind,
         target,
@@ -110,7 +115,7 @@ pub(crate) fn mount_kernel_file_systems() -> Result<(), MountError> {
             }
         }
     }
-    Ok(())
+    Ok(Mounted(()))
 }
 
 /// A file system that can hold models.
@@ -200,7 +205,7 @@ mod tests {
         };
         let line = error.to_string();
         assert!(line.starts_with("cannot mount /dev/vda (ext4) on /run/models/vda; "));
-        assert!(line.contains("make it anew") && !line.contains("os error"));
+        assert!(line.contains("make it again") && !line.contains("os error"));
         assert!(std::error::Error::source(&error).is_some());
     }
 }

@@ -1,14 +1,18 @@
-//! The engine as seen from PID 1: a child process, started from this same
-//! executable, that is asked over one pipe, answers over another, and may die
-//! at any moment. Nothing here blocks but [`Engine::request`], and that only
-//! as long as the engine's reader thread needs to take the bytes.
+//! The engine as a process: a child, started from this same executable, that is
+//! asked over one pipe, answers over another, and may die or hang at any moment.
+//! Nothing here waits for it: what it does not read yet is queued, and one that
+//! does not die when it is killed is left behind.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
-use protocol::{Decoder, Event, Load, LogLevel, Request};
+use protocol::{Decoder, Load, LogLevel, Request, TooLong, encode};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::session::{Heard, Peer, Wait};
 
 /// The argument that makes this executable an engine.
 pub(crate) const ENGINE_ROLE: &str = "--engine";
@@ -17,14 +21,23 @@ pub(crate) const ENGINE_ROLE: &str = "--engine";
 /// says why it died.
 const LAST_WORDS_BYTES: usize = 4096;
 
+/// A killed process is gone in a moment, unless it hangs on a disk.
+const DYING: Timespec = Timespec {
+    tv_sec: 2,
+    tv_nsec: 0,
+};
+
 /// A running engine.
+#[derive(Debug)]
 pub(crate) struct Engine {
     child: Child,
     requests: ChildStdin,
     events: ChildStdout,
     errors: ChildStderr,
-    decoder: Decoder,
+    /// Frames that the engine has not read yet.
+    queue: Vec<u8>,
     request_bytes_max: u32,
+    decoder: Decoder,
     last_words: Vec<u8>,
     echo_errors: bool,
     oom_kills_before: Option<u64>,
@@ -36,6 +49,7 @@ impl Engine {
     /// # Errors
     /// When no process can be made.
     pub(crate) fn start(load: Load) -> io::Result<Self> {
+        reap_orphans();
         let mut child = Command::new("/proc/self/exe")
             .arg(ENGINE_ROLE)
             .env_clear()
@@ -48,56 +62,55 @@ impl Engine {
         else {
             return Err(io::Error::other("a child without its pipes"));
         };
-        rustix::io::ioctl_fionbio(&events, true)?;
-        rustix::io::ioctl_fionbio(&errors, true)?;
         let mut engine = Self {
             child,
             requests,
             events,
             errors,
-            decoder: Decoder::new(load.budget.event_bytes),
+            queue: Vec::new(),
             request_bytes_max: load.budget.request_bytes,
+            decoder: Decoder::new(load.budget.event_bytes),
             last_words: Vec::new(),
             echo_errors: load.params.log >= LogLevel::Debug,
             oom_kills_before: oom_kills(),
         };
-        engine.request(&Request::Load(Box::new(load)));
+        for fd in [
+            engine.requests.as_fd(),
+            engine.events.as_fd(),
+            engine.errors.as_fd(),
+        ] {
+            rustix::io::ioctl_fionbio(fd, true)?;
+        }
+        engine
+            .send(&Request::Load(Box::new(load)))
+            .map_err(io::Error::other)?;
         Ok(engine)
     }
 
-    /// Asks. An engine that is gone is noticed by [`Engine::event`].
-    pub(crate) fn request(&mut self, request: &Request) {
-        // A broken pipe means that the engine died: its events end, too, and
-        // that is where it is handled.
-        let _ = protocol::send(&mut self.requests, request, self.request_bytes_max);
-    }
-
-    /// What to poll for reading: events and standard error.
-    pub(crate) fn poll_fds(&self) -> [BorrowedFd<'_>; 2] {
-        [self.events.as_fd(), self.errors.as_fd()]
-    }
-
-    /// The next event, `None` if there is none yet.
-    ///
-    /// # Errors
-    /// [`Death`], once, when the engine is gone; it has then been reaped.
-    pub(crate) fn event(&mut self) -> Result<Option<Event>, Death> {
-        self.read_errors();
-        loop {
-            match self.decoder.next_message() {
-                Ok(Some(event)) => return Ok(Some(event)),
-                Ok(None) => {}
-                Err(e) => return Err(self.bury(Some(&format!("sent no message: {e}")))),
-            }
-            let mut chunk = [0; 16 << 10];
-            match self.events.read(&mut chunk) {
-                Ok(0) => return Err(self.bury(None)),
-                Ok(n) => self.decoder.push(chunk.get(..n).unwrap_or_default()),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+    /// Writes of the queue what the engine takes.
+    fn drain_queue(&mut self) {
+        while !self.queue.is_empty() {
+            match self.requests.write(&self.queue) {
+                Ok(taken) => drop(self.queue.drain(..taken)),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(self.bury(Some(&format!("cannot be read from: {e}")))),
+                // Full, or broken because the engine died: its events end, too,
+                // and that is where it is handled.
+                Err(_) => return,
             }
         }
+        // A long conversation's memory is not kept for the next short request.
+        self.queue = Vec::new();
+    }
+
+    /// Polls for what there is to do; `false`: nothing, or it was interrupted.
+    fn wait(&self) -> bool {
+        let fds = self.poll_fds();
+        let mut fds: Vec<PollFd<'_>> = fds
+            .iter()
+            .map(|(fd, flags)| PollFd::new(fd, *flags))
+            .collect();
+        // An error here (memory, say) is no reason to spin: the caller polls again.
+        poll(&mut fds, None).is_ok()
     }
 
     fn read_errors(&mut self) {
@@ -106,7 +119,7 @@ impl Engine {
             let bytes = chunk.get(..n).unwrap_or_default();
             if self.echo_errors {
                 // The log is a courtesy; a full disk must not end the chat.
-                let _ = io::Write::write_all(&mut io::stderr(), bytes);
+                let _ = io::stderr().write_all(bytes);
             }
             self.last_words.extend_from_slice(bytes);
             let excess = self.last_words.len().saturating_sub(LAST_WORDS_BYTES);
@@ -114,27 +127,42 @@ impl Engine {
         }
     }
 
-    fn bury(&mut self, fault: Option<&str>) -> Death {
+    fn bury(&mut self, fault: Option<&str>) -> Heard {
         // It may have closed its pipe and live on; a dead one does not mind.
         let _ = self.child.kill();
-        let status = self.child.wait();
+        let status = self.wait_for_end();
         self.read_errors();
         reap_orphans();
         let out_of_memory = match (self.oom_kills_before, oom_kills()) {
             (Some(before), Some(now)) => now > before,
             _ => false,
         };
+        let words = self.last_line();
+        if out_of_memory || words.as_deref().is_some_and(tells_of_memory) {
+            return Heard::Gone(OUT_OF_MEMORY.to_owned());
+        }
         let how = match (fault, status) {
             (Some(fault), _) => fault.to_owned(),
-            (None, Ok(status)) => how_it_ended(status, out_of_memory),
+            (None, Ok(Some(status))) => how_it_ended(status),
+            (None, Ok(None)) => "does not end, though killed: it may hang on its disk".to_owned(),
             (None, Err(e)) => format!("is gone ({e})"),
         };
-        Death {
-            cause: match self.last_line() {
-                Some(line) => format!("{how} ({line})"),
-                None => how,
-            },
+        Heard::Gone(match words {
+            Some(words) => format!("{how} ({words})"),
+            None => how,
+        })
+    }
+
+    /// How the killed child ended; `None` if it has not within two seconds.
+    fn wait_for_end(&mut self) -> io::Result<Option<ExitStatus>> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid
+            && let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
+        {
+            // Readable when it has ended. What else the wait says, `try_wait` says.
+            let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&DYING));
         }
+        self.child.try_wait()
     }
 
     /// The last line on standard error that says something of its own: aborts
@@ -147,34 +175,95 @@ impl Engine {
             .filter(|l| !l.is_empty())
             .collect();
         told.iter()
-            .rfind(|l| l.contains("GGML_ASSERT") || l.contains("panicked") || l.contains("abort"))
+            .rfind(|l| {
+                tells_of_memory(l)
+                    || l.contains("GGML_ASSERT")
+                    || l.contains("panicked")
+                    || l.contains("abort")
+            })
             .or(told.last())
             .map(|l| l.chars().filter(|c| !c.is_control()).take(200).collect())
     }
 }
 
-impl Drop for Engine {
-    fn drop(&mut self) {
-        // Gone already, or about to go: both are what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Peer for Engine {
+    fn send(&mut self, request: &Request) -> Result<(), TooLong> {
+        let frame = encode(request, self.request_bytes_max)?;
+        if self.queue.is_empty() {
+            self.queue = frame;
+        } else {
+            self.queue.extend_from_slice(&frame);
+        }
+        self.drain_queue();
+        Ok(())
+    }
+
+    fn next(&mut self, wait: Wait) -> Heard {
+        loop {
+            self.drain_queue();
+            self.read_errors();
+            match self.decoder.next_message() {
+                Ok(Some(event)) => return Heard::Event(event),
+                Ok(None) => {}
+                Err(e) => {
+                    return self.bury(Some(&format!("sent something else than an event: {e}")));
+                }
+            }
+            let mut chunk = [0; 16 << 10];
+            match self.events.read(&mut chunk) {
+                Ok(0) => return self.bury(None),
+                Ok(n) => self.decoder.push(chunk.get(..n).unwrap_or_default()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if wait == Wait::No || !self.wait() {
+                        return Heard::Nothing;
+                    }
+                }
+                Err(e) => return self.bury(Some(&format!("cannot be read from: {e}"))),
+            }
+        }
+    }
+
+    fn poll_fds(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+        let mut fds = vec![
+            (self.events.as_fd(), PollFlags::IN),
+            (self.errors.as_fd(), PollFlags::IN),
+        ];
+        if !self.queue.is_empty() {
+            fds.push((self.requests.as_fd(), PollFlags::OUT));
+        }
+        fds
     }
 }
 
-/// An engine that is gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Death {
-    /// How, to be read after "the engine ": "was killed by SIGSEGV".
-    pub cause: String,
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Gone already, or about to go: both are what is wanted. Its memory is
+        // the next engine's, so it is waited for, but not for ever.
+        let _ = self.child.kill();
+        let _ = self.wait_for_end();
+    }
 }
 
-fn how_it_ended(status: ExitStatus, out_of_memory: bool) -> String {
+const OUT_OF_MEMORY: &str = "ended because memory ran out; more memory (run.sh --mem), a smaller \
+                             zosia.ctx or zosia.kv=q8_0 helps";
+
+/// Whether the engine's last words are of an allocation that failed: the C++
+/// library's, Rust's and ggml's.
+fn tells_of_memory(words: &str) -> bool {
+    [
+        "std::bad_alloc",
+        "std::length_error",
+        "memory allocation of",
+        "failed to allocate",
+        "not enough memory",
+    ]
+    .iter()
+    .any(|telling| words.contains(telling))
+}
+
+fn how_it_ended(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
-        (Some(9), _) if out_of_memory => {
-            "was killed because memory ran out; more memory (run.sh --mem), a smaller zosia.ctx or \
-             zosia.kv=q8_0 helps"
-                .to_owned()
-        }
         (Some(signal), _) => format!("was killed by {}", signal_name(signal)),
         (None, Some(code)) => format!("ended with status {code}"),
         (None, None) => "ended".to_owned(),
@@ -216,16 +305,24 @@ mod tests {
 
     #[test]
     fn endings_are_named() {
-        let killed = ExitStatus::from_raw(9);
-        assert_eq!(how_it_ended(killed, false), "was killed by SIGKILL");
-        assert!(how_it_ended(killed, true).contains("memory ran out"));
-        assert_eq!(
-            how_it_ended(ExitStatus::from_raw(11), true),
-            "was killed by SIGSEGV"
-        );
-        assert_eq!(
-            how_it_ended(ExitStatus::from_raw(3 << 8), false),
-            "ended with status 3"
-        );
+        for (raw, how) in [
+            (9, "was killed by SIGKILL"),
+            (11, "was killed by SIGSEGV"),
+            (3 << 8, "ended with status 3"),
+        ] {
+            assert_eq!(how_it_ended(ExitStatus::from_raw(raw)), how);
+        }
+    }
+
+    #[test]
+    fn last_words_of_a_failed_allocation_are_known() {
+        for words in [
+            "  what():  std::bad_alloc",
+            "memory allocation of 4294967296 bytes failed",
+            "ggml_aligned_malloc: insufficient memory (attempted to allocate 900 MB); failed to allocate buffer",
+        ] {
+            assert!(tells_of_memory(words), "{words}");
+        }
+        assert!(!tells_of_memory("GGML_ASSERT(n > 0) failed"));
     }
 }

@@ -7,7 +7,14 @@ use crate::table::{PARAMS, Param, find, nearest};
 #[derive(Debug, PartialEq)]
 pub enum Invocation {
     /// Chat, or turns without a terminal.
-    Run(Box<Config>, Output),
+    Run {
+        /// Parameters.
+        config: Box<Config>,
+        /// MODEL: a file, a device or a folder.
+        path: Option<String>,
+        /// What comes out.
+        output: Output,
+    },
     /// `--help`.
     Help,
     /// `--version`.
@@ -64,14 +71,15 @@ pub fn from_kernel_command_line(line: &str) -> (Config, Vec<String>) {
 pub fn from_flags(args: impl Iterator<Item = String>) -> Result<Invocation, String> {
     let mut config = Config::default();
     let mut args = args;
+    let mut path = None;
     let mut output = Output::Answer;
     let mut only_operands = false;
     while let Some(arg) = args.next() {
         if only_operands || !arg.starts_with('-') || arg == "-" {
-            if let Some(first) = &config.start.model {
+            if let Some(first) = &path {
                 return Err(format!("two models, {first} and {arg}: give one"));
             }
-            config.start.model = Some(arg);
+            path = Some(arg);
             continue;
         }
         match arg.as_str() {
@@ -84,7 +92,12 @@ pub fn from_flags(args: impl Iterator<Item = String>) -> Result<Invocation, Stri
             _ => set_flag(&mut config, &arg, &mut args)?,
         }
     }
-    Ok(Invocation::Run(Box::new(config), output))
+    Ok(Invocation::Run {
+        // Without an operand, `--model` is the path itself.
+        path: path.or_else(|| config.start.model.take()),
+        config: Box::new(config),
+        output,
+    })
 }
 
 fn set_flag(
@@ -215,7 +228,7 @@ mod tests {
 
     #[test]
     fn flags_are_the_same_parameters() {
-        let Ok(Invocation::Run(config, _)) = flags(&[
+        let Ok(Invocation::Run { config, path, .. }) = flags(&[
             "--threads",
             "2",
             "--top-p=0.5",
@@ -231,7 +244,23 @@ mod tests {
         assert!((config.sampling.top_p - 0.5).abs() < f32::EPSILON);
         assert_eq!(config.sampling.max_tokens, Some(9));
         assert_eq!(config.start.prompt.as_deref(), Some("-"));
-        assert_eq!(config.start.model.as_deref(), Some("m.gguf"));
+        assert_eq!(config.start.model, None);
+        assert_eq!(path.as_deref(), Some("m.gguf"));
+    }
+
+    #[test]
+    fn a_folder_and_the_model_in_it_are_two_things() {
+        for (args, folder, model) in [
+            (&["dir", "--model", "a"][..], "dir", Some("a")),
+            (&["--model", "auto", "dir"], "dir", None),
+            (&["--model", "m.gguf"], "m.gguf", None),
+        ] {
+            let Ok(Invocation::Run { config, path, .. }) = flags(args) else {
+                panic!("not a run")
+            };
+            assert_eq!(path.as_deref(), Some(folder), "{args:?}");
+            assert_eq!(config.start.model.as_deref(), model, "{args:?}");
+        }
     }
 
     #[test]

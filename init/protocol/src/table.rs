@@ -72,7 +72,7 @@ pub const PARAMS: &[Param] = &[
         value: "NAME",
         help: "Which model, when there are several: partition label, file name or device.",
         when: When::Start,
-        set: |c, v| text(v).map(|v| c.start.model = Some(v)),
+        set: |c, v| text(v).map(|v| c.start.model = (v != "auto").then_some(v)),
         get: |c| optional(c.start.model.as_ref(), "auto"),
     },
     Param {

@@ -19,19 +19,17 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(crate) use given::model_from_path;
 pub(crate) use parameters::read_parameters;
 pub(crate) use select::{Choice, choose};
 pub(crate) use sysfs::exact_bytes;
 
-use crate::mounts::{self, FileSystem, MountError};
+use crate::mounts::{self, FileSystem, MountError, Mounted};
 use content::{Content, PREFIX_BYTES, classify};
 use sysfs::Device;
 
-/// How often devices are looked for while none has a model.
-const RESCAN_EVERY: Duration = Duration::from_millis(50);
 /// How long a machine with disks, none of them with a model, is given for more.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -136,7 +134,7 @@ pub(crate) struct Finder {
 
 impl Finder {
     /// A finder for this machine. Only PID 1 can mount.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(_proof: Mounted) -> Self {
         Self::with_roots("/sys", "/dev", mounts::mount_models)
     }
 
@@ -158,6 +156,9 @@ impl Finder {
     /// waiting, and tells all that is known by now.
     pub(crate) fn scan(&mut self) -> Found {
         let devices = sysfs::list_devices(&self.sys_root);
+        // What was taken away may come back as something else.
+        self.seen
+            .retain(|name, _| devices.iter().any(|device| device.name == *name));
         let mut found = Found {
             disks: devices.iter().filter(|device| !device.partition).count(),
             ..Found::default()
@@ -195,27 +196,6 @@ impl Finder {
         let enough = choose(&found.models, wanted).is_ok();
         let settled = found.disks > 0 && elapsed >= SETTLE;
         enough || settled || elapsed >= deadline
-    }
-
-    /// Looks for models, again and again, until there is what is wanted or the
-    /// deadline has passed. Blocks.
-    ///
-    /// # Errors
-    /// [`DiskError::NoDisk`] and [`DiskError::NoModel`].
-    pub(crate) fn wait_for_models(
-        &mut self,
-        wanted: Option<&str>,
-        deadline: Duration,
-    ) -> Result<Found, DiskError> {
-        let start = Instant::now();
-        loop {
-            let found = self.scan();
-            let elapsed = start.elapsed();
-            if Self::is_settled(&found, wanted, elapsed, deadline) {
-                return found.or_why_not(elapsed);
-            }
-            std::thread::sleep(RESCAN_EVERY.min(deadline.saturating_sub(elapsed)));
-        }
     }
 
     /// Finds what one device holds.

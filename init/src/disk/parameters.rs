@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::sysfs::list_devices;
+use crate::mounts::Mounted;
 
 /// The labels of partitions of a disk made by zosia-disk that hold no model.
 pub(super) const LABELS: [&str; 3] = ["EFI", "zosia-manifest", LABEL];
@@ -22,7 +23,15 @@ const BYTES_MAX: u64 = 4096;
 ///
 /// # Errors
 /// One line that says why the partition cannot be used.
-pub(crate) fn read_parameters(sys_root: &Path, dev_root: &Path) -> Result<String, String> {
+pub(crate) fn read_parameters(
+    _proof: Mounted,
+    sys_root: &Path,
+    dev_root: &Path,
+) -> Result<String, String> {
+    read_from(sys_root, dev_root)
+}
+
+fn read_from(sys_root: &Path, dev_root: &Path) -> Result<String, String> {
     let devices = list_devices(sys_root);
     let Some(device) = devices.iter().find(|d| d.label.as_deref() == Some(LABEL)) else {
         return Ok(String::new());
@@ -41,7 +50,7 @@ pub(crate) fn read_parameters(sys_root: &Path, dev_root: &Path) -> Result<String
         .unwrap_or_default();
     to_command_line(&text).ok_or_else(|| {
         format!(
-            "{} does not begin with \"{MAGIC}\"; its parameters are not used, make the disk anew",
+            "{} does not begin with \"{MAGIC}\"; its parameters are not used, make the disk again",
             device.shown()
         )
     })
@@ -106,10 +115,10 @@ mod tests {
         let mut bytes = TEXT.as_bytes().to_vec();
         bytes.resize(4096, 0);
         std::fs::write(root.join("dev/vda1"), bytes).unwrap();
-        let words = read_parameters(&root.join("sys"), &root.join("dev")).unwrap();
+        let words = read_from(&root.join("sys"), &root.join("dev")).unwrap();
         assert!(words.ends_with("zosia.temp=0 "), "{words}");
         std::fs::write(root.join("dev/vda1"), "something else").unwrap();
-        let error = read_parameters(&root.join("sys"), &root.join("dev")).unwrap_err();
+        let error = read_from(&root.join("sys"), &root.join("dev")).unwrap_err();
         assert!(
             error.contains("vda1 (zosia-parameters) does not begin"),
             "{error}"

@@ -55,3 +55,37 @@ pub use prompt::{Action, Look, Prompt};
 pub use size::Size;
 pub use tty::Tty;
 pub use wrap::wrap;
+
+/// `text` without what moves a terminal's cursor or changes its state.
+#[must_use]
+pub fn sanitize(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() && !matches!(c, '\n' | '\t') {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
+    text.chars().map(shown).collect()
+}
+
+/// How much the line editor may hold, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// One paste.
+    pub paste_bytes: usize,
+    /// What can be taken back.
+    pub undo_bytes: usize,
+    /// What is typed while the prompt is closed.
+    pub waiting_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            paste_bytes: 16 << 20,
+            undo_bytes: 32 << 20,
+            waiting_bytes: 16 << 20,
+        }
+    }
+}

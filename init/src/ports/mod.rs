@@ -1,11 +1,17 @@
 //! Named channels to the host: virtio-serial ports, found by the name that the
 //! host gave them, never by number.
 
+pub(crate) mod saves;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use protocol::memory::mib;
+
+use crate::mounts::Mounted;
 
 /// Host to guest: a prompt; guest to host: the answer's bytes.
 pub(crate) const TURN: &str = "zosia.turn";
@@ -14,9 +20,6 @@ pub(crate) const RESULT: &str = "zosia.result";
 /// Guest to host: saved transcripts.
 pub(crate) const SAVE: &str = "zosia.save";
 
-/// A prompt may be this long, as everywhere.
-const PROMPT_BYTES_MAX: u64 = 64 << 20;
-
 /// The ports appear a moment after their driver.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -24,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// `NotFound` when the host gave none of that name; else the device's error.
-pub(crate) fn open(name: &str) -> io::Result<File> {
+pub(crate) fn open(_proof: Mounted, name: &str) -> io::Result<File> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(device) = find(Path::new("/sys/class/virtio-ports"), name) {
@@ -41,7 +44,7 @@ pub(crate) fn open(name: &str) -> io::Result<File> {
 }
 
 /// Whether the port is there now.
-pub(crate) fn is_there(name: &str) -> bool {
+pub(crate) fn is_there(_proof: Mounted, name: &str) -> bool {
     find(Path::new("/sys/class/virtio-ports"), name).is_some()
 }
 
@@ -64,9 +67,9 @@ pub(crate) enum Order {
 /// Reads one order.
 ///
 /// # Errors
-/// The device's; `InvalidData` for a header that is none, for more than 64 MiB
-/// and for text that is not UTF-8.
-pub(crate) fn read_order(from: &mut impl Read) -> io::Result<Order> {
+/// The device's; `InvalidData` for a header that is not one, for more than
+/// `bytes_max` and for text that is not UTF-8.
+pub(crate) fn read_order(from: &mut impl Read, bytes_max: u64) -> io::Result<Order> {
     let mut header = String::new();
     loop {
         let mut byte = [0];
@@ -74,7 +77,7 @@ pub(crate) fn read_order(from: &mut impl Read) -> io::Result<Order> {
         match byte {
             [b'\n'] => break,
             [b] if header.len() < 32 => header.push(char::from(b)),
-            _ => return Err(invalid(&format!("{header:?} is no header of a prompt"))),
+            _ => return Err(invalid(&format!("{header:?} is not a header of a prompt"))),
         }
     }
     let (batch, digits) = match header.strip_prefix("batch ") {
@@ -83,18 +86,18 @@ pub(crate) fn read_order(from: &mut impl Read) -> io::Result<Order> {
     };
     let length: u64 = digits
         .parse()
-        .map_err(|_| invalid(&format!("{header:?} is no header of a prompt")))?;
-    if length > PROMPT_BYTES_MAX {
+        .map_err(|_| invalid(&format!("{header:?} is not a header of a prompt")))?;
+    if length > bytes_max {
         return Err(invalid(&format!(
-            "a prompt of {length} bytes; {PROMPT_BYTES_MAX} is the most"
+            "it has {} MiB, and {} MiB is the most with this machine's memory; shorten it, or \
+             give the machine more (run.sh --mem)",
+            mib(length),
+            bytes_max >> 20
         )));
     }
-    let mut text = Vec::new();
-    from.take(length).read_to_end(&mut text)?;
-    if text.len() as u64 != length {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    let text = String::from_utf8(text).map_err(|e| invalid(&format!("the prompt: {e}")))?;
+    let mut text = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    from.read_exact(&mut text)?;
+    let text = String::from_utf8(text).map_err(|e| invalid(&format!("it is not UTF-8: {e}")))?;
     Ok(if batch {
         Order::Batch(text)
     } else {
@@ -114,10 +117,13 @@ mod tests {
     fn orders_are_read_to_their_length() {
         let mut wire: &[u8] = b"5\nab\ncdbatch 2\n{}";
         assert_eq!(
-            read_order(&mut wire).unwrap(),
+            read_order(&mut wire, 100).unwrap(),
             Order::Prompt("ab\ncd".into())
         );
-        assert_eq!(read_order(&mut wire).unwrap(), Order::Batch("{}".into()));
+        assert_eq!(
+            read_order(&mut wire, 100).unwrap(),
+            Order::Batch("{}".into())
+        );
     }
 
     #[test]
@@ -127,10 +133,11 @@ mod tests {
             b"",
             b"3\nab",
             b"99999999999\n",
+            b"101\n",
             b"1\n\xff",
             &[b'1'; 100],
         ] {
-            assert!(read_order(&mut &*wire).is_err(), "{wire:?}");
+            assert!(read_order(&mut &*wire, 100).is_err(), "{wire:?}");
         }
     }
 }

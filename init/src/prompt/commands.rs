@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::save;
 use protocol::{PARAMS, When};
 
 /// A line beginning with `/`, understood.
@@ -150,13 +151,7 @@ const COMMANDS: &[Entry] = &[
         names: &["/save"],
         operand: "NAME",
         help: "save the conversation on the host; NAME.json as JSON, else Markdown",
-        parse: |name| match name {
-            "" => Err("/save needs a name: /save NAME, or /save NAME.json".to_owned()),
-            name if name.contains(['/', '\0']) || name.starts_with('.') => Err(format!(
-                "/save {name}: a name has no / and does not begin with a dot"
-            )),
-            name => Ok(Command::Save(name.to_owned())),
-        },
+        parse: |name| save::file_name(name).map(Command::Save),
     },
     Entry {
         names: &["/time"],

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::one_turn::{wait, warn};
-use crate::session::{Session, Update};
+use crate::host::warn;
+use crate::session::{Peer, Session, Update};
 use protocol::{Measured, ModelInfo, Workload};
 
 /// Enough for the kernels of large batches.
@@ -71,48 +71,48 @@ impl<'a> Report<'a> {
 ///
 /// # Errors
 /// `out`'s.
-pub(crate) fn run(session: &mut Session, out: &mut impl Write) -> io::Result<bool> {
+pub(crate) fn run<P: Peer>(session: &mut Session<P>, out: &mut impl Write) -> io::Result<bool> {
     let workload = session.config().start.bench;
     let mut runs = Vec::new();
     let mut is_begun = false;
     // The first run touches every weight and buffer once, and wakes the threads.
-    let warm_up = Workload {
+    let warm_up = (workload.runs > 0).then_some(Workload {
         prefill_tokens: workload.prefill_tokens.min(WARM_UP_TOKENS),
         decode_tokens: workload.decode_tokens.min(1),
         runs: 1,
-    };
-    let mut to_do = vec![workload; workload.runs as usize];
-    to_do.extend((workload.runs > 0).then_some(warm_up));
-    loop {
-        for update in session.updates() {
-            match update {
-                Update::Ready if !is_begun => is_begun = true,
-                Update::Ready => {
-                    warn("the engine was started again: nothing was measured");
-                    return Ok(false);
-                }
-                Update::Measured(measured) => runs.push(measured),
-                Update::Notice(line) => {
-                    warn(&line);
-                    continue;
-                }
-                Update::Refused(error) | Update::TakenBack { error, .. } => {
-                    warn(&error);
-                    return Ok(false);
-                }
-                _ => continue,
+    });
+    let mut to_do = warm_up
+        .into_iter()
+        .chain((0..workload.runs).map(|_| workload));
+    while let Some(update) = session.next() {
+        match update {
+            Update::Ready if !is_begun => is_begun = true,
+            Update::Ready => {
+                warn("the engine was started again: nothing was measured");
+                return Ok(false);
             }
-            if let Some(next) = to_do.pop() {
-                session.measure(next.prefill_tokens, next.decode_tokens);
-            } else if let Some(info) = session.info() {
-                let counted = runs.get(1..).unwrap_or_default();
-                let mut line = serde_json::to_vec(&Report::new(info, workload, counted))?;
-                line.push(b'\n');
-                out.write_all(&line)?;
-                out.flush()?;
-                return Ok(true);
+            Update::Measured(measured) => runs.push(measured),
+            Update::Notice(line) => {
+                warn(&line);
+                continue;
             }
+            Update::Refused { error, .. } | Update::NotRendered(error) => {
+                warn(&error);
+                return Ok(false);
+            }
+            _ => continue,
         }
-        wait(session)?;
+        if let Some(next) = to_do.next() {
+            session.measure(next.prefill_tokens, next.decode_tokens);
+        } else if let Some(info) = session.info() {
+            let counted = runs.get(1..).unwrap_or_default();
+            let mut line = serde_json::to_vec(&Report::new(info, workload, counted))?;
+            line.push(b'\n');
+            out.write_all(&line)?;
+            out.flush()?;
+            return Ok(true);
+        }
     }
+    warn("there is no engine to measure");
+    Ok(false)
 }

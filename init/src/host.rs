@@ -1,0 +1,99 @@
+//! The two hosts of a job: the machine, where this is PID 1, and the plain
+//! command. They differ in where prompts come from, where answers go, and in
+//! what leaving means; the job is the same.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write};
+
+use crate::mounts::Mounted;
+
+/// Where a job runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Host {
+    /// In PID 1: leaving powers off.
+    Machine(Mounted),
+    /// In the plain command: leaving exits.
+    Command,
+}
+
+impl Host {
+    /// Whether this is PID 1.
+    pub(crate) fn is_machine(self) -> bool {
+        matches!(self, Self::Machine(_))
+    }
+
+    /// How the parameter `name` is given here: `zosia.ctx` or `--ctx`.
+    pub(crate) fn option(self, name: &str) -> String {
+        match self {
+            Self::Machine(_) => format!("zosia.{name}"),
+            Self::Command => format!("--{}", name.replace('_', "-")),
+        }
+    }
+}
+
+/// Says something that is not part of the answer.
+pub(crate) fn warn(line: &str) {
+    // Standard error may be closed; there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "zosia: {}", term::sanitize(line));
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // Writing to a String cannot fail.
+        let _ = write!(line, ": {cause}");
+        source = cause.source();
+    }
+    line
+}
+
+/// Standard output as the answer's place: what a model says goes to a terminal
+/// without control characters, and to a pipe or a file as it is.
+pub(crate) fn answer_output(host: Host) -> Box<dyn Write> {
+    if host.is_machine() || io::stdout().is_terminal() {
+        Box::new(Sanitized(io::stdout()))
+    } else {
+        Box::new(io::stdout())
+    }
+}
+
+/// Text on its way to a terminal.
+struct Sanitized<W>(W);
+
+impl<W: Write> Write for Sanitized<W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let shown = term::sanitize(&String::from_utf8_lossy(text));
+        self.0.write_all(shown.as_bytes())?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_control_sequence_of_a_model() {
+        let mut shown = Vec::new();
+        let text = "a\x1b]0;title\x07b\u{9b}31mc\nd\te";
+        Sanitized(&mut shown).write_all(text.as_bytes()).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        let kept = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+        assert!(shown.chars().all(|c| kept(&c)), "{shown:?}");
+        for word in ["title", "31mc\nd\te"] {
+            assert!(shown.contains(word), "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_named_as_they_are_given_here() {
+        assert_eq!(Host::Command.option("max_tokens"), "--max-tokens");
+    }
+}

@@ -1,0 +1,107 @@
+//! What the plain command is asked, on its command line and its standard input.
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileTypeExt as _;
+
+use protocol::Config;
+use protocol::memory::{Budget, mib};
+
+/// The message of a one-turn run; `None` means a chat.
+///
+/// # Errors
+/// Standard input's; `InvalidInput` for one that is empty, too long or not text.
+pub(crate) fn message(config: &Config, budget: &Budget) -> io::Result<Option<String>> {
+    let piped = !io::stdin().is_terminal();
+    match (&config.start.prompt, piped) {
+        (None, false) => Ok(None),
+        (Some(text), false) if text != "-" => Ok(Some(text.clone())),
+        (Some(text), true) if text != "-" => {
+            let context = context(budget)?;
+            if context.is_empty() {
+                return Ok(Some(text.clone()));
+            }
+            Ok(Some(format!("{text}\n\n{context}")))
+        }
+        _ => standard_input(budget).map(Some),
+    }
+}
+
+/// The lines of `file`; `-` is standard input.
+///
+/// # Errors
+/// The file's; `InvalidInput` for one that is too long or not text.
+pub(crate) fn read_batch(file: &str, budget: &Budget) -> io::Result<String> {
+    if file == "-" {
+        return read_text(io::stdin(), "standard input", budget);
+    }
+    let open = File::open(file).map_err(|e| named(&e, file, "cannot be opened"))?;
+    read_text(open, file, budget)
+}
+
+fn standard_input(budget: &Budget) -> io::Result<String> {
+    let text = read_text(io::stdin(), "standard input", budget)?;
+    if text.trim().is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "standard input is empty: nothing to answer",
+        ));
+    }
+    Ok(text.trim_end_matches('\n').to_owned())
+}
+
+/// Standard input of `-p TEXT` is context when it is a file or a pipe; anything
+/// else (a socket, `/dev/null`) just came with the process.
+fn context(budget: &Budget) -> io::Result<String> {
+    let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let kind = input.metadata()?.file_type();
+    if !kind.is_file() && !kind.is_fifo() {
+        return Ok(String::new());
+    }
+    read_text(io::stdin(), "standard input", budget)
+}
+
+/// All of `from`, within the budget for a prompt.
+fn read_text(from: impl Read, name: &str, budget: &Budget) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    from.take(budget.prompt_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|e| named(&e, name, "cannot be read"))?;
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if length > budget.prompt_bytes {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "{name} has more than {} MiB, the most that is taken here",
+                mib(budget.prompt_bytes)
+            ),
+        ));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{name} is not UTF-8 text: see byte {at}"),
+        )
+    })
+}
+
+fn named(error: &io::Error, name: &str, what: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{name} {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_or_not_text_is_refused_with_the_reason() {
+        let mut budget = Budget::of(None);
+        budget.prompt_bytes = 4;
+        let read = |bytes: &[u8]| read_text(bytes, "it", &budget).map_err(|e| e.to_string());
+        assert_eq!(read(b"abcd").as_deref(), Ok("abcd"));
+        assert!(read(b"abcde").unwrap_err().contains("more than"));
+        assert!(read(b"ab\xff").unwrap_err().ends_with("see byte 2"));
+    }
+}

@@ -1,0 +1,83 @@
+//! `zosia.mode=diag`: what was found and how it would run.
+
+use std::fs::{self, File};
+
+use protocol::Config;
+use protocol::memory::{meminfo_bytes, mib};
+
+use crate::disk::ModelFile;
+use crate::host::chain;
+use crate::models::Models;
+
+/// What was found and how it would run.
+pub(crate) fn diagnosis(config: &Config, models: &Models) -> String {
+    let uname = rustix::system::uname();
+    let mut lines = vec![
+        format!("zosia {}", env!("CARGO_PKG_VERSION")),
+        format!(
+            "kernel: {} {}",
+            uname.release().to_string_lossy(),
+            uname.machine().to_string_lossy()
+        ),
+        format!("processors: {}", processors()),
+        format!(
+            "processor level: {}",
+            ggml::level_name(config.engine.cpu.as_deref())
+        ),
+    ];
+    if let Some(features) = cpu_features() {
+        lines.push(format!("processor features: {features}"));
+    }
+    lines.push(memory());
+    lines.extend(models.all().iter().map(|m| model_line(config, m)));
+    lines.extend(models.notes().iter().map(|note| format!("note: {note}")));
+    if models.all().is_empty() && models.notes().is_empty() {
+        let why = models.choose(None).err().map(|e| e.to_string());
+        lines.push(why.unwrap_or_else(|| "model: none".to_owned()));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn model_line(config: &Config, model: &ModelFile) -> String {
+    let checked = File::open(&model.path)
+        .map_err(|e| e.to_string())
+        .and_then(|file| gguf::check(&file, model.bytes).map_err(|e| chain(&e)));
+    let place = match &model.device {
+        Some(device) => format!("{} on {device}", model.name),
+        None => model.path.display().to_string(),
+    };
+    match checked {
+        Ok(header) => format!(
+            "model: {place}: {}, {} million weights, {} MiB, trained for {} tokens of context, \
+             {} KiB of KV cache a token",
+            header.arch,
+            header.weights / 1_000_000,
+            mib(model.bytes),
+            header.context_length.unwrap_or(0),
+            header.kv_bytes_per_token(config.engine.kv).div_ceil(1024)
+        ),
+        Err(error) => format!("model: {place}: {error}"),
+    }
+}
+
+fn processors() -> String {
+    std::thread::available_parallelism().map_or("unknown".to_owned(), |n| n.to_string())
+}
+
+fn cpu_features() -> Option<String> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = cpuinfo
+        .lines()
+        .find(|l| l.starts_with("Features") || l.starts_with("flags"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+fn memory() -> String {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let mib_of = |name| meminfo_bytes(&meminfo, name).unwrap_or(0) >> 20;
+    format!(
+        "memory: {} MiB, {} MiB available",
+        mib_of("MemTotal:"),
+        mib_of("MemAvailable:")
+    )
+}

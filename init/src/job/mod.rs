@@ -1,0 +1,159 @@
+//! What can be done with a model, the same in the machine and in the plain
+//! command: a host says where the prompt comes from and where results go.
+
+mod batch;
+mod diagnose;
+mod measure;
+mod selftest;
+mod turn;
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use protocol::memory::Budget;
+use protocol::{Config, Mode};
+
+use crate::host::{Host, warn};
+use crate::models::Models;
+use crate::prompt;
+use crate::session::Session;
+use crate::timeline::Timeline;
+use turn::Outcome;
+
+pub(crate) use turn::rate;
+
+/// A job.
+pub(crate) enum Job {
+    /// The prompt, at this terminal.
+    Chat(File),
+    /// One turn: this message.
+    Turn(String),
+    /// A turn for each of these lines of JSON.
+    Batch(String),
+    /// Say what was found.
+    Diag,
+    /// Load, answer twice, compare.
+    Selftest,
+    /// Measure.
+    Bench,
+}
+
+impl Job {
+    /// What `mode` asks for; a chat becomes what `talk` returns.
+    ///
+    /// # Errors
+    /// `talk`'s.
+    pub(crate) fn of(mode: Mode, talk: impl FnOnce() -> io::Result<Self>) -> io::Result<Self> {
+        match mode {
+            Mode::Diag => Ok(Self::Diag),
+            Mode::Selftest => Ok(Self::Selftest),
+            Mode::Bench => Ok(Self::Bench),
+            Mode::Chat => talk(),
+        }
+    }
+}
+
+/// Where a host wants what comes out of a job.
+pub(crate) struct Outputs {
+    /// The answer's text, as it comes.
+    pub(crate) answer: Box<dyn Write>,
+    /// A line of JSON for each turn or measurement, if it is wanted.
+    pub(crate) results: Option<Box<dyn Write>>,
+}
+
+/// What a job is done with.
+pub(crate) struct Given {
+    /// Where it runs.
+    pub(crate) host: Host,
+    /// Parameters.
+    pub(crate) config: Config,
+    /// How much memory each thing may take.
+    pub(crate) budget: Budget,
+    /// The models to choose from.
+    pub(crate) models: Models,
+    /// Where results go.
+    pub(crate) outputs: Outputs,
+    /// When what was done.
+    pub(crate) timeline: Timeline,
+}
+
+/// Does `job`; returns whether all was answered, or all was well.
+///
+/// # Errors
+/// The terminal's or the outputs'.
+pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
+    let Given {
+        host,
+        config,
+        budget,
+        mut models,
+        mut outputs,
+        timeline,
+    } = given;
+    match job {
+        Job::Chat(tty) => {
+            prompt::run(host, Session::new(config, budget), models, tty, timeline).map(|()| true)
+        }
+        Job::Diag => {
+            models.settle();
+            let text = diagnose::diagnosis(&config, &models);
+            outputs.answer.write_all(text.as_bytes())?;
+            Ok(true)
+        }
+        Job::Selftest => match load_only(config, budget, &mut models) {
+            Ok(mut session) => selftest::run(host, &mut session, &mut outputs.answer),
+            Err(why) => selftest::failed(&mut outputs.answer, &why),
+        },
+        Job::Bench => match load_only(config, budget, &mut models) {
+            Ok(mut session) => {
+                measure::run(&mut session, &mut outputs.results.unwrap_or(outputs.answer))
+            }
+            Err(why) => {
+                warn(&why);
+                Ok(false)
+            }
+        },
+        Job::Turn(message) => {
+            let outcome = match load_only(config, budget, &mut models) {
+                Ok(mut session) => turn::run(host, &mut session, &message, &mut outputs.answer)?,
+                Err(why) => Outcome::failed(why),
+            };
+            report(&outcome, outputs.results)
+        }
+        Job::Batch(lines) => {
+            let mut session = Session::new(config, budget);
+            match models.only() {
+                Ok(model) => session.load_first(model),
+                // Each line gets a result that says so.
+                Err(why) => session.refuse(why),
+            }
+            let mut results = outputs.results.unwrap_or(outputs.answer);
+            batch::run(host, &mut session, &lines, &mut results)
+        }
+    }
+}
+
+/// The end of a turn that could not even begin.
+///
+/// # Errors
+/// The output's.
+pub(crate) fn fail(why: String, results: Option<Box<dyn Write>>) -> io::Result<bool> {
+    report(&Outcome::failed(why), results)
+}
+
+fn report(outcome: &Outcome, results: Option<Box<dyn Write>>) -> io::Result<bool> {
+    if let Some(error) = &outcome.error {
+        warn(error);
+    }
+    if let Some(mut results) = results {
+        outcome.write(&mut results)?;
+    }
+    Ok(outcome.answered)
+}
+
+fn load_only(config: Config, budget: Budget, models: &mut Models) -> Result<Session, String> {
+    let model = models.only()?;
+    let mut session = Session::new(config, budget);
+    session.load_first(model);
+    Ok(session)
+}

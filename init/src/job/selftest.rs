@@ -1,0 +1,62 @@
+//! `zosia.mode=selftest`: loads, answers the same question twice, and compares.
+
+use std::io::{self, Write};
+
+use super::turn;
+use crate::host::Host;
+use crate::session::{Peer, Session};
+
+/// Tokens of each answer, unless the parameters say otherwise.
+const ANSWER_TOKENS: u32 = 16;
+
+/// Tests the model that `session` is loading; returns whether all was well.
+///
+/// # Errors
+/// `out`'s.
+pub(crate) fn run<P: Peer>(
+    host: Host,
+    session: &mut Session<P>,
+    out: &mut impl Write,
+) -> io::Result<bool> {
+    let mut sampling = session.config().sampling.clone();
+    sampling.temp = 0.0;
+    sampling.max_tokens = Some(sampling.max_tokens.unwrap_or(ANSWER_TOKENS));
+    session.set_sampling(sampling);
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        session.clear();
+        let outcome = turn::run(host, session, "Count from one to ten.", &mut io::sink())?;
+        match (outcome.error, outcome.timings) {
+            (None, Some(timings)) => tokens.push(timings.tokens),
+            (error, _) => {
+                return failed(out, &error.unwrap_or_else(|| "no answer".to_owned()));
+            }
+        }
+    }
+    if let Some(info) = session.info() {
+        writeln!(
+            out,
+            "selftest: {} on {}, {} threads, ready after {} ms",
+            info.description, info.cpu, info.threads, info.load_ms
+        )?;
+    }
+    match tokens.as_slice() {
+        [first, second] if first == second && !first.is_empty() => {
+            let count = first.len();
+            writeln!(out, "selftest: passed, {count} tokens twice the same")?;
+            Ok(true)
+        }
+        _ => failed(
+            out,
+            "the same question got two different answers at temperature 0",
+        ),
+    }
+}
+
+/// Says that the test failed, and why.
+///
+/// # Errors
+/// `out`'s.
+pub(crate) fn failed(out: &mut impl Write, why: &str) -> io::Result<bool> {
+    writeln!(out, "selftest: failed: {why}").map(|()| false)
+}

@@ -1,0 +1,176 @@
+//! One turn without a terminal: a prompt in, the answer alone out, and a line
+//! of JSON with its counts where that is wanted.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::host::{Host, warn};
+use crate::session::{Peer, Reason, Session, Update};
+use protocol::{Stop, TextKind, TurnStats};
+
+/// The outcome of a turn. Field names are part of the interface: `--json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct Outcome {
+    /// Whether there is an answer, whole or cut by `max_tokens`.
+    pub answered: bool,
+    /// Why it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Stop>,
+    /// What went wrong, one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The answer.
+    pub text: String,
+    /// What the model thought aloud before it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reasoning: String,
+    /// Counts and times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
+}
+
+impl Outcome {
+    /// No answer, for the reason given.
+    pub(crate) fn failed(error: String) -> Self {
+        Self::default().because(error)
+    }
+
+    fn because(mut self, error: String) -> Self {
+        self.error = Some(error);
+        self
+    }
+
+    fn end(&mut self, host: Host, stats: TurnStats, load_ms: u64) {
+        self.answered = matches!(stats.stop, Stop::EndOfTurn | Stop::MaxTokens);
+        self.stop = Some(stats.stop);
+        if stats.stop == Stop::ContextFull {
+            self.error = Some(format!(
+                "the context is full before the answer ended; a larger {} holds more",
+                host.option("ctx")
+            ));
+        }
+        self.timings = Some(Timings::new(stats, load_ms));
+    }
+
+    /// Writes it as one line of JSON.
+    ///
+    /// # Errors
+    /// `to`'s.
+    pub(crate) fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        to.write_all(&line)?;
+        to.flush()
+    }
+}
+
+/// Counts and times of a turn, as `--json` gives them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Timings {
+    /// From the engine's start to ready.
+    pub load_ms: u64,
+    /// Tokens of the rendered prompt.
+    pub prompt_tokens: u32,
+    /// Of these, evaluated for this turn.
+    pub evaluated_tokens: u32,
+    /// Time for these.
+    pub prefill_ms: f64,
+    /// Tokens generated.
+    pub generated_tokens: u32,
+    /// Time for these after the first.
+    pub decode_ms: f64,
+    /// Rate of these.
+    pub decode_tokens_per_s: f64,
+    /// Passes through the model for these: fewer than tokens when some were
+    /// guessed.
+    pub decode_passes: u32,
+    /// Token ids generated.
+    pub tokens: Vec<i32>,
+}
+
+impl Timings {
+    fn new(stats: TurnStats, load_ms: u64) -> Self {
+        let decode_tokens_per_s = rate(stats.generated_tokens.saturating_sub(1), stats.decode_ms);
+        Self {
+            load_ms,
+            prompt_tokens: stats.prompt_tokens,
+            evaluated_tokens: stats.evaluated_tokens,
+            prefill_ms: stats.prefill_ms,
+            generated_tokens: stats.generated_tokens,
+            decode_ms: stats.decode_ms,
+            decode_tokens_per_s,
+            decode_passes: stats.decode_calls,
+            tokens: stats.tokens,
+        }
+    }
+}
+
+/// Tokens a second; 0 when there was no time to measure.
+pub(crate) fn rate(tokens: u32, ms: f64) -> f64 {
+    if ms > 0.0 {
+        f64::from(tokens) * 1e3 / ms
+    } else {
+        0.0
+    }
+}
+
+/// Asks `prompt` and writes the answer to `out` as it comes, with a line feed
+/// at its end. Notices go to standard error.
+///
+/// # Errors
+/// `out`'s. Everything else is in the [`Outcome`].
+pub(crate) fn run<P: Peer>(
+    host: Host,
+    session: &mut Session<P>,
+    prompt: &str,
+    out: &mut impl Write,
+) -> io::Result<Outcome> {
+    let mut outcome = Outcome::default();
+    session.ask(prompt);
+    while let Some(update) = session.next() {
+        match update {
+            Update::Text(TextKind::Answer, text) => {
+                out.write_all(text.as_bytes())?;
+                out.flush()?;
+                outcome.text.push_str(&text);
+            }
+            Update::Text(TextKind::Reasoning, text) => outcome.reasoning.push_str(&text),
+            Update::Notice(line) => warn(&line),
+            Update::Done(stats) => {
+                if !outcome.text.ends_with('\n') {
+                    out.write_all(b"\n")?;
+                    out.flush()?;
+                }
+                let load_ms = session.info().map_or(0, |info| info.load_ms);
+                outcome.end(host, stats, load_ms);
+                return Ok(outcome);
+            }
+            Update::Refused {
+                error,
+                question: Some(_),
+            } => return Ok(outcome.because(error)),
+            Update::TakenBack { reason, .. } => {
+                return Ok(outcome.because(match reason {
+                    Reason::Cancelled => "the answer was stopped before it began".to_owned(),
+                    Reason::NoEngine(why) | Reason::TooLong(why) | Reason::Failed(why) => why,
+                }));
+            }
+            Update::BrokenOff => {
+                let why = "the engine died in the middle of the answer; ask again";
+                return Ok(outcome.because(why.to_owned()));
+            }
+            // The question is given back with the same reason.
+            Update::Refused { question: None, .. }
+            | Update::Progress(_)
+            | Update::Ready
+            | Update::Prefill(..)
+            | Update::Measured(_)
+            | Update::Rendered { .. }
+            | Update::Counted(_)
+            | Update::NotRendered(_) => {}
+        }
+    }
+    // The session ends each question with one of the above.
+    Ok(outcome.because("there is no engine to answer".to_owned()))
+}

@@ -1,0 +1,371 @@
+//! The prompt's loop: what is typed goes to the editor, what is sent to the
+//! session, what comes back to the screen. One thread, one `poll`.
+
+mod answer;
+mod commands;
+mod draft;
+mod execute;
+mod room;
+mod save;
+mod screen;
+mod show;
+mod signals;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use protocol::memory::{Budget, mib};
+use protocol::{LogLevel, Progress, Stage};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use term::{Action, Completion, Limits, Tty};
+
+use crate::disk::Choice;
+use crate::host::Host;
+use crate::models::Models;
+use crate::ports::saves::Saves;
+use crate::session::{Phase, Reason, Session, Update};
+use crate::timeline::Timeline;
+use draft::Drafts;
+use room::Room;
+use screen::Screen;
+use signals::Signals;
+
+/// Runs the prompt at `tty` until the user leaves.
+///
+/// # Errors
+/// The terminal's; a terminal that hung up is a way of leaving.
+pub(crate) fn run(
+    host: Host,
+    session: Session,
+    models: Models,
+    tty: File,
+    timeline: Timeline,
+) -> io::Result<()> {
+    let signals = match host {
+        Host::Command => Some(Signals::register()?),
+        Host::Machine(_) => None,
+    };
+    let tty = Tty::new(tty.into())?;
+    let limits = limits(session.budget());
+    let screen = Screen::new(host, tty, &session.config().screen, limits);
+    let mut chat = Chat {
+        host,
+        session,
+        models,
+        screen,
+        room: Room::default(),
+        drafts: Drafts::new(),
+        saves: Saves::default(),
+        timeline,
+        signals,
+        leaving: false,
+    };
+    chat.greet();
+    while !chat.leaving {
+        chat.step()?;
+    }
+    chat.screen.close(host.is_machine().then_some("power off"))
+}
+
+/// What the line editor may hold.
+fn limits(budget: &Budget) -> Limits {
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    Limits {
+        paste_bytes: bytes(budget.paste_bytes),
+        undo_bytes: bytes(budget.undo_bytes),
+        ..Limits::default()
+    }
+}
+
+/// The chat: what talks to whom.
+struct Chat {
+    host: Host,
+    session: Session,
+    models: Models,
+    screen: Screen,
+    room: Room,
+    drafts: Drafts,
+    saves: Saves,
+    timeline: Timeline,
+    signals: Option<Signals>,
+    leaving: bool,
+}
+
+impl Chat {
+    fn greet(&mut self) {
+        self.timeline.mark("prompt");
+        if self.session.config().engine.log >= LogLevel::Warn {
+            let name = concat!("zosia ", env!("CARGO_PKG_VERSION"));
+            let leave = if self.host.is_machine() {
+                "Ctrl-D powers off"
+            } else {
+                "Ctrl-D leaves"
+            };
+            self.screen
+                .quiet(&format!("{name} · /help lists the commands · {leave}"));
+        }
+        self.screen.open();
+    }
+
+    fn step(&mut self) -> io::Result<()> {
+        self.screen.paint()?;
+        if self.wait()? {
+            if !self.screen.read()? {
+                self.leaving = true;
+                return Ok(());
+            }
+            self.drafts.on_key();
+        } else if self
+            .screen
+            .timeout()
+            .is_some_and(|t| self.drafts.pause() >= t)
+        {
+            self.screen.flush_keys();
+        }
+        self.take_signals();
+        self.find_models();
+        while let Some(update) = self.session.try_next() {
+            self.on_update(update);
+        }
+        self.take_actions();
+        self.draft();
+        Ok(())
+    }
+
+    /// Waits until there is something to do; `true`: there are keys.
+    fn wait(&self) -> io::Result<bool> {
+        let deadlines = [
+            self.screen.timeout(),
+            self.models.next_look(),
+            self.draft_due(),
+        ];
+        let timeout = deadlines.into_iter().flatten().min();
+        let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
+        let signals = self.signals.iter().flat_map(Signals::fds);
+        let wanted: Vec<(BorrowedFd<'_>, PollFlags)> =
+            std::iter::once((self.screen.fd(), PollFlags::IN))
+                .chain(self.session.poll_fds())
+                .chain(signals.map(|fd| (fd, PollFlags::IN)))
+                .collect();
+        let mut fds: Vec<PollFd<'_>> = wanted
+            .iter()
+            .map(|(fd, flags)| PollFd::new(fd, *flags))
+            .collect();
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(false),
+            Err(e) => return Err(e.into()),
+        }
+        Ok(fds.first().is_some_and(|fd| !fd.revents().is_empty()))
+    }
+
+    fn take_signals(&mut self) {
+        let Some(signals) = &mut self.signals else {
+            return;
+        };
+        self.leaving |= signals.take_ended();
+        if signals.take_resized() {
+            self.screen.follow_window();
+        }
+    }
+
+    fn find_models(&mut self) {
+        if !self.models.look() {
+            return;
+        }
+        self.timeline.mark("disks");
+        if self.session.config().engine.log >= LogLevel::Info {
+            for note in self.models.notes() {
+                self.screen.tell(note);
+            }
+        }
+        match self.models.choose(None) {
+            Ok(Choice::One(model)) => self.session.load_first(model.clone()),
+            Ok(Choice::Several(models)) => {
+                let names: Vec<String> = models.iter().map(|m| format!("  {}", m.name)).collect();
+                self.screen.tell(&format!(
+                    "there are several models; /model NAME loads one:\n{}",
+                    names.join("\n")
+                ));
+            }
+            Err(e) => self.screen.complain(&e.to_string()),
+        }
+    }
+
+    fn take_actions(&mut self) {
+        let models: Vec<String> = self.models.all().iter().map(|m| m.name.clone()).collect();
+        let complete = |typed: &str| Completion {
+            start: typed.rfind(' ').map_or(0, |space| space.saturating_add(1)),
+            candidates: commands::candidates(typed, &models),
+        };
+        while let Some(action) = self.screen.next_action(&complete) {
+            match action {
+                Action::Submit(sent) => self.on_submit(&sent.text, sent.literal),
+                Action::Stop => self.stop(),
+                Action::Fold => self.fold(),
+                Action::Interrupted => self.screen.quiet("Ctrl-D or /exit leaves"),
+                Action::Eof => self.leaving = true,
+                Action::Notice(line) => self.screen.tell(&line),
+                Action::Resized(size) => self.screen.resize(size),
+            }
+        }
+    }
+
+    fn on_submit(&mut self, text: &str, literal: bool) {
+        // The line stands before anything that it leads to, or that was typed
+        // after it.
+        self.screen.hide();
+        self.drafts.forget();
+        let message = match text.strip_prefix("//") {
+            Some(rest) if !literal => format!("/{rest}"),
+            _ if text.starts_with('/') && !literal => {
+                match commands::parse(text) {
+                    Ok(command) => execute::execute(self, command),
+                    Err(error) => self.screen.complain(&error),
+                }
+                return self.screen.open();
+            }
+            _ => text.to_owned(),
+        };
+        if message.trim().is_empty() {
+            return self.screen.open();
+        }
+        self.room.forget();
+        self.ask(message);
+    }
+
+    fn ask(&mut self, message: String) {
+        self.session.ask(message);
+        self.await_answer();
+    }
+
+    /// The prompt makes way for an answer, if there will be one.
+    fn await_answer(&mut self) {
+        if self.session.phase() == Phase::Answering || self.session.is_waiting() {
+            self.screen.begin_answer(&self.session.config().screen);
+        }
+    }
+
+    /// Folds or unfolds what the model thinks; after the answer, shows it.
+    fn fold(&mut self) {
+        if !self.screen.is_answering() {
+            return show::thought(&mut self.screen, &self.session);
+        }
+        let folded = self.session.config().screen.reasoning;
+        let value = if folded { "off" } else { "on" };
+        if let Some(param) = protocol::find("reasoning")
+            && let Ok(change) = self.session.config().with(param, value)
+        {
+            self.session.apply(change);
+            self.screen.set_folded(folded);
+        }
+    }
+
+    fn stop(&mut self) {
+        if let Some(text) = self.session.cancel() {
+            self.give_back(&text);
+        }
+    }
+
+    /// A message that is not answered is in the line again.
+    fn give_back(&mut self, text: &str) {
+        self.screen.end_answer();
+        self.screen.set_text(text);
+        self.screen.open();
+    }
+
+    fn on_update(&mut self, update: Update) {
+        match update {
+            Update::Progress(progress) => self.screen.set_status(Some(progress_text(&progress))),
+            Update::Ready => {
+                self.timeline.mark("ready");
+                self.screen.set_status(None);
+                if let Some(info) = self.session.info() {
+                    self.screen.quiet(&show::model_line(info));
+                }
+                if let Err(error) = self.session.grammar(&self.session.config().chat) {
+                    self.screen.complain(&error);
+                }
+            }
+            Update::Refused { error, question } => {
+                self.screen.set_status(None);
+                self.screen.complain(&error);
+                match question {
+                    Some(text) => self.give_back(&text),
+                    None => self.screen.open(),
+                }
+            }
+            Update::Notice(line) => self.screen.tell(&line),
+            Update::Prefill(done, total) => {
+                if self.screen.is_answering() && !self.screen.has_answer_begun() && total > 64 {
+                    let percent = u64::from(done).saturating_mul(100) / u64::from(total.max(1));
+                    let status = format!("evaluating {total} tokens {percent:3} %");
+                    self.screen.set_status(Some(status));
+                }
+            }
+            Update::Text(kind, text) => {
+                self.timeline.mark("first token");
+                self.room.settle();
+                self.screen.push(kind, &text);
+            }
+            Update::Done(stats) => {
+                self.screen.end_answer();
+                if let Some(ctx) = self.session.info().map(|i| i.ctx_tokens) {
+                    self.screen.quiet(&show::turn_line(&stats, ctx));
+                    room::warn_if_filling(&mut self.screen, stats.ctx_used_tokens, ctx);
+                }
+                self.screen.open();
+            }
+            Update::BrokenOff => {
+                self.screen.end_answer();
+                self.screen.open();
+            }
+            Update::TakenBack { reason, question } => self.on_taken_back(reason, question),
+            Update::Rendered { text, tokens } => show::rendered(&mut self.screen, &text, &tokens),
+            Update::Measured(_) => {}
+            Update::Counted(counts) => show::counted(&mut self.screen, &self.session, &counts),
+            Update::NotRendered(error) => self.screen.complain(&error),
+        }
+    }
+
+    fn on_taken_back(&mut self, reason: Reason, question: String) {
+        self.screen.end_answer();
+        match reason {
+            Reason::Cancelled => self.screen.quiet("stopped before the answer began"),
+            Reason::NoEngine(error) | Reason::Failed(error) => self.screen.complain(&error),
+            Reason::TooLong(error) => return self.make_room(&error, question),
+        }
+        self.give_back(&question);
+    }
+
+    fn draft_due(&self) -> Option<Duration> {
+        let ready = self.session.phase() == Phase::Ready && self.screen.is_open();
+        let wanted = ready && self.session.config().chat.draft;
+        let ctx_tokens = self.session.info().filter(|_| wanted)?.ctx_tokens;
+        self.drafts.due(self.screen.text(), ctx_tokens)
+    }
+
+    fn draft(&mut self) {
+        if self.draft_due() == Some(Duration::ZERO) {
+            let text = self.screen.text();
+            self.drafts.begun(text);
+            self.session.draft(text);
+        }
+    }
+}
+
+fn progress_text(p: &Progress) -> String {
+    let verb = match p.stage {
+        Stage::Reading => "reading the model",
+        Stage::Preparing => "loading the model",
+    };
+    let percent = p.done_bytes.saturating_mul(100) / p.total_bytes.max(1);
+    if p.bytes_per_s == 0 {
+        return format!("{verb} {percent:3} %");
+    }
+    let (done, total) = (mib(p.done_bytes), mib(p.total_bytes));
+    let rate = p.bytes_per_s / 1_000_000;
+    format!("{verb} {percent:3} %  {done} of {total} MiB  {rate} MB/s")
+}

@@ -1,0 +1,283 @@
+//! The terminal as the chat sees it: an edit line at the bottom, answers and
+//! lines of zosia's own above it, and everything that is to be written gathered
+//! until the next flush.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use protocol::{ScreenParams, Switch, TextKind};
+use term::{Action, Completion, Limits, Look, Prompt, Size, Tty, wrap};
+
+use super::answer::AnswerView;
+use crate::host::Host;
+
+/// A terminal, its edit line and what is being shown.
+pub(super) struct Screen {
+    host: Host,
+    tty: Tty,
+    editor: Prompt,
+    colour: bool,
+    answer: Option<AnswerView>,
+    out: Vec<u8>,
+}
+
+impl Screen {
+    /// Takes the terminal. The edit line is closed.
+    ///
+    /// # Errors
+    /// The terminal's.
+    pub(super) fn new(host: Host, tty: Tty, params: &ScreenParams, _limits: Limits) -> Self {
+        let given = given_size(params).or_else(|| tty.size());
+        let colour = has_colour(params.color, host);
+        let look = Look {
+            placeholder: "Send a message (/help for help)".to_owned(),
+            colour,
+            ..Look::default()
+        };
+        let mut editor = Prompt::new(given, look);
+        // A size from the host is right at the start only: a window that is
+        // resized heals at the next prompt. The kernel's own is always right.
+        editor.set_asking(tty.size().is_none());
+        Self {
+            host,
+            tty,
+            editor,
+            colour,
+            answer: None,
+            out: Vec::new(),
+        }
+    }
+
+    /// Colours and size as the parameters now say.
+    pub(super) fn set_up(&mut self, params: &ScreenParams) {
+        self.colour = has_colour(params.color, self.host);
+        self.editor.set_colour(self.colour);
+        let size = given_size(params).or_else(|| self.tty.size());
+        self.editor.set_asking(size.is_none());
+        if let Some(size) = size {
+            self.resize(size);
+        }
+    }
+
+    /// The window has changed: the kernel knows its size.
+    pub(super) fn follow_window(&mut self) {
+        if let Some(size) = self.tty.size() {
+            self.resize(size);
+        }
+    }
+
+    /// The terminal is of this size now.
+    pub(super) fn resize(&mut self, size: Size) {
+        self.editor.set_size(size, &mut self.out);
+        if let Some(answer) = &mut self.answer {
+            answer.set_columns(size.columns);
+        }
+    }
+
+    /// What to poll for keys.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.tty.as_fd()
+    }
+
+    /// How long keys may be waited for before [`Screen::flush_keys`].
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.editor.timeout()
+    }
+
+    /// Reads keys; `false` when the terminal has hung up.
+    ///
+    /// # Errors
+    /// The terminal's.
+    pub(super) fn read(&mut self) -> io::Result<bool> {
+        let mut bytes = vec![0; 64 << 10];
+        let n = self.tty.read(&mut bytes)?;
+        self.editor.feed(bytes.get(..n).unwrap_or_default());
+        Ok(n > 0)
+    }
+
+    /// No more bytes came in time: what was begun is taken as it is.
+    pub(super) fn flush_keys(&mut self) {
+        self.editor.flush();
+    }
+
+    /// What the user wants next.
+    pub(super) fn next_action(&mut self, complete: &dyn Fn(&str) -> Completion) -> Option<Action> {
+        self.editor.next_action(complete)
+    }
+
+    /// Paints the edit line and writes everything.
+    ///
+    /// # Errors
+    /// The terminal's.
+    pub(super) fn paint(&mut self) -> io::Result<()> {
+        self.editor.paint(&mut self.out);
+        self.flush()
+    }
+
+    /// Takes the edit line away and writes everything, `last` at the end.
+    ///
+    /// # Errors
+    /// The terminal's.
+    pub(super) fn close(mut self, last: Option<&str>) -> io::Result<()> {
+        self.editor.close(&mut self.out);
+        if let Some(line) = last {
+            self.quiet(line);
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.tty.write_all(&self.out)?;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// What stands in the edit line.
+    pub(super) fn text(&self) -> &str {
+        self.editor.text()
+    }
+
+    /// Puts `text` into the edit line, the cursor at its end.
+    pub(super) fn set_text(&mut self, text: &str) {
+        self.editor.set_text(text, true);
+    }
+
+    /// Whether something can be typed and sent.
+    pub(super) fn is_open(&self) -> bool {
+        self.editor.is_open()
+    }
+
+    /// Opens the edit line, unless an answer is being shown.
+    pub(super) fn open(&mut self) {
+        if self.answer.is_none() && !self.editor.is_open() {
+            self.editor.open();
+        }
+    }
+
+    /// The edit line stands as it is, and what follows goes below it.
+    pub(super) fn hide(&mut self) {
+        self.editor.hide(&mut self.out);
+    }
+
+    /// One line below the answer that says what goes on.
+    pub(super) fn set_status(&mut self, status: Option<String>) {
+        self.editor.set_status(status);
+    }
+
+    /// Whether an answer is awaited or shown.
+    pub(super) fn is_answering(&self) -> bool {
+        self.answer.is_some()
+    }
+
+    /// Whether something of the answer is on the screen.
+    pub(super) fn has_answer_begun(&self) -> bool {
+        self.answer.as_ref().is_some_and(AnswerView::has_begun)
+    }
+
+    /// The edit line makes way for an answer.
+    pub(super) fn begin_answer(&mut self, params: &ScreenParams) {
+        let columns = self.editor.size().columns;
+        let folded = !params.reasoning;
+        self.answer = Some(AnswerView::new(columns, self.colour, params.raw, folded));
+    }
+
+    /// Shows a piece of the answer.
+    pub(super) fn push(&mut self, kind: TextKind, text: &str) {
+        self.editor.set_status(None);
+        self.hide();
+        if let Some(answer) = &mut self.answer {
+            answer.push(kind, text, &mut self.out);
+        }
+        self.show_thinking();
+    }
+
+    /// Folds or unfolds what the model thinks.
+    pub(super) fn set_folded(&mut self, folded: bool) {
+        self.hide();
+        if let Some(answer) = &mut self.answer {
+            answer.set_folded(folded, &mut self.out);
+        }
+        self.show_thinking();
+    }
+
+    /// One line says that something goes on which is not shown.
+    fn show_thinking(&mut self) {
+        let folded = self.answer.as_ref().is_some_and(AnswerView::is_folded);
+        self.editor
+            .set_status(folded.then(|| "thinking; Ctrl-O shows it".to_owned()));
+    }
+
+    /// The answer is over: what was held back of it is shown.
+    pub(super) fn end_answer(&mut self) {
+        self.editor.set_status(None);
+        self.hide();
+        if let Some(answer) = self.answer.take() {
+            answer.finish(&mut self.out);
+        }
+    }
+
+    /// One quiet line, dimmed where colours are.
+    pub(super) fn quiet(&mut self, line: &str) {
+        self.lines(line, "\x1b[2m");
+    }
+
+    /// Something to know.
+    pub(super) fn tell(&mut self, text: &str) {
+        self.lines(text, "");
+    }
+
+    /// Something went wrong.
+    pub(super) fn complain(&mut self, error: &str) {
+        self.lines(&format!("zosia: {error}"), "\x1b[31m");
+    }
+
+    /// Something to know, in the lines that it has.
+    pub(super) fn verbatim(&mut self, text: &str) {
+        let rows = text.lines().flat_map(|line| wrap(line, usize::MAX));
+        self.rows(rows, "");
+    }
+
+    fn lines(&mut self, text: &str, look: &str) {
+        let columns = usize::from(self.editor.size().columns);
+        let rows = text.lines().flat_map(|line| wrap(line, columns));
+        self.rows(rows, look);
+    }
+
+    fn rows(&mut self, rows: impl Iterator<Item = String>, look: &str) {
+        self.hide();
+        if let Some(answer) = &mut self.answer {
+            answer.interrupt(&mut self.out);
+        }
+        let (look, plain) = if self.colour && !look.is_empty() {
+            (look, "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        for row in rows {
+            for piece in [look, &row, plain, "\r\n"] {
+                self.out.extend_from_slice(piece.as_bytes());
+            }
+        }
+    }
+}
+
+/// Columns and rows as parameters give them.
+fn given_size(params: &ScreenParams) -> Option<Size> {
+    let (columns, rows) = (params.cols?, params.rows?);
+    Some(Size { columns, rows })
+}
+
+/// Whether attributes may be used. The machine cannot know what terminal the
+/// host has: there, `zosia.color=off` is for one that is dumb.
+fn has_colour(wanted: Switch, host: Host) -> bool {
+    match wanted {
+        Switch::On => true,
+        Switch::Off => false,
+        Switch::Auto => {
+            host.is_machine()
+                || std::env::var_os("NO_COLOR").is_none()
+                    && std::env::var("TERM").is_ok_and(|term| term != "dumb")
+        }
+    }
+}

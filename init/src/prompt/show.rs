@@ -1,0 +1,218 @@
+//! What commands show of the session, and lines about a model or a turn.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use protocol::memory::mib;
+use protocol::{Config, ModelInfo, PARAMS, Param, TurnStats};
+
+use super::save::role_name;
+use super::screen::Screen;
+use crate::job::rate;
+use crate::models::Models;
+use crate::session::{Session, stop_text};
+use crate::timeline::Timeline;
+
+/// `/show`: parameters in force.
+pub(super) fn parameters(screen: &mut Screen, config: &Config, param: Option<&'static Param>) {
+    let params: Vec<&Param> = match param {
+        Some(param) => vec![param],
+        None => PARAMS.iter().collect(),
+    };
+    let mut text = String::new();
+    for p in params {
+        let mut value = (p.get)(config);
+        if value.is_empty() {
+            "none".clone_into(&mut value);
+        }
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "  {:<15} {:<12} {}",
+            p.name,
+            first_line(&value),
+            p.help
+        );
+    }
+    screen.tell(&text);
+}
+
+/// `/stats`: the model, how it runs, and the last turn's counts.
+pub(super) fn stats(screen: &mut Screen, session: &Session) {
+    let mut text = match session.info() {
+        None => "there is no model loaded\n".to_owned(),
+        Some(info) => format!(
+            "model       {} ({}, {} million weights, {} MiB)\n\
+                 context     {} tokens of the {} it was trained for, KV cache {} MiB\n\
+                 processor   level {}, {} threads, {} for prompts, weights {}\n\
+                 template    {}\n\
+                 loaded in   {:.1} s, {} MiB of memory besides the file\n",
+            info.name,
+            info.description,
+            info.parameters / 1_000_000,
+            mib(info.file_bytes),
+            info.ctx_tokens,
+            info.ctx_train_tokens,
+            mib(info.kv_bytes),
+            info.cpu,
+            info.threads,
+            info.batch_threads,
+            if info.repacked {
+                "repacked"
+            } else {
+                "as in the file"
+            },
+            info.template,
+            seconds(info.load_ms),
+            mib(info.anonymous_bytes),
+        ),
+    };
+    if let Some(s) = session.last_stats() {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "last turn   prompt of {} tokens, {} of them new, in {:.2} s ({:.1} tokens/s)\n\
+                 \x20           answer of {} tokens in {:.2} s ({:.1} tokens/s, {} passes)\n",
+            s.prompt_tokens,
+            s.evaluated_tokens,
+            s.prefill_ms / 1e3,
+            rate(s.evaluated_tokens, s.prefill_ms),
+            s.generated_tokens,
+            s.decode_ms / 1e3,
+            rate(s.generated_tokens.saturating_sub(1), s.decode_ms),
+            s.decode_calls,
+        );
+    }
+    screen.tell(&text);
+}
+
+/// The answer to `/context`: what each message takes. The first one's count has
+/// the system prompt in it, for not every template renders that alone.
+pub(super) fn counted(screen: &mut Screen, session: &Session, counts: &[u32]) {
+    let mut table = String::new();
+    let mut before = 0;
+    for (message, tokens) in session.messages().iter().zip(counts) {
+        let role = match role_name(message.role) {
+            role if before == 0 && !session.config().chat.system.is_empty() => {
+                format!("system and {role}")
+            }
+            role => role.to_owned(),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            table,
+            "{:>7} tokens  {role:<15}  {}",
+            tokens.saturating_sub(before),
+            first_line(&message.text)
+        );
+        before = before.max(*tokens);
+    }
+    let ctx = session.info().map_or(0, |i| i.ctx_tokens);
+    let _ = writeln!(table, "{before:>7} of {ctx} tokens");
+    screen.tell(&table);
+}
+
+/// The answer to `/template`: exactly that, so it is not wrapped at words.
+pub(super) fn rendered(screen: &mut Screen, text: &str, tokens: &[i32]) {
+    screen.verbatim(text);
+    screen.quiet(&format!("{} tokens: {tokens:?}", tokens.len()));
+}
+
+/// `/model`: all of them, the one in use marked.
+pub(super) fn models(screen: &mut Screen, session: &Session, models: &Models) {
+    let mut list = String::new();
+    for m in models.all() {
+        let mark = if session.model() == Some(m.path.as_path()) {
+            '*'
+        } else {
+            ' '
+        };
+        let place = m
+            .device
+            .clone()
+            .unwrap_or_else(|| m.path.display().to_string());
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            list,
+            "{mark} {:<40} {:>7} MiB  {place}",
+            m.name,
+            mib(m.bytes)
+        );
+    }
+    if list.is_empty() {
+        match models.choose(None) {
+            Err(e) => screen.complain(&e.to_string()),
+            Ok(_) => screen.tell("there is no model"),
+        }
+    } else {
+        screen.tell(&list);
+    }
+}
+
+/// `/think`: what the model thought before its last answer.
+pub(super) fn thought(screen: &mut Screen, session: &Session) {
+    let mut messages = session.messages().iter().rev();
+    match messages.find_map(|m| m.reasoning.as_deref()) {
+        Some(text) => screen.quiet(text),
+        None => screen.complain("no answer in this conversation came with reasoning"),
+    }
+}
+
+/// `/time`: how long each step took.
+pub(super) fn time(screen: &mut Screen, session: &Session, timeline: &Timeline) {
+    let before_kernel = session.info().and_then(|info| info.before_kernel_ms);
+    screen.tell(&timeline.table(before_kernel.map(Duration::from_millis)));
+}
+
+/// One line that tells which model is ready.
+pub(super) fn model_line(info: &ModelInfo) -> String {
+    format!(
+        "{} · {} MiB · {} · {} thread{} · context {} tokens",
+        info.name,
+        mib(info.file_bytes),
+        info.cpu,
+        info.threads,
+        if info.threads == 1 { "" } else { "s" },
+        info.ctx_tokens
+    )
+}
+
+/// One line of counts after a turn.
+pub(super) fn turn_line(s: &TurnStats, ctx_tokens: u32) -> String {
+    let percent = u64::from(s.ctx_used_tokens) * 100 / u64::from(ctx_tokens.max(1));
+    // The time of the first token is the prompt's.
+    let decoded = match s.generated_tokens {
+        1 => "1 token".to_owned(),
+        n => format!(
+            "{n} tokens, {:.1}/s",
+            rate(n.saturating_sub(1), s.decode_ms)
+        ),
+    };
+    let mut line = format!(
+        "{decoded} · prompt {} new, {:.1}/s · context {percent} %",
+        s.evaluated_tokens,
+        rate(s.evaluated_tokens, s.prefill_ms),
+    );
+    if let Some(why) = stop_text(s.stop) {
+        line = format!("{why} · {line}");
+    }
+    line
+}
+
+/// The beginning of a message, on one line.
+pub(super) fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let mut short: String = line.chars().take(60).collect();
+    if short.len() < text.trim_end().len() {
+        short.push('…');
+    }
+    short
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds of a load, to one decimal"
+)]
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1e3
+}
