@@ -63,13 +63,13 @@ pub(crate) enum ConsoleError {
 /// a moment later, when the host has told its driver of the port; until then,
 /// and on a machine that has neither, the kernel lists none.
 fn wait_for_preferred(active: &Path) -> PathBuf {
-    let deadline = Instant::now() + PATIENCE;
+    let began = Instant::now();
     loop {
         let names = fs::read_to_string(active).unwrap_or_default();
         if let Some(path) = preferred(&names) {
             return path;
         }
-        if Instant::now() >= deadline {
+        if began.elapsed() >= PATIENCE {
             return PathBuf::from("/dev/console");
         }
         sleep(Duration::from_millis(2));
@@ -83,10 +83,10 @@ fn preferred(active: &str) -> Option<PathBuf> {
 }
 
 fn open_when_there(path: &Path) -> io::Result<File> {
-    let deadline = Instant::now() + PATIENCE;
+    let began = Instant::now();
     loop {
         match OpenOptions::new().read(true).write(true).open(path) {
-            Err(e) if Instant::now() < deadline && e.kind() == io::ErrorKind::NotFound => {
+            Err(e) if began.elapsed() < PATIENCE && e.kind() == io::ErrorKind::NotFound => {
                 sleep(Duration::from_millis(10));
             }
             opened => return opened,

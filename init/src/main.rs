@@ -2,6 +2,10 @@
 //! with `--engine` it is the engine; started by a person it is a command.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 mod boot;
 mod command;

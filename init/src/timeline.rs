@@ -62,7 +62,7 @@ impl Timeline {
             line("firmware", offset);
         }
         for (step, at) in &self.steps {
-            line(step, offset + *at);
+            line(step, offset.saturating_add(*at));
         }
         if self.is_machine && before_kernel.is_none() {
             table.push_str(

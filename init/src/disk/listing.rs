@@ -58,7 +58,7 @@ fn collect(
         if *entries_left == 0 {
             return Ok(());
         }
-        *entries_left -= 1;
+        *entries_left = entries_left.saturating_sub(1);
         let path = entry?.path();
         let Ok(real) = path.canonicalize() else {
             continue;
@@ -66,9 +66,12 @@ fn collect(
         if !real.starts_with(root) {
             continue;
         }
-        if real.is_dir() && depth > 0 && real == path {
+        if let Some(deeper) = depth.checked_sub(1)
+            && real.is_dir()
+            && real == path
+        {
             // A directory that cannot be read hides its models, not the others'.
-            let _ = collect(root, &path, depth - 1, entries_left, files);
+            let _ = collect(root, &path, deeper, entries_left, files);
         } else if real.is_file() && is_gguf_name(&path) {
             files.push(path);
         }

@@ -149,7 +149,7 @@ fn natural_key(name: &str) -> Vec<(usize, String)> {
         let digit = c.is_ascii_digit();
         match parts.last_mut() {
             Some((length, part)) if was_digit == Some(digit) => {
-                *length += 1;
+                *length = length.saturating_add(1);
                 part.push(c);
             }
             _ => parts.push((1, c.into())),

@@ -28,12 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// `NotFound` when the host gave none of that name; else the device's error.
 pub(crate) fn open(_proof: Mounted, name: &str) -> io::Result<File> {
-    let deadline = Instant::now() + PATIENCE;
+    let began = Instant::now();
     loop {
         if let Some(device) = find(Path::new("/sys/class/virtio-ports"), name) {
             return OpenOptions::new().read(true).write(true).open(device);
         }
-        if Instant::now() >= deadline {
+        if began.elapsed() >= PATIENCE {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 format!("the host gave no virtio-serial port named {name}"),

@@ -38,7 +38,7 @@ impl Saves {
             port
         };
         self.sent = self.sent.wrapping_add(1) % 1_000_000_000;
-        let kept = exchange(&mut port, self.sent, name, body, Instant::now() + PATIENCE);
+        let kept = exchange(&mut port, self.sent, name, body, PATIENCE);
         // After an answer the port is at the beginning of a line. After a
         // failure in the middle nobody knows where it is: it is opened again.
         if !matches!(&kept, Err(e) if e.kind() != io::ErrorKind::Other) {
@@ -53,8 +53,10 @@ fn exchange(
     number: u32,
     name: &str,
     body: &[u8],
-    deadline: Instant,
+    patience: Duration,
 ) -> io::Result<String> {
+    let began = Instant::now();
+    let wait = |port: &_, flags| wait(port, flags, patience.saturating_sub(began.elapsed()));
     let mut frame = format!("save {number} {} {name}\n", body.len()).into_bytes();
     frame.extend_from_slice(body);
     let mut rest = frame.as_slice();
@@ -62,7 +64,7 @@ fn exchange(
         match port.write(rest) {
             Ok(n) => rest = rest.get(n..).unwrap_or_default(),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                wait(port, PollFlags::OUT, deadline)?;
+                wait(port, PollFlags::OUT)?;
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
@@ -72,7 +74,7 @@ fn exchange(
     loop {
         let mut byte = [0];
         match port.read(&mut byte) {
-            Ok(0) => wait(port, PollFlags::IN, deadline)?,
+            Ok(0) => wait(port, PollFlags::IN)?,
             Ok(_) if byte == *b"\n" => {
                 if let Some(kept) = answer(&line, number) {
                     return kept;
@@ -82,7 +84,7 @@ fn exchange(
             Ok(_) if line.len() < LINE_BYTES_MAX => line.extend_from_slice(&byte),
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                wait(port, PollFlags::IN, deadline)?;
+                wait(port, PollFlags::IN)?;
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
@@ -107,8 +109,7 @@ fn answer(line: &[u8], number: u32) -> Option<io::Result<String>> {
     }
 }
 
-fn wait(port: &impl std::os::fd::AsFd, flags: PollFlags, deadline: Instant) -> io::Result<()> {
-    let left = deadline.saturating_duration_since(Instant::now());
+fn wait(port: &impl std::os::fd::AsFd, flags: PollFlags, left: Duration) -> io::Result<()> {
     let unconfirmed = || {
         io::Error::new(
             io::ErrorKind::TimedOut,
@@ -151,8 +152,8 @@ mod tests {
             reader
         });
         // Long enough for any host that answers at all.
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let kept = exchange(&mut ours, 7, "talk.md", b"hello", deadline);
+        let patience = Duration::from_secs(60);
+        let kept = exchange(&mut ours, 7, "talk.md", b"hello", patience);
         drop(host.join().unwrap());
         kept
     }
@@ -177,7 +178,7 @@ mod tests {
     fn a_host_that_says_nothing_has_saved_nothing() {
         let (mut ours, _theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let error = exchange(&mut ours, 7, "talk.md", b"hello", Instant::now()).unwrap_err();
+        let error = exchange(&mut ours, 7, "talk.md", b"hello", Duration::ZERO).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

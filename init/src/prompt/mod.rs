@@ -300,7 +300,7 @@ impl Chat {
             Update::Notice(line) => self.screen.tell(&line),
             Update::Prefill(done, total) => {
                 if self.screen.is_answering() && !self.screen.has_answer_begun() && total > 64 {
-                    let percent = u64::from(done).saturating_mul(100) / u64::from(total.max(1));
+                    let percent = show::percent(done.into(), total.into());
                     let status = format!("evaluating {total} tokens {percent:3} %");
                     self.screen.set_status(Some(status));
                 }
@@ -361,7 +361,7 @@ fn progress_text(p: &Progress) -> String {
         Stage::Reading => "reading the model",
         Stage::Preparing => "loading the model",
     };
-    let percent = p.done_bytes.saturating_mul(100) / p.total_bytes.max(1);
+    let percent = show::percent(p.done_bytes, p.total_bytes);
     if p.bytes_per_s == 0 {
         return format!("{verb} {percent:3} %");
     }

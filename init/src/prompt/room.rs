@@ -80,7 +80,7 @@ impl Chat {
 
 /// Says that the context is nearly full, if it is.
 pub(super) fn warn_if_filling(screen: &mut Screen, used: u32, ctx: u32) {
-    let percent = u64::from(used).saturating_mul(100) / u64::from(ctx.max(1));
+    let percent = show::percent(used.into(), ctx.into());
     if percent >= 80 {
         screen.tell(&format!(
             "the context is {percent} % full; /drop forgets the oldest message, /clear all of them"

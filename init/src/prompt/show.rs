@@ -177,9 +177,14 @@ pub(super) fn model_line(info: &ModelInfo) -> String {
     )
 }
 
+/// How much of `whole` is `part`, rounded down.
+pub(super) fn percent(part: u64, whole: u64) -> u64 {
+    part.saturating_mul(100).checked_div(whole).unwrap_or(0)
+}
+
 /// One line of counts after a turn.
 pub(super) fn turn_line(s: &TurnStats, ctx_tokens: u32) -> String {
-    let percent = u64::from(s.ctx_used_tokens) * 100 / u64::from(ctx_tokens.max(1));
+    let percent = percent(s.ctx_used_tokens.into(), ctx_tokens.into());
     // The time of the first token is the prompt's.
     let decoded = match s.generated_tokens {
         1 => "1 token".to_owned(),

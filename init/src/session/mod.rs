@@ -10,10 +10,12 @@
 //! | `Answering` | these, and the answer so far | `Ready`, `Loading`, `Gone` |
 //! | `Gone` | why there is no engine | `Loading` |
 
+mod engines;
 mod peer;
 #[cfg(test)]
 mod tests;
 mod transcript;
+mod update;
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,8 +24,8 @@ use std::path::Path;
 
 use protocol::memory::Budget;
 use protocol::{
-    Change, ChatParams, Config, Event, Load, Measured, Message, ModelInfo, Progress, Request, Role,
-    Sampling, Stop, TextKind, TooLong, TurnError, TurnStats, When,
+    Change, ChatParams, Config, Load, Message, ModelInfo, Request, Role, Sampling, TooLong,
+    TurnError, TurnStats, When,
 };
 use rustix::event::PollFlags;
 
@@ -32,84 +34,7 @@ use crate::grammar;
 use crate::supervisor::Engine;
 pub(crate) use peer::{Heard, Peer, Wait};
 pub(crate) use transcript::Transcript;
-
-/// An engine that dies this often in a row, without an answer between, is not
-/// started again until the user asks for it.
-const DEATHS_MAX: u32 = 3;
-
-/// What the face should show.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Update {
-    /// Loading goes on.
-    Progress(Progress),
-    /// The model can answer.
-    Ready,
-    /// No answers until another model, or other parameters, are chosen.
-    Refused {
-        /// Why, and what to do.
-        error: String,
-        /// The question that waited; it is not in the transcript any more.
-        question: Option<String>,
-    },
-    /// One line to know.
-    Notice(String),
-    /// The prompt's new tokens are being evaluated: so many of so many.
-    Prefill(u32, u32),
-    /// A piece of the answer.
-    Text(TextKind, String),
-    /// The answer is whole, and in the transcript.
-    Done(TurnStats),
-    /// The answer ended because the engine died; what was said is kept.
-    BrokenOff,
-    /// The question was taken back out of the transcript.
-    TakenBack {
-        /// Why.
-        reason: Reason,
-        /// What the user had said.
-        question: String,
-    },
-    /// The tokens of the conversation up to the end of each message.
-    Counted(Vec<u32>),
-    /// The transcript could not be rendered, for the reason given.
-    NotRendered(String),
-    /// The transcript as the model sees it.
-    Rendered {
-        /// Text.
-        text: String,
-        /// Token ids.
-        tokens: Vec<i32>,
-    },
-    /// What [`Session::measure`] asked for.
-    Measured(Measured),
-}
-
-/// Why a question was taken back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// The user stopped it before a word was said.
-    Cancelled,
-    /// There is no engine to ask, for the reason given.
-    NoEngine(String),
-    /// It would fit if the conversation were shorter.
-    TooLong(String),
-    /// The turn failed.
-    Failed(String),
-}
-
-/// What a session is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// No model was chosen.
-    Idle,
-    /// A model is being loaded.
-    Loading,
-    /// It waits for a question.
-    Ready,
-    /// It answers.
-    Answering,
-    /// The model was refused, or its engine died too often.
-    Gone,
-}
+pub(crate) use update::{Phase, Reason, Update, stop_text};
 
 /// A running engine with a model.
 #[derive(Debug)]
@@ -473,60 +398,6 @@ impl<P: Peer> Session<P> {
         true
     }
 
-    /// Lets the engine go, if there is one: its memory is the next one's. What
-    /// had been said of an answer is kept; returns whether a question still waits
-    /// for one.
-    fn leave_engine(&mut self) -> bool {
-        let asked = match &self.state {
-            State::Ready(loaded) | State::Answering { loaded, .. } => loaded.asked,
-            State::Idle | State::Loading { .. } | State::Gone { .. } => 0,
-        };
-        for _ in 0..asked {
-            let why = "the engine was replaced before it could say; ask again";
-            self.updates.push_back(Update::NotRendered(why.to_owned()));
-        }
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Answering { answer, .. } => {
-                let said = self.transcript.answer(answer.message);
-                if said {
-                    self.updates.push_back(Update::BrokenOff);
-                }
-                !said
-            }
-            State::Loading { waiting, .. } => waiting,
-            State::Idle | State::Ready(_) | State::Gone { .. } => false,
-        }
-    }
-
-    /// Starts an engine that loads the model.
-    fn start_engine(&mut self, waiting: bool) {
-        let Some(model) = &self.model else {
-            return;
-        };
-        let load = Load {
-            path: model.file.path.clone(),
-            bytes: model.file.bytes,
-            sha256: model.sha256.clone(),
-            params: self.config.engine.clone(),
-            budget: self.budget,
-        };
-        match (self.start)(load) {
-            Ok(peer) => self.state = State::Loading { peer, waiting },
-            Err(e) => self.give_up(
-                format!("the engine cannot be started as a process: {e}"),
-                waiting,
-            ),
-        }
-    }
-
-    /// There is no engine any more, and no other is started.
-    fn give_up(&mut self, why: String, waiting: bool) {
-        self.state = State::Gone { why: why.clone() };
-        let question = waiting.then(|| self.transcript.take_back()).flatten();
-        let error = why;
-        self.updates.push_back(Update::Refused { error, question });
-    }
-
     fn stop_waiting(&mut self) {
         if let State::Loading { waiting, .. } = &mut self.state {
             *waiting = false;
@@ -580,146 +451,11 @@ impl<P: Peer> Session<P> {
         self.updates
             .push_back(Update::TakenBack { reason, question });
     }
-
-    fn on_event(&mut self, event: Event) {
-        match event {
-            Event::Progress(progress) => self.updates.push_back(Update::Progress(progress)),
-            Event::Notice(line) => self.updates.push_back(Update::Notice(line)),
-            Event::Prefill { done, total } => self.updates.push_back(Update::Prefill(done, total)),
-            Event::Measured(measured) => self.on_result(Update::Measured(measured)),
-            Event::Rendered { text, tokens } => self.on_result(Update::Rendered { text, tokens }),
-            Event::Counted(counts) => self.on_result(Update::Counted(counts)),
-            Event::NotRendered(error) => self.on_result(Update::NotRendered(error.to_string())),
-            Event::Ready(info) => self.on_ready(info),
-            Event::Refused { error } => self.refuse(error),
-            Event::Text { kind, text } => self.on_text(kind, text),
-            Event::TurnDone(stats) => self.on_turn_done(stats),
-            Event::TurnFailed(error) => self.on_turn_failed(&error),
-        }
-    }
-
-    /// A request that is not a turn has been answered.
-    fn on_result(&mut self, update: Update) {
-        if let State::Ready(loaded) | State::Answering { loaded, .. } = &mut self.state {
-            loaded.asked = loaded.asked.saturating_sub(1);
-        }
-        self.updates.push_back(update);
-    }
-
-    fn on_ready(&mut self, info: Box<ModelInfo>) {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Loading { peer, waiting } => {
-                let asked = 0;
-                let loaded = Loaded { peer, info, asked };
-                self.state = State::Ready(loaded);
-                self.updates.push_back(Update::Ready);
-                if waiting {
-                    self.answer_question();
-                }
-            }
-            // An engine that has nothing to be ready with: it says so twice.
-            other => self.state = other,
-        }
-    }
-
-    fn on_text(&mut self, kind: TextKind, text: String) {
-        let limit = self.budget.answer_bytes;
-        let State::Answering { loaded, answer } = &mut self.state else {
-            return;
-        };
-        if answer.cut {
-            return;
-        }
-        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        answer.bytes = answer.bytes.saturating_add(bytes);
-        if answer.bytes > limit {
-            answer.cut = true;
-            // A request of no length is never too long.
-            let _ = loaded.peer.send(&Request::Cancel);
-            self.updates.push_back(Update::Notice(format!(
-                "the answer is cut at {} MiB, the most that this machine keeps of one",
-                limit >> 20
-            )));
-            return;
-        }
-        let part = match kind {
-            TextKind::Answer => &mut answer.message.text,
-            TextKind::Reasoning => answer.message.reasoning.get_or_insert_default(),
-        };
-        part.push_str(&text);
-        self.updates.push_back(Update::Text(kind, text));
-    }
-
-    fn on_turn_done(&mut self, stats: TurnStats) {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Answering { loaded, answer } => {
-                self.deaths = 0;
-                self.state = State::Ready(loaded);
-                if self.transcript.answer(answer.message) {
-                    self.last_stats = Some(stats.clone());
-                    self.updates.push_back(Update::Done(stats));
-                } else if stats.stop == Stop::Cancelled {
-                    self.take_back(Reason::Cancelled);
-                } else {
-                    let why = "the model ended its answer without a word; ask otherwise";
-                    self.take_back(Reason::Failed(why.to_owned()));
-                }
-            }
-            other => self.state = other,
-        }
-    }
-
-    fn on_turn_failed(&mut self, error: &TurnError) {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Answering { loaded, .. } => {
-                self.state = State::Ready(loaded);
-                let line = error.to_string();
-                self.take_back(match error {
-                    TurnError::ContextFull { .. } => Reason::TooLong(line),
-                    _ => Reason::Failed(line),
-                });
-            }
-            // A measurement that failed.
-            State::Ready(loaded) => {
-                self.state = State::Ready(loaded);
-                self.on_result(Update::NotRendered(error.to_string()));
-            }
-            other => self.state = other,
-        }
-    }
-
-    fn on_death(&mut self, how: &str) {
-        self.deaths = self.deaths.saturating_add(1);
-        // If nothing had been said, the new engine is asked once more.
-        let waiting = self.leave_engine();
-        if self.deaths >= DEATHS_MAX {
-            let why = format!(
-                "the engine {how}, {DEATHS_MAX} times in a row: it is not started again; /model \
-                 loads a model"
-            );
-            self.give_up(why, waiting);
-            return;
-        }
-        self.updates.push_back(Update::Notice(format!(
-            "the engine {how}; it is restarted and the conversation is kept"
-        )));
-        self.start_engine(waiting);
-    }
 }
 
 fn too_long(refused: TooLong) -> TurnError {
     TurnError::TooLong {
         bytes: refused.bytes,
         limit: u64::from(refused.limit),
-    }
-}
-
-/// Why an answer ended, in words for the user; `None` if it just ended.
-pub(crate) fn stop_text(stop: Stop) -> Option<&'static str> {
-    match stop {
-        Stop::EndOfTurn => None,
-        Stop::Cancelled => Some("stopped"),
-        Stop::MaxTokens => Some("cut at max_tokens"),
-        Stop::ContextFull => Some("cut: the context is full"),
     }
 }

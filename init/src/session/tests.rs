@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use protocol::{Stage, find};
+use protocol::{Event, ModelInfo, Progress, Stage, Stop, TextKind, find};
 
 use super::*;
 use crate::disk::Origin;

@@ -1,0 +1,191 @@
+//! What becomes of a session when its engine says something, dies, or is
+//! replaced.
+
+use protocol::{Event, Load, ModelInfo, Stop, TextKind, TurnError, TurnStats};
+
+use super::{Loaded, Peer, Reason, Request, Session, State, Update};
+
+/// An engine that dies this often in a row, without an answer between, is not
+/// started again until the user asks for it.
+const DEATHS_MAX: u32 = 3;
+
+impl<P: Peer> Session<P> {
+    /// Lets the engine go, if there is one: its memory is the next one's. What
+    /// had been said of an answer is kept; returns whether a question still waits
+    /// for one.
+    pub(super) fn leave_engine(&mut self) -> bool {
+        let asked = match &self.state {
+            State::Ready(loaded) | State::Answering { loaded, .. } => loaded.asked,
+            State::Idle | State::Loading { .. } | State::Gone { .. } => 0,
+        };
+        for _ in 0..asked {
+            let why = "the engine was replaced before it could say; ask again";
+            self.updates.push_back(Update::NotRendered(why.to_owned()));
+        }
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Answering { answer, .. } => {
+                let said = self.transcript.answer(answer.message);
+                if said {
+                    self.updates.push_back(Update::BrokenOff);
+                }
+                !said
+            }
+            State::Loading { waiting, .. } => waiting,
+            State::Idle | State::Ready(_) | State::Gone { .. } => false,
+        }
+    }
+
+    /// Starts an engine that loads the model.
+    pub(super) fn start_engine(&mut self, waiting: bool) {
+        let Some(model) = &self.model else {
+            return;
+        };
+        let load = Load {
+            path: model.file.path.clone(),
+            bytes: model.file.bytes,
+            sha256: model.sha256.clone(),
+            params: self.config.engine.clone(),
+            budget: self.budget,
+        };
+        match (self.start)(load) {
+            Ok(peer) => self.state = State::Loading { peer, waiting },
+            Err(e) => self.give_up(
+                format!("the engine cannot be started as a process: {e}"),
+                waiting,
+            ),
+        }
+    }
+
+    /// There is no engine any more, and no other is started.
+    pub(super) fn give_up(&mut self, why: String, waiting: bool) {
+        self.state = State::Gone { why: why.clone() };
+        let question = waiting.then(|| self.transcript.take_back()).flatten();
+        let error = why;
+        self.updates.push_back(Update::Refused { error, question });
+    }
+
+    pub(super) fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Progress(progress) => self.updates.push_back(Update::Progress(progress)),
+            Event::Notice(line) => self.updates.push_back(Update::Notice(line)),
+            Event::Prefill { done, total } => self.updates.push_back(Update::Prefill(done, total)),
+            Event::Measured(measured) => self.on_result(Update::Measured(measured)),
+            Event::Rendered { text, tokens } => self.on_result(Update::Rendered { text, tokens }),
+            Event::Counted(counts) => self.on_result(Update::Counted(counts)),
+            Event::NotRendered(error) => self.on_result(Update::NotRendered(error.to_string())),
+            Event::Ready(info) => self.on_ready(info),
+            Event::Refused { error } => self.refuse(error),
+            Event::Text { kind, text } => self.on_text(kind, text),
+            Event::TurnDone(stats) => self.on_turn_done(stats),
+            Event::TurnFailed(error) => self.on_turn_failed(&error),
+        }
+    }
+
+    /// A request that is not a turn has been answered.
+    fn on_result(&mut self, update: Update) {
+        if let State::Ready(loaded) | State::Answering { loaded, .. } = &mut self.state {
+            loaded.asked = loaded.asked.saturating_sub(1);
+        }
+        self.updates.push_back(update);
+    }
+
+    fn on_ready(&mut self, info: Box<ModelInfo>) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Loading { peer, waiting } => {
+                let asked = 0;
+                let loaded = Loaded { peer, info, asked };
+                self.state = State::Ready(loaded);
+                self.updates.push_back(Update::Ready);
+                if waiting {
+                    self.answer_question();
+                }
+            }
+            // An engine that has nothing to be ready with: it says so twice.
+            other => self.state = other,
+        }
+    }
+
+    fn on_text(&mut self, kind: TextKind, text: String) {
+        let limit = self.budget.answer_bytes;
+        let State::Answering { loaded, answer } = &mut self.state else {
+            return;
+        };
+        if answer.cut {
+            return;
+        }
+        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        answer.bytes = answer.bytes.saturating_add(bytes);
+        if answer.bytes > limit {
+            answer.cut = true;
+            // A request of no length is never too long.
+            let _ = loaded.peer.send(&Request::Cancel);
+            self.updates.push_back(Update::Notice(format!(
+                "the answer is cut at {} MiB, the most that this machine keeps of one",
+                limit >> 20
+            )));
+            return;
+        }
+        let part = match kind {
+            TextKind::Answer => &mut answer.message.text,
+            TextKind::Reasoning => answer.message.reasoning.get_or_insert_default(),
+        };
+        part.push_str(&text);
+        self.updates.push_back(Update::Text(kind, text));
+    }
+
+    fn on_turn_done(&mut self, stats: TurnStats) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Answering { loaded, answer } => {
+                self.deaths = 0;
+                self.state = State::Ready(loaded);
+                if self.transcript.answer(answer.message) {
+                    self.last_stats = Some(stats.clone());
+                    self.updates.push_back(Update::Done(stats));
+                } else if stats.stop == Stop::Cancelled {
+                    self.take_back(Reason::Cancelled);
+                } else {
+                    let why = "the model ended its answer without a word; ask otherwise";
+                    self.take_back(Reason::Failed(why.to_owned()));
+                }
+            }
+            other => self.state = other,
+        }
+    }
+
+    fn on_turn_failed(&mut self, error: &TurnError) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Answering { loaded, .. } => {
+                self.state = State::Ready(loaded);
+                let line = error.to_string();
+                self.take_back(match error {
+                    TurnError::ContextFull { .. } => Reason::TooLong(line),
+                    _ => Reason::Failed(line),
+                });
+            }
+            // A measurement that failed.
+            State::Ready(loaded) => {
+                self.state = State::Ready(loaded);
+                self.on_result(Update::NotRendered(error.to_string()));
+            }
+            other => self.state = other,
+        }
+    }
+
+    pub(super) fn on_death(&mut self, how: &str) {
+        self.deaths = self.deaths.saturating_add(1);
+        // If nothing had been said, the new engine is asked once more.
+        let waiting = self.leave_engine();
+        if self.deaths >= DEATHS_MAX {
+            let why = format!(
+                "the engine {how}, {DEATHS_MAX} times in a row: it is not started again; /model \
+                 loads a model"
+            );
+            self.give_up(why, waiting);
+            return;
+        }
+        self.updates.push_back(Update::Notice(format!(
+            "the engine {how}; it is restarted and the conversation is kept"
+        )));
+        self.start_engine(waiting);
+    }
+}

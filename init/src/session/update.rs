@@ -1,0 +1,87 @@
+//! What a session tells its faces.
+
+use protocol::{Measured, Progress, Stop, TextKind, TurnStats};
+
+/// What the face should show.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Update {
+    /// Loading goes on.
+    Progress(Progress),
+    /// The model can answer.
+    Ready,
+    /// No answers until another model, or other parameters, are chosen.
+    Refused {
+        /// Why, and what to do.
+        error: String,
+        /// The question that waited; it is not in the transcript any more.
+        question: Option<String>,
+    },
+    /// One line to know.
+    Notice(String),
+    /// The prompt's new tokens are being evaluated: so many of so many.
+    Prefill(u32, u32),
+    /// A piece of the answer.
+    Text(TextKind, String),
+    /// The answer is whole, and in the transcript.
+    Done(TurnStats),
+    /// The answer ended because the engine died; what was said is kept.
+    BrokenOff,
+    /// The question was taken back out of the transcript.
+    TakenBack {
+        /// Why.
+        reason: Reason,
+        /// What the user had said.
+        question: String,
+    },
+    /// The tokens of the conversation up to the end of each message.
+    Counted(Vec<u32>),
+    /// The transcript could not be rendered, for the reason given.
+    NotRendered(String),
+    /// The transcript as the model sees it.
+    Rendered {
+        /// Text.
+        text: String,
+        /// Token ids.
+        tokens: Vec<i32>,
+    },
+    /// What [`Session::measure`] asked for.
+    Measured(Measured),
+}
+
+/// Why a question was taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The user stopped it before a word was said.
+    Cancelled,
+    /// There is no engine to ask, for the reason given.
+    NoEngine(String),
+    /// It would fit if the conversation were shorter.
+    TooLong(String),
+    /// The turn failed.
+    Failed(String),
+}
+
+/// What a session is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// No model was chosen.
+    Idle,
+    /// A model is being loaded.
+    Loading,
+    /// It waits for a question.
+    Ready,
+    /// It answers.
+    Answering,
+    /// The model was refused, or its engine died too often.
+    Gone,
+}
+
+/// Why an answer ended, in words for the user; `None` if it just ended.
+pub(crate) fn stop_text(stop: Stop) -> Option<&'static str> {
+    match stop {
+        Stop::EndOfTurn => None,
+        Stop::Cancelled => Some("stopped"),
+        Stop::MaxTokens => Some("cut at max_tokens"),
+        Stop::ContextFull => Some("cut: the context is full"),
+    }
+}
