@@ -5,13 +5,11 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use crate::config::{Config, Mode};
-use crate::frames::{KvType, LogLevel, Switch};
+use crate::frames::{CTX_TOKENS_MAX, KvType, LogLevel, Switch};
 use crate::workload::Workload;
 
 /// The shortest context that can be asked for, tokens.
 const CTX_TOKENS_MIN: u32 = 128;
-/// The longest, tokens.
-pub const CTX_TOKENS_MAX: u32 = 4_194_304;
 
 /// When a parameter can be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +60,32 @@ impl Param {
     #[must_use]
     pub fn flag(&self) -> String {
         format!("--{}", self.name.replace('_', "-"))
+    }
+}
+
+/// A parameter changed after the start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// The configuration with it.
+    pub config: Config,
+    /// Which parameter; its [`Param::when`] says what must be done again.
+    pub param: &'static Param,
+}
+
+impl Config {
+    /// This configuration with `value` for `param`.
+    ///
+    /// # Errors
+    /// What was expected instead.
+    pub fn with(&self, param: &'static Param, value: &str) -> Result<Change, String> {
+        debug_assert!(
+            param.when != When::Start,
+            "{} is given at the start",
+            param.name
+        );
+        let mut config = self.clone();
+        (param.set)(&mut config, value)?;
+        Ok(Change { config, param })
     }
 }
 
