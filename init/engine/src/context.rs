@@ -71,8 +71,9 @@ pub(crate) struct Context<'m> {
     ctx_tokens: usize,
     /// Read by the abort callback; freed after the context.
     _interrupt: Arc<Interrupt>,
-    /// Freed after the context, in `drop`'s field order.
-    pools: (Pool<'m>, Option<Pool<'m>>),
+    /// Their threads end before the context does: one that the scheduler has put
+    /// aside may still read from it. `None` only then.
+    pools: Option<(Pool<'m>, Option<Pool<'m>>)>,
     model: PhantomData<&'m Model<'m>>,
 }
 
@@ -175,20 +176,21 @@ impl<'m> Context<'m> {
         };
         // SAFETY: llama.h: a getter of a live context.
         let ctx_tokens = unsafe { sys::llama_n_ctx(handle.as_ptr()) };
-        let context = Self {
+        let mut context = Self {
             handle,
             batch: Batch::new(params.batch_tokens as usize),
             vocab_tokens: Vocab::of(model).len(),
             ctx_tokens: ctx_tokens as usize,
             _interrupt: interrupt,
-            pools,
+            pools: None,
             model: PhantomData,
         };
-        let (main, batch) = &context.pools;
-        let batch = batch.as_ref().map_or(std::ptr::null_mut(), Pool::as_ptr);
-        // SAFETY: llama.h: both pools outlive the context: `drop` frees it
-        // before its fields. A null batch pool means the main one.
-        unsafe { sys::llama_attach_threadpool(handle.as_ptr(), main.as_ptr(), batch) };
+        let batch = pools.1.as_ref();
+        let batch = batch.map_or(std::ptr::null_mut(), Pool::as_ptr);
+        // SAFETY: llama.h: nothing is computed once `drop` has freed the pools. A
+        // null batch pool means the main one.
+        unsafe { sys::llama_attach_threadpool(handle.as_ptr(), pools.0.as_ptr(), batch) };
+        context.pools = Some(pools);
         Ok(context)
     }
 
@@ -278,8 +280,9 @@ impl<'m> Context<'m> {
 
 impl Drop for Context<'_> {
     fn drop(&mut self) {
-        // SAFETY: llama.h: frees a context; this is its only owner. The thread
-        // pools and the abort callback's data are fields and outlive this call.
+        self.pools = None;
+        // SAFETY: llama.h: frees a context, which computes nothing meanwhile; this
+        // is its only owner. The abort callback's data is a field and outlives it.
         unsafe { sys::llama_free(self.handle.as_ptr()) }
     }
 }
