@@ -144,7 +144,7 @@ pub const CTX_TOKENS_MAX: u32 = 4_194_304;
 /// How the engine runs its model: the same for the engine's whole life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineParams {
-    /// Threads for decoding; `None`: every processor.
+    /// Threads for decoding; `None`: what gives the most.
     pub threads: Option<u32>,
     /// Threads for prefill; `None`: as `threads`.
     pub batch_threads: Option<u32>,

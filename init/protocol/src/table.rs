@@ -110,7 +110,7 @@ pub const PARAMS: &[Param] = &[
     Param {
         name: "threads",
         value: "N",
-        help: "Threads that decode; auto is one for each processor.",
+        help: "Threads that decode; auto is as many as give the most, up to one for each processor.",
         when: When::Reload,
         set: |c, v| auto_number(v, 1..=512).map(|v| c.engine.threads = v),
         get: |c| optional(c.engine.threads, "auto"),
@@ -118,7 +118,7 @@ pub const PARAMS: &[Param] = &[
     Param {
         name: "batch_threads",
         value: "N",
-        help: "Threads that evaluate prompts; auto is as many as decode.",
+        help: "Threads that evaluate prompts; auto is as threads has it.",
         when: When::Reload,
         set: |c, v| auto_number(v, 1..=512).map(|v| c.engine.batch_threads = v),
         get: |c| optional(c.engine.batch_threads, "auto"),
@@ -126,7 +126,7 @@ pub const PARAMS: &[Param] = &[
     Param {
         name: "poll",
         value: "0-100",
-        help: "How eagerly idle threads poll for work: 0 sleeps, 100 never does.",
+        help: "How long idle threads poll for work where that pays: 0 sleeps at once, 100 never.",
         when: When::Reload,
         set: |c, v| number(v, 0..=100).map(|v| c.engine.poll = v),
         get: |c| c.engine.poll.to_string(),
