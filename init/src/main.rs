@@ -17,7 +17,6 @@ mod input;
 mod job;
 mod models;
 mod mounts;
-mod peer;
 mod ports;
 mod power;
 mod prompt;

@@ -1,27 +1,42 @@
 //! What memory allows: decided before llama.cpp allocates any, because a guest
 //! that runs out of it loses the engine in the middle of an answer.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
 use std::fs;
+use std::num::Saturating;
 
 use llama_cpp_sys_2 as sys;
 
 use super::model::Weights;
-use gguf::Header;
-use protocol::memory::{meminfo_bytes, mib};
-use protocol::{KvType, Switch};
+use gguf::{Bytes, Header};
+use protocol::memory::{Budget, meminfo_bytes};
+use protocol::{CTX_TOKENS_MAX, KvType, Switch};
 
 /// A context shorter than this is no conversation.
 const CTX_TOKENS_MIN: u32 = 512;
 
-/// Context lengths are rounded down to whole steps of this.
+/// The step of context lengths that are not asked for, tokens.
 const CTX_STEP: u32 = 256;
 
 /// What llama.cpp needs besides weights and KV cache for any model: graphs,
 /// vocabulary, stacks.
-const BASE_BYTES: u64 = 48 << 20;
+const BASE_BYTES: Bytes = Saturating(48 << 20);
 
-/// Memory left alone: the kernel's own watermarks, PID 1, what arrives on pipes.
-const RESERVE_BYTES: u64 = 32 << 20;
+/// Memory left alone: the kernel's own watermarks, what arrives on pipes.
+const RESERVE_BYTES: Bytes = Saturating(32 << 20);
+
+/// The memory that there is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// For everything, the file's pages in the cache included; `None`: not known.
+    pub available: Option<u64>,
+    /// For the engine's private memory: what is beyond it cannot be had.
+    pub private: u64,
+}
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +59,8 @@ pub(crate) struct Wishes {
 pub(crate) struct Plan {
     /// Context length in tokens.
     pub ctx_tokens: u32,
-    /// Bytes of the KV cache.
-    pub kv_bytes: u64,
+    /// The longest that could be asked for.
+    pub ctx_max_tokens: u32,
     /// How the weights are loaded.
     pub weights: Weights,
     /// What the user should know about it.
@@ -70,16 +85,11 @@ pub(crate) struct TooLarge {
     f16: bool,
 }
 
-/// Decides on context and weights for `available` bytes; `None`: not known,
-/// everything fits.
+/// Decides on context and weights for the memory in `room`.
 ///
 /// # Errors
 /// [`TooLarge`] when not even the shortest context fits.
-pub(crate) fn plan(
-    header: &Header,
-    wishes: &Wishes,
-    available: Option<u64>,
-) -> Result<Plan, TooLarge> {
+pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan, TooLarge> {
     let trained = header.context_length.and_then(|n| u32::try_from(n).ok());
     let trained = trained.filter(|n| *n > 0).unwrap_or(u32::MAX);
     let wanted = wishes
@@ -94,34 +104,38 @@ pub(crate) fn plan(
         ));
     }
     let per_token = header.kv_bytes_per_token(wishes.kv);
-    let model = header.data_end;
+    let model = Saturating(header.data_end);
     let work = work_bytes(header, wishes.batch_tokens);
-    let need = |ctx: u32| model + per_token.saturating_mul(u64::from(ctx)) + work + RESERVE_BYTES;
-    let there = available.unwrap_or(u64::MAX);
+    let kv = |ctx: u32| per_token * Saturating(ctx.into());
+    let need = |ctx: u32| model + kv(ctx) + work + RESERVE_BYTES;
+    let suggested_mib = suggest(need(wanted), kv(wanted) + work);
+    let private = Saturating(room.private);
+    let available = Saturating(room.available.unwrap_or(u64::MAX));
+    // The file's pages are not private: beside them there is room for `private`.
+    let there = available.min(model + private + RESERVE_BYTES);
+    let left = there - (model + work + RESERVE_BYTES);
+    let holds = left.0.checked_div(per_token.0).unwrap_or(u64::MAX);
+    let holds = whole_steps(u32::try_from(holds).unwrap_or(u32::MAX));
     let mut ctx_tokens = wanted;
     if need(wanted) > there {
-        let left = there.saturating_sub(model + work + RESERVE_BYTES);
-        let holds = left.checked_div(per_token).unwrap_or(0);
-        let holds = u32::try_from(holds).unwrap_or(u32::MAX) / CTX_STEP * CTX_STEP;
         let least = CTX_TOKENS_MIN.min(wanted);
-        if holds < least {
+        if holds < least || need(least) > there {
             return Err(TooLarge {
                 need_mib: mib(need(least)),
                 model_mib: mib(model),
-                kv_mib: mib(per_token * u64::from(least)),
+                kv_mib: mib(kv(least)),
                 ctx_tokens: least,
-                there_mib: there >> 20,
-                suggested_mib: suggest(need(wanted)),
+                there_mib: whole_mib(there),
+                suggested_mib,
                 f16: wishes.kv == KvType::F16,
             });
         }
         ctx_tokens = holds;
         notices.push(format!(
             "the context is {ctx_tokens} tokens instead of {wanted}: {wanted} need {} MiB of \
-             memory and {} MiB are there; run.sh --mem {} gives enough{}",
+             memory and {} MiB are there; run.sh --mem {suggested_mib} gives enough{}",
             mib(need(wanted)),
-            there >> 20,
-            suggest(need(wanted)),
+            whole_mib(there),
             if wishes.kv == KvType::F16 {
                 ", zosia.kv=q8_0 halves the need"
             } else {
@@ -129,9 +143,10 @@ pub(crate) fn plan(
             },
         ));
     }
-    // Repacked weights are in memory of their own; the file's pages are given
-    // back. So it needs no more in the end, but room to work while loading.
-    let repack_fits = need(ctx_tokens).saturating_add(largest_tensor(header)) <= there;
+    // Repacked weights are in private memory; the file's pages are given back. So
+    // it needs no more in the end, but room to work while loading.
+    let repack_fits = need(ctx_tokens) + largest_tensor(header) <= available
+        && model + kv(ctx_tokens) + work <= private;
     let weights = match wishes.repack {
         Switch::On => Weights::Repacked,
         Switch::Auto if repack_fits && repack_pays(header, wishes.repacked) => Weights::Repacked,
@@ -139,10 +154,17 @@ pub(crate) fn plan(
     };
     Ok(Plan {
         ctx_tokens,
-        kv_bytes: per_token.saturating_mul(u64::from(ctx_tokens)),
+        ctx_max_tokens: holds
+            .min(trained)
+            .clamp(ctx_tokens, CTX_TOKENS_MAX.max(ctx_tokens)),
         weights,
         notices,
     })
+}
+
+/// Context lengths are rounded down to whole steps of [`CTX_STEP`].
+fn whole_steps(tokens: u32) -> u32 {
+    tokens.saturating_sub(tokens.checked_rem(CTX_STEP).unwrap_or(0))
 }
 
 /// Memory that can be had without swapping or reclaiming anything in use.
@@ -159,7 +181,7 @@ pub(crate) fn anonymous_bytes() -> u64 {
 
 /// What the graph of one batch needs, roughly: activations of the widest
 /// operations, the attention's scores, one row of logits.
-fn work_bytes(header: &Header, batch_tokens: u32) -> u64 {
+fn work_bytes(header: &Header, batch_tokens: u32) -> Bytes {
     let widest = header
         .feed_forward_length
         .iter()
@@ -167,64 +189,73 @@ fn work_bytes(header: &Header, batch_tokens: u32) -> u64 {
         .max()
         .unwrap_or(0)
         .max(header.embedding_length.unwrap_or(0));
-    let activations = widest
-        .saturating_mul(u64::from(batch_tokens))
-        .saturating_mul(4 * 4);
-    let logits = header.vocab_tokens.saturating_mul(4 * 2);
+    let vocab_tokens = Saturating(header.vocab_tokens);
+    let activations = Saturating(widest) * Saturating(batch_tokens.into()) * Saturating(4 * 4);
+    let logits = vocab_tokens * Saturating(4 * 2);
     // The vocabulary's texts, maps and caches: about 200 bytes a token.
-    let vocab = header.vocab_tokens.saturating_mul(200);
+    let vocab = vocab_tokens * Saturating(200);
     BASE_BYTES + activations + logits + vocab
 }
 
-fn largest_tensor(header: &Header) -> u64 {
-    header
-        .tensors
-        .iter()
-        .map(|tensor| tensor.bytes)
-        .max()
-        .unwrap_or(0)
+fn largest_tensor(header: &Header) -> Bytes {
+    let bytes = header.tensors.iter().map(|tensor| tensor.bytes);
+    Saturating(bytes.max().unwrap_or(0))
 }
 
 /// Whether most of the weights are of types that a layout of their own makes faster.
 fn repack_pays(header: &Header, repacked: &[sys::ggml_type]) -> bool {
-    let bytes = |gain: bool| -> u64 {
+    let bytes = |gain: bool| {
         let tensors = header.tensors.iter();
         let which = tensors.filter(|tensor| repacked.contains(&tensor.kind) == gain);
-        which.map(|tensor| tensor.bytes).sum()
+        which.fold(Saturating(0), |sum, tensor| sum + Saturating(tensor.bytes))
     };
     bytes(true) > bytes(false)
 }
 
-/// A guest's RAM for `need` bytes available: the kernel takes a share, and
-/// round numbers are easier to type.
-fn suggest(need: u64) -> u64 {
-    let with_kernel = need + need / 32 + (96 << 20);
-    mib(with_kernel).next_multiple_of(256)
+/// A guest's RAM, MiB, for `need` bytes, of which `private` are the engine's own: the
+/// kernel and PID 1 take a share, and round numbers are easier to type.
+fn suggest(need: Bytes, private: Bytes) -> u64 {
+    let need = need.max(Saturating(Budget::machine_for(private.0)));
+    let share = Saturating(need.0.div_ceil(32));
+    let whole = mib(need + share + Saturating(96 << 20));
+    whole.checked_next_multiple_of(256).unwrap_or(whole)
+}
+
+/// Rounded up.
+fn mib(bytes: Bytes) -> u64 {
+    protocol::memory::mib(bytes.0)
+}
+
+/// Rounded down.
+fn whole_mib(bytes: Bytes) -> u64 {
+    bytes.0 >> 20
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use gguf::Tensor;
+    use proptest::prelude::*;
 
     const MIB: u64 = 1 << 20;
 
-    fn tensor(name: &str, kind: sys::ggml_type, bytes: u64) -> Tensor {
-        Tensor {
-            name: name.into(),
-            kind,
-            offset: 0,
-            bytes,
+    fn tensor(kind: sys::ggml_type, bytes: u64) -> Tensor {
+        Tensor { kind, bytes }
+    }
+
+    /// Room for `available` bytes of everything, all of which may be private.
+    fn room(available: Option<u64>) -> Room {
+        Room {
+            available,
+            private: u64::MAX,
         }
     }
 
     /// A model of 1000 MiB with 64 KiB of f16 KV cache a token.
-    fn header() -> Header {
+    pub(crate) fn header() -> Header {
         Header {
-            version: 3,
             arch: "llama".into(),
             name: None,
-            file_type: None,
             context_length: Some(8192),
             block_count: Some(16),
             embedding_length: Some(1024),
@@ -234,17 +265,12 @@ mod tests {
             key_length: None,
             value_length: None,
             shared_kv_layers: 0,
-            sliding_window: None,
             vocab_tokens: 32_000,
             chat_template: None,
-            data_offset: 4096,
             data_end: 1000 * MIB,
+            alignment: 32,
             weights: 1,
-            tensors: vec![tensor(
-                "blk.0.ffn_up.weight",
-                sys::GGML_TYPE_Q4_0,
-                100 * MIB,
-            )],
+            tensors: vec![tensor(sys::GGML_TYPE_Q4_0, 100 * MIB)],
         }
     }
 
@@ -260,27 +286,30 @@ mod tests {
 
     #[test]
     fn the_default_context_is_4096_or_what_the_model_was_trained_for() {
-        let got = plan(&header(), &wishes(), None).unwrap();
-        assert_eq!((got.ctx_tokens, got.kv_bytes), (4096, 256 * MIB));
+        let got = plan(&header(), &wishes(), room(None)).unwrap();
+        assert_eq!(got.ctx_tokens, 4096);
         assert_eq!(got.weights, Weights::Repacked);
         assert!(got.notices.is_empty());
         let short = Header {
             context_length: Some(2048),
             ..header()
         };
-        assert_eq!(plan(&short, &wishes(), None).unwrap().ctx_tokens, 2048);
+        assert_eq!(
+            plan(&short, &wishes(), room(None)).unwrap().ctx_tokens,
+            2048
+        );
         let long = Wishes {
             ctx_tokens: Some(10_000),
             ..wishes()
         };
-        let got = plan(&header(), &long, None).unwrap();
+        let got = plan(&header(), &long, room(None)).unwrap();
         assert_eq!(got.ctx_tokens, 10_000);
         assert!(got.notices[0].contains("8192"), "{:?}", got.notices);
     }
 
     #[test]
     fn a_context_that_does_not_fit_is_shortened_and_said_so() {
-        let got = plan(&header(), &wishes(), Some(1250 * MIB)).unwrap();
+        let got = plan(&header(), &wishes(), room(Some(1250 * MIB))).unwrap();
         assert!(
             got.ctx_tokens >= 512 && got.ctx_tokens < 4096,
             "{}",
@@ -293,13 +322,13 @@ mod tests {
             kv: KvType::Q8_0,
             ..wishes()
         };
-        let halved = plan(&header(), &small, Some(1250 * MIB)).unwrap();
+        let halved = plan(&header(), &small, room(Some(1250 * MIB))).unwrap();
         assert!(halved.ctx_tokens > got.ctx_tokens);
     }
 
     #[test]
     fn a_model_that_does_not_fit_is_refused_with_the_numbers() {
-        let error = plan(&header(), &wishes(), Some(700 * MIB)).unwrap_err();
+        let error = plan(&header(), &wishes(), room(Some(700 * MIB))).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("700 MiB are there"), "{text}");
         assert!(text.contains("1000 for weights"), "{text}");
@@ -309,32 +338,121 @@ mod tests {
     #[test]
     fn repacking_gives_way_to_a_mapped_file_where_memory_is_short() {
         let mut tight = header();
-        tight.tensors = vec![tensor("output.weight", sys::GGML_TYPE_Q4_0, 200 * MIB)];
-        let need = plan(&tight, &wishes(), Some(1500 * MIB)).unwrap();
+        tight.tensors = vec![tensor(sys::GGML_TYPE_Q4_0, 200 * MIB)];
+        let need = plan(&tight, &wishes(), room(Some(1500 * MIB))).unwrap();
         assert_eq!(need.weights, Weights::Mapped);
         let forced = Wishes {
             repack: Switch::On,
             ..wishes()
         };
         assert_eq!(
-            plan(&tight, &forced, Some(1500 * MIB)).unwrap().weights,
+            plan(&tight, &forced, room(Some(1500 * MIB)))
+                .unwrap()
+                .weights,
             Weights::Repacked
         );
-        let got = plan(&tight, &wishes(), Some(1700 * MIB)).unwrap();
+        let got = plan(&tight, &wishes(), room(Some(1700 * MIB))).unwrap();
         assert_eq!(got.weights, Weights::Repacked);
     }
 
     #[test]
     fn weights_are_repacked_where_most_gain_by_it() {
         let mut mixed = header();
-        mixed
-            .tensors
-            .push(tensor("token_embd.weight", sys::GGML_TYPE_Q6_K, 99 * MIB));
-        let weights = |header: &Header| plan(header, &wishes(), None).unwrap().weights;
+        mixed.tensors.push(tensor(sys::GGML_TYPE_Q6_K, 99 * MIB));
+        let weights = |header: &Header| plan(header, &wishes(), room(None)).unwrap().weights;
         assert_eq!(weights(&mixed), Weights::Repacked);
-        mixed
-            .tensors
-            .push(tensor("output.weight", sys::GGML_TYPE_Q4_K, 2 * MIB));
+        mixed.tensors.push(tensor(sys::GGML_TYPE_Q4_K, 2 * MIB));
         assert_eq!(weights(&mixed), Weights::Mapped);
+    }
+
+    #[test]
+    fn private_memory_has_a_ceiling_of_its_own() {
+        // Everything fits the machine; the cache of 256 MiB does not fit the ceiling.
+        let low = Room {
+            available: Some(4000 * MIB),
+            private: 200 * MIB,
+        };
+        let got = plan(&header(), &wishes(), low).unwrap();
+        assert!((512..4096).contains(&got.ctx_tokens), "{got:?}");
+        assert_eq!(got.weights, Weights::Mapped, "a thousand MiB of weights");
+        let lower = Room {
+            private: 80 * MIB,
+            ..low
+        };
+        let error = plan(&header(), &wishes(), lower).unwrap_err().to_string();
+        assert!(error.contains("1112 MiB are there"), "{error}");
+    }
+
+    #[test]
+    fn the_machine_that_is_suggested_is_large_enough() {
+        for ctx_tokens in [512, 4096, 65_536, 4_194_304] {
+            let long = Wishes {
+                ctx_tokens: Some(ctx_tokens),
+                ..wishes()
+            };
+            let error = plan(&header(), &long, room(Some(500 * MIB))).unwrap_err();
+            let machine = error.suggested_mib * MIB;
+            // What a kernel keeps for itself, measured: 2 percent and 64 MiB.
+            let total = machine - machine / 50 - 64 * MIB;
+            let room = Room {
+                available: Some(total),
+                private: Budget::of(Some(total)).engine_bytes,
+            };
+            let got = plan(&header(), &long, room).unwrap();
+            assert_eq!(got.ctx_tokens, ctx_tokens, "{machine}");
+        }
+    }
+
+    /// Where numbers break.
+    fn extreme() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            Just(0),
+            Just(1),
+            Just(1 << 31),
+            Just(1 << 63),
+            Just(u64::MAX),
+            any::<u64>(),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_numbers_of_a_header_make_it_panic(
+            numbers in prop::collection::vec(extreme(), 11),
+            lists in prop::collection::vec(prop::collection::vec(extreme(), 0..3), 3),
+            tensors in prop::collection::vec(extreme(), 0..3),
+            available in prop::option::of(extreme()),
+            ctx_tokens in prop::option::of(any::<u32>()),
+            q8_0 in any::<bool>(),
+        ) {
+            let header = Header {
+                context_length: Some(numbers[0]),
+                // As many layers are looked at one by one.
+                block_count: Some(numbers[1].min(600)),
+                embedding_length: Some(numbers[2]),
+                feed_forward_length: lists[0].clone(),
+                head_count: lists[1].clone(),
+                head_count_kv: lists[2].clone(),
+                key_length: Some(numbers[3]),
+                value_length: Some(numbers[4]),
+                shared_kv_layers: numbers[5],
+                vocab_tokens: numbers[6],
+                data_end: numbers[7],
+                alignment: numbers[8],
+                weights: numbers[9],
+                tensors: tensors.iter().map(|bytes| tensor(sys::GGML_TYPE_Q4_0, *bytes)).collect(),
+                ..header()
+            };
+            let wishes = Wishes {
+                ctx_tokens,
+                kv: if q8_0 { KvType::Q8_0 } else { KvType::F16 },
+                ..wishes()
+            };
+            let room = Room { available, private: numbers[10] };
+            match plan(&header, &wishes, room) {
+                Ok(plan) => prop_assert!(plan.ctx_tokens > 0),
+                Err(error) => prop_assert!(error.to_string().contains("--mem")),
+            }
+        }
     }
 }

@@ -12,7 +12,6 @@ mod counter;
 mod fit;
 mod generate;
 mod grammar;
-mod headcount;
 mod interrupt;
 mod load;
 mod measure;
@@ -98,7 +97,7 @@ fn load_and_serve(
     started: Instant,
 ) -> Result<(), LoadError> {
     let (backend, level) = load::init_backend(load)?;
-    let checked = load::check(load, level, outbox)?;
+    let mut checked = load::check(load, level, outbox)?;
     let model = checked.load_model(&backend, load, interrupt, outbox)?;
     let loaded = checked.finish(&backend, &model, load, interrupt, outbox, started)?;
     outbox.send(&Event::Ready(Box::new(loaded.info)));

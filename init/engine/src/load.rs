@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::num::NonZero;
+use std::num::{NonZero, Saturating};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -12,10 +12,10 @@ use std::time::{Instant, SystemTime};
 use super::backend::Backend;
 use super::context::{Context, ContextError, ContextParams};
 use super::counter;
-use super::fit::{self, Plan, TooLarge, Wishes};
+use super::fit::{self, Plan, Room, TooLarge, Wishes};
 use super::interrupt::Interrupt;
 use super::model::{Model, ModelError, Weights};
-use super::prompt::Prompter;
+use super::prompt::{ContextRoom, Prompter};
 use super::sequence::Sequence;
 use super::speculate::WIDTH_MAX;
 use super::vocab::Vocab;
@@ -72,6 +72,12 @@ pub(crate) enum LoadError {
     /// llama.cpp refuses it.
     #[error("llama.cpp cannot load the model: {0}; the file may be damaged, copy it again")]
     Model(String),
+    /// Memory ran out.
+    #[error(
+        "memory ran out while the model was loaded ({0}); \
+         give the machine more (run.sh --mem), or set zosia.repack=off"
+    )]
+    Memory(String),
     /// It is no model that answers.
     #[error("this model computes embeddings or fills in text; give a chat model")]
     NoDecoder,
@@ -142,7 +148,11 @@ pub(crate) fn check(
         repacked: level.repacked,
         batch_tokens: BATCH_TOKENS,
     };
-    let plan = fit::plan(&header, &wishes, fit::available_bytes())?;
+    let room = Room {
+        available: fit::available_bytes(),
+        private: load.budget.engine_bytes,
+    };
+    let plan = fit::plan(&header, &wishes, room)?;
     for notice in &plan.notices {
         outbox.send(&Event::Notice(notice.clone()));
     }
@@ -169,36 +179,71 @@ impl Checked {
     /// # Errors
     /// [`LoadError`].
     pub(crate) fn load_model<'b>(
-        &self,
+        &mut self,
         backend: &'b Backend,
         load: &Load,
         interrupt: &Interrupt,
         outbox: &mut Outbox<impl Write>,
     ) -> Result<Model<'b>, LoadError> {
+        // Repacked weights are read tensor by tensor, once: reading the file
+        // before would only fill memory that they are about to need.
+        let repacked = self.plan.weights == Weights::Repacked;
+        let warmed = !repacked || load.sha256.is_some();
+        if warmed {
+            self.read(load, interrupt, outbox)?;
+        }
+        let stage = if warmed {
+            Stage::Preparing
+        } else {
+            Stage::Reading
+        };
+        let mut loaded = self.load_weights(backend, load, stage, interrupt, outbox);
+        if let Err(ModelError::Llama(log)) = &loaded
+            && repacked
+        {
+            // If it is the disk, reading says where; llama.cpp does not.
+            self.read(load, interrupt, outbox)?;
+            if load.params.repack == Switch::Auto {
+                let notice = format!(
+                    "the weights are used as the file has them, which may be slower: they \
+                     cannot be repacked ({log})"
+                );
+                self.plan.weights = Weights::Mapped;
+                loaded = self.load_weights(backend, load, Stage::Preparing, interrupt, outbox);
+                if loaded.is_ok() {
+                    outbox.send(&Event::Notice(notice));
+                }
+            }
+        }
+        let model = loaded.map_err(|e| self.explain(e))?;
+        if self.plan.weights == Weights::Repacked {
+            self.give_back_pages();
+        }
+        if model.is_decoder() {
+            Ok(model)
+        } else {
+            Err(LoadError::NoDecoder)
+        }
+    }
+
+    /// Has llama.cpp load the model as planned.
+    fn load_weights<'b>(
+        &self,
+        backend: &'b Backend,
+        load: &Load,
+        stage: Stage,
+        interrupt: &Interrupt,
+        outbox: &mut Outbox<impl Write>,
+    ) -> Result<Model<'b>, ModelError> {
         let total_bytes = self.bytes;
-        let mut tell = |stage, done_bytes, bytes_per_s| {
+        let mut tell = |done_bytes, rate| {
             outbox.send_sometimes(&Event::Progress(Progress {
                 stage,
                 done_bytes,
                 total_bytes,
-                bytes_per_s,
+                // What is done without reading has no rate.
+                bytes_per_s: if stage == Stage::Reading { rate } else { 0 },
             }));
-        };
-        let repacked = self.plan.weights == Weights::Repacked;
-        // Repacked weights are read tensor by tensor, once: reading the file
-        // before would only fill memory that they are about to need.
-        let warmed = !repacked || load.sha256.is_some();
-        if warmed {
-            self.read(load, interrupt, &mut |done, rate| {
-                tell(Stage::Reading, done, rate);
-            })?;
-        }
-        let mut tell = |done, rate| {
-            if warmed {
-                tell(Stage::Preparing, done, 0);
-            } else {
-                tell(Stage::Reading, done, rate);
-            }
         };
         let mut meter = Meter::new(&mut tell);
         let mut progress = |part: f32| {
@@ -212,39 +257,31 @@ impl Checked {
             meter.reached(done.min(total_bytes));
             !interrupt.is_requested()
         };
-        let loaded = Model::load(backend, &load.path, self.plan.weights, &mut progress);
-        let model = match loaded {
-            Ok(model) => model,
-            Err(ModelError::Llama(log)) if !warmed => {
-                // If it is the disk, reading says where; llama.cpp does not.
-                warm::read(&self.file, self.header.data_end, interrupt)?;
-                return Err(self.explain(ModelError::Llama(log)));
-            }
-            Err(e) => return Err(self.explain(e)),
-        };
-        if repacked {
-            self.give_back_pages();
-        }
-        if model.is_decoder() {
-            Ok(model)
-        } else {
-            Err(LoadError::NoDecoder)
-        }
+        Model::load(backend, &load.path, self.plan.weights, &mut progress)
     }
 
+    /// Reads the file into the page cache, and hashes it if asked to.
     fn read(
         &self,
         load: &Load,
         interrupt: &Interrupt,
-        progress: &mut dyn FnMut(u64, u64),
+        outbox: &mut Outbox<impl Write>,
     ) -> Result<(), WarmError> {
-        let Some(expected) = &load.sha256 else {
-            return warm::warm(&self.file, self.header.data_end, interrupt, progress);
+        let mut progress = |done_bytes, bytes_per_s| {
+            outbox.send_sometimes(&Event::Progress(Progress {
+                stage: Stage::Reading,
+                done_bytes,
+                total_bytes: self.bytes,
+                bytes_per_s,
+            }));
         };
-        // Writers pad the last tensor like any other; a device is longer still.
         let end = self.header.data_end;
-        let ends = [end, end.next_multiple_of(32)];
-        warm::warm_and_hash(&self.file, self.bytes, &ends, expected, interrupt, progress)
+        let Some(expected) = &load.sha256 else {
+            return warm::warm(&self.file, end, interrupt, &mut progress);
+        };
+        let ends = file_ends(&self.header);
+        let bytes = self.bytes;
+        warm::warm_and_hash(&self.file, bytes, &ends, expected, interrupt, &mut progress)
     }
 
     /// The weights are in memory of their own: the cached file is not needed.
@@ -262,6 +299,7 @@ impl Checked {
                     arch: self.header.arch.clone(),
                 }
             }
+            ModelError::Llama(log) if tells_of_memory(&log) => LoadError::Memory(log),
             ModelError::Llama(log) => LoadError::Model(log),
         }
     }
@@ -281,6 +319,7 @@ impl Checked {
     ) -> Result<Loaded<'m>, LoadError> {
         let processors = available_parallelism().map_or(1, NonZero::get);
         let processors = u32::try_from(processors).unwrap_or(1);
+        let threads = load.params.threads.unwrap_or(processors).max(1);
         // What was tried and not drawn must be rewound.
         let speculate = match load.params.speculate {
             _ if !model.can_rewind() => Switch::Off,
@@ -297,9 +336,8 @@ impl Checked {
                 Switch::Auto | Switch::On => WIDTH_MAX,
             },
             kv: load.params.kv,
-            threads: load.params.threads,
-            batch_threads: load.params.batch_threads,
-            processors,
+            threads,
+            batch_threads: load.params.batch_threads.unwrap_or(threads).max(1),
             poll: load.params.poll,
         };
         let context = loop {
@@ -317,12 +355,17 @@ impl Checked {
                 wanted.ctx_tokens, self.plan.ctx_tokens
             )));
         }
-        let (threads, batch_threads) = wanted.most_threads();
         let source = self.header.chat_template.as_deref();
+        let room = ContextRoom {
+            ctx_tokens: context.ctx_tokens(),
+            ctx_max_tokens: self.plan.ctx_max_tokens,
+        };
         let prompter =
-            Prompter::new(Vocab::of(model), source, now_s()).map_err(LoadError::Template)?;
+            Prompter::new(Vocab::of(model), source, now_s(), room).map_err(LoadError::Template)?;
         let file_name = load.path.file_name().unwrap_or(load.path.as_os_str());
         let name = self.header.name.clone();
+        let per_token = self.header.kv_bytes_per_token(load.params.kv);
+        let kv_bytes = per_token * Saturating(context.ctx_tokens() as u64);
         let info = ModelInfo {
             name: name.unwrap_or_else(|| file_name.display().to_string()),
             arch: self.header.arch.clone(),
@@ -331,12 +374,11 @@ impl Checked {
             parameters: model.parameters(),
             ctx_tokens: u32::try_from(context.ctx_tokens()).unwrap_or(u32::MAX),
             ctx_train_tokens: model.ctx_train_tokens(),
-            kv_bytes: self.plan.kv_bytes / u64::from(self.plan.ctx_tokens.max(1))
-                * context.ctx_tokens() as u64,
+            kv_bytes: kv_bytes.0,
             cpu: backend.level().to_owned(),
             repacked: self.plan.weights == Weights::Repacked,
             threads,
-            batch_threads,
+            batch_threads: wanted.batch_threads,
             template: prompter.template_origin().to_owned(),
             load_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             anonymous_bytes: fit::anonymous_bytes(),
@@ -351,6 +393,21 @@ impl Checked {
     }
 }
 
+/// Whether what llama.cpp logged is of memory that it did not get.
+fn tells_of_memory(log: &str) -> bool {
+    ["to allocate", "insufficient memory", "std::bad_alloc"]
+        .iter()
+        .any(|telling| log.contains(telling))
+}
+
+/// Where the model's file may end: writers may pad the last tensor like any other,
+/// and a device is longer still.
+fn file_ends(header: &Header) -> [u64; 2] {
+    let end = header.data_end;
+    let padded = end.checked_next_multiple_of(header.alignment);
+    [end, padded.unwrap_or(end)]
+}
+
 /// Seconds since 1970, if the machine has a clock that knows.
 fn now_s() -> Option<i64> {
     /// Before 2020 the clock was never set: a guest without one starts in 1970.
@@ -360,4 +417,21 @@ fn now_s() -> Option<i64> {
         .ok()?;
     let seconds = i64::try_from(since.as_secs()).ok()?;
     (seconds > PLAUSIBLE_S).then_some(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_may_be_padded_to_the_alignment_of_its_own_header() {
+        let header = |data_end, alignment| Header {
+            data_end,
+            alignment,
+            ..fit::tests::header()
+        };
+        assert_eq!(file_ends(&header(1000, 32)), [1000, 1024]);
+        assert_eq!(file_ends(&header(1000, 4096)), [1000, 4096]);
+        assert_eq!(file_ends(&header(u64::MAX, 64)), [u64::MAX, u64::MAX]);
+    }
 }

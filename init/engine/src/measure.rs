@@ -9,11 +9,11 @@ use super::vocab::Token;
 use protocol::{Measured, TurnError};
 
 /// Evaluates `prefill_tokens` in batches, then generates `decode_tokens` one by
-/// one, each from an empty context. The tokens evaluated are the same every
+/// one, each from an empty context, which must hold them. The tokens evaluated are the same every
 /// time, spread over a vocabulary of `vocab_tokens`.
 ///
 /// # Errors
-/// [`TurnError::ContextFull`] if either does not fit; llama.cpp's.
+/// llama.cpp's.
 pub(super) fn measure<M: Memory>(
     sequence: &mut Sequence<M>,
     vocab_tokens: usize,
@@ -21,13 +21,6 @@ pub(super) fn measure<M: Memory>(
     decode_tokens: usize,
     sampler: &mut Sampler<'_>,
 ) -> Result<Measured, TurnError> {
-    let longest = prefill_tokens.max(decode_tokens);
-    if longest >= sequence.ctx_tokens() {
-        return Err(TurnError::ContextFull {
-            need_tokens: super::serve::count(longest + 1),
-            ctx_tokens: super::serve::count(sequence.ctx_tokens()),
-        });
-    }
     let evaluation = |e: super::context::DecodeError| TurnError::Evaluation(e.to_string());
     let tokens = spread_tokens(vocab_tokens, prefill_tokens.max(1));
 
@@ -87,7 +80,6 @@ fn nanoseconds(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sequence::tests::Fake;
     use super::*;
 
     #[test]
@@ -108,14 +100,5 @@ mod tests {
         let mut memory = memmap2::MmapMut::map_anon(8 << 20).unwrap();
         memory.fill(1);
         assert!(minor_faults() > before);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused() {
-        let sampling = protocol::Sampling::default();
-        let mut sampler = Sampler::new(&sampling, None, &[]);
-        let mut sequence = Sequence::new(Fake::default());
-        let refused = measure(&mut sequence, 4, 32, 1, &mut sampler);
-        assert!(matches!(refused, Err(TurnError::ContextFull { .. })));
     }
 }

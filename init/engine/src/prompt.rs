@@ -2,6 +2,7 @@
 //! no text that a person or the model wrote becomes a control token.
 
 use super::answers::Pieces;
+use super::serve::count;
 use super::vocab::{Token, Vocab};
 use chat::{Mark, Message, Next, Rendered, Segment, Splitter, Template, TemplateParams};
 use protocol::TurnError;
@@ -20,6 +21,34 @@ pub(crate) struct Prompter<'m> {
     visible: Vec<Token>,
     /// The tokenizer puts a space before text that follows markup.
     leading_space: bool,
+    room: ContextRoom,
+    /// The longest text of a token, bytes.
+    token_bytes_max: usize,
+}
+
+/// How long a conversation can be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ContextRoom {
+    /// Tokens that the context holds.
+    pub ctx_tokens: usize,
+    /// Tokens that the largest context holds that could be had.
+    pub ctx_max_tokens: u32,
+}
+
+impl ContextRoom {
+    /// Refuses `need_tokens` with one for the answer if the context does not hold
+    /// them; `counted`: there are not more.
+    pub(crate) fn refuse_beyond(&self, need_tokens: usize, counted: bool) -> Result<(), TurnError> {
+        if need_tokens < self.ctx_tokens {
+            return Ok(());
+        }
+        Err(TurnError::ContextFull {
+            need_tokens: count(need_tokens.saturating_add(1)),
+            counted,
+            ctx_tokens: count(self.ctx_tokens),
+            ctx_max_tokens: self.ctx_max_tokens,
+        })
+    }
 }
 
 /// A conversation, tokenized.
@@ -40,6 +69,7 @@ impl<'m> Prompter<'m> {
         vocab: Vocab<'m>,
         source: Option<&str>,
         now_s: Option<i64>,
+        room: ContextRoom,
     ) -> Result<Self, TurnError> {
         let spelling = |token: Option<Token>| token.map(|token| vocab.spelling(token));
         let bos = spelling(vocab.bos()).unwrap_or_default();
@@ -67,10 +97,17 @@ impl<'m> Prompter<'m> {
             end_text: end_text.map(str::to_owned),
             visible: visible.collect(),
             leading_space: puts_space_before(&vocab),
+            token_bytes_max: vocab.text_bytes_max(),
+            room,
             end_of_turn,
             template,
             vocab,
         })
+    }
+
+    /// How long a conversation can be.
+    pub(crate) fn room(&self) -> ContextRoom {
+        self.room
     }
 
     /// The vocabulary.
@@ -127,6 +164,11 @@ impl<'m> Prompter<'m> {
     }
 
     fn render(&self, messages: &[Message], next: Next) -> Result<Rendered<'_>, TurnError> {
+        // What fits into no context is not rendered first, and tokenized into many
+        // times its own memory.
+        let bytes: usize = messages.iter().map(|message| message.text.len()).sum();
+        let least_tokens = bytes / self.token_bytes_max;
+        self.room.refuse_beyond(least_tokens, false)?;
         self.template
             .render(messages, next)
             .map_err(|e| TurnError::Template(e.to_string()))
@@ -197,4 +239,29 @@ fn puts_space_before(vocab: &Vocab<'_>) -> bool {
         vocab.push_piece(token, false, &mut bytes);
     }
     bytes.starts_with(b" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversation_must_leave_a_token_for_the_answer() {
+        let room = ContextRoom {
+            ctx_tokens: 32,
+            ctx_max_tokens: 64,
+        };
+        room.refuse_beyond(31, true).unwrap();
+        let refused = room.refuse_beyond(32, true).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the conversation needs 33 tokens and the context holds 32; zosia.ctx=64 makes it larger"
+        );
+        let huge = room.refuse_beyond(usize::MAX, false).unwrap_err();
+        assert_eq!(
+            huge.to_string(),
+            "the conversation needs more than 4294967295 tokens and the context holds 32; \
+             shorten it: 64 are the most for this model in this memory"
+        );
+    }
 }

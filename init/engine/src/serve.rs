@@ -94,13 +94,14 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
                 self.interrupt.begin(number);
                 let vocab = self.prompter.vocab();
                 let mut sampler = Sampler::new(&sampling, None, &[]);
-                let measured = measure::measure(
-                    &mut self.sequence,
-                    vocab.len(),
-                    prefill_tokens as usize,
-                    decode_tokens as usize,
-                    &mut sampler,
-                );
+                let (prefill, decode) = (prefill_tokens as usize, decode_tokens as usize);
+                let room = self.prompter.room();
+                let measured = room
+                    .refuse_beyond(prefill.max(decode), true)
+                    .and_then(|()| {
+                        let sequence = &mut self.sequence;
+                        measure::measure(sequence, vocab.len(), prefill, decode, &mut sampler)
+                    });
                 self.interrupt.end();
                 self.outbox.send(&match measured {
                     Ok(measured) => Event::Measured(measured),
@@ -136,7 +137,7 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         let prompter = self.prompter;
         let Prompt { tokens, splitter } = prompter.prompt(messages, Next::Answer)?;
         let target = self.splice(&tokens);
-        self.refuse_too_long(&target)?;
+        prompter.room().refuse_beyond(target.len(), true)?;
         let grammar = grammar.map(|source| Grammar::parse(prompter.vocab(), source));
         let grammar = grammar.transpose().map_err(TurnError::Grammar)?;
         let evaluated = match self.evaluate(&target) {
@@ -164,17 +165,6 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
     fn splice(&mut self, canonical: &[Token]) -> Vec<Token> {
         self.answers
             .splice(self.prompter.vocab(), self.sequence.tokens(), canonical)
-    }
-
-    fn refuse_too_long(&self, target: &[Token]) -> Result<(), TurnError> {
-        let ctx_tokens = self.sequence.ctx_tokens();
-        if target.len() < ctx_tokens {
-            return Ok(());
-        }
-        Err(TurnError::ContextFull {
-            need_tokens: count(target.len() + 1),
-            ctx_tokens: count(ctx_tokens),
-        })
     }
 
     fn evaluate(&mut self, target: &[Token]) -> Result<usize, DecodeError> {

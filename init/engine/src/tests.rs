@@ -277,13 +277,20 @@ fn a_full_context_is_told_before_and_during_an_answer() {
     session.ask(&"word ".repeat(300), greedy());
     let Err(TurnError::ContextFull {
         need_tokens,
+        counted: true,
         ctx_tokens,
+        ctx_max_tokens: 8192,
     }) = session.answer()
     else {
         panic!("no error");
     };
     assert!(need_tokens > 300, "{need_tokens}");
     assert_eq!(ctx_tokens, info.ctx_tokens);
+    // What no context could hold is refused by its size, and not tokenized.
+    session.ask(&"word ".repeat(1 << 20), greedy());
+    let Err(TurnError::ContextFull { counted: false, .. }) = session.answer() else {
+        panic!("no error, or counted");
+    };
     let endless = Sampling {
         max_tokens: None,
         ..greedy()
@@ -401,7 +408,7 @@ fn logits_do_not_depend_on_how_many_tokens_are_evaluated_at_once() {
     let (backend, level) = load::init_backend(&wanted).unwrap();
     let interrupt = Arc::new(Interrupt::new());
     let mut outbox = Outbox::new(io::sink());
-    let checked = load::check(&wanted, level, &mut outbox).unwrap();
+    let mut checked = load::check(&wanted, level, &mut outbox).unwrap();
     let model = checked.load_model(&backend, &wanted, &interrupt, &mut outbox);
     let model = model.unwrap();
     let started = Instant::now();

@@ -110,18 +110,29 @@ impl<'m> Vocab<'m> {
 
     /// The text of `token` as the vocabulary spells it.
     pub(crate) fn spelling(&self, token: Token) -> String {
-        if self.checked(token).is_none() {
-            return String::new();
-        }
+        let text = self.text(token).unwrap_or_default();
+        text.to_string_lossy().into_owned()
+    }
+
+    fn text(&self, token: Token) -> Option<&CStr> {
+        let token = self.checked(token)?;
         // SAFETY: llama.h: `token` is one of this vocabulary; the result is a C
         // string that belongs to it, or null.
         let text = unsafe { sys::llama_vocab_get_text(self.as_ptr(), token) };
         if text.is_null() {
-            return String::new();
+            return None;
         }
         // SAFETY: not null, a C string, alive as long as the model.
-        let text = unsafe { CStr::from_ptr(text) };
-        text.to_string_lossy().into_owned()
+        Some(unsafe { CStr::from_ptr(text) })
+    }
+
+    /// Bytes of the longest text of a token, at least one.
+    pub(crate) fn text_bytes_max(&self) -> usize {
+        (0..Token::try_from(self.tokens).unwrap_or(0))
+            .map(|token| self.text(token).map_or(0, CStr::count_bytes))
+            .max()
+            .unwrap_or(0)
+            .max(1)
     }
 
     /// All tokens with a meaning of their own: what user text may not become.

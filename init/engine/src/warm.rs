@@ -168,15 +168,6 @@ pub(crate) fn warm_and_hash(
     })
 }
 
-/// Reads `file` up to `bytes` and keeps nothing: to find out where it cannot be
-/// read.
-///
-/// # Errors
-/// [`WarmError`].
-pub(crate) fn read(file: &File, bytes: u64, interrupt: &Interrupt) -> Result<(), WarmError> {
-    read_through(file, bytes, interrupt, &mut |_, _| {}, &mut |_, _| {})
-}
-
 fn read_through(
     file: &File,
     bytes: u64,

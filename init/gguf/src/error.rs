@@ -5,9 +5,9 @@ use std::io;
 /// Why a GGUF header is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum GgufError {
-    /// The magic is another.
+    /// Another magic.
     #[error(
-        "this is not a GGUF file: it begins with \"{found}\" and not with \"GGUF\"; \
+        "this is not a GGUF file: it begins with \"{found}\", not with \"GGUF\"; \
          give the .gguf file of a model"
     )]
     NotGguf {
@@ -22,9 +22,9 @@ pub enum GgufError {
     BigEndian,
     /// A version that llama.cpp does not read.
     #[error(
-        "this GGUF file is of version {version} and versions 2 and 3 are understood; {}",
+        "this GGUF file has version {version}; zosia reads versions 2 and 3: {}",
         if *version < 2 {
-            "convert the model anew"
+            "convert the model again"
         } else {
             "the file is damaged or needs a newer zosia"
         }
@@ -53,7 +53,7 @@ pub enum GgufError {
     /// Weights are missing at the end.
     #[error("the file is cut: {there} of {promised} bytes are there; download or copy it again")]
     Cut {
-        /// The length that the header tells.
+        /// The length that the header gives.
         promised: u64,
         /// The length there is.
         there: u64,

@@ -7,15 +7,22 @@
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 #![forbid(unsafe_code)]
+// No number in a file makes this panic: kept by the compiler, not by care.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 mod error;
 mod metadata;
+mod ranges;
 mod reader;
 mod tensors;
 #[cfg(test)]
 mod tests;
 
 use std::fs::File;
+use std::num::Saturating;
 
 pub use error::GgufError;
 pub use reader::ReadAt;
@@ -32,22 +39,23 @@ pub const MAGIC: [u8; 4] = *b"GGUF";
 const KEYS_MAX: u64 = 4096;
 /// More tensors than any model has (about 2000), few enough to hold.
 const TENSORS_MAX: u64 = 16_384;
+/// What `general.alignment` is when the file does not say. No less will do: ggml
+/// aborts on weights that are not aligned to 32 bytes.
+const ALIGNMENT_DEFAULT: u64 = 32;
 /// No file aligns its weights more coarsely: 32 or 64 bytes, at most a page.
 const ALIGNMENT_MAX: u64 = 1 << 20;
-/// What `general.alignment` is when the file does not say.
-const ALIGNMENT_DEFAULT: u64 = 32;
+
+/// A number of bytes computed from what a header says: where it would overflow it
+/// stays at the most that there can be, which fits no machine.
+pub type Bytes = Saturating<u64>;
 
 /// What a checked header says. Lengths are in tokens, elements or bytes as named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// GGUF version, 2 or 3.
-    pub version: u32,
     /// `general.architecture`.
     pub arch: String,
     /// `general.name`, control characters replaced.
     pub name: Option<String>,
-    /// `general.file_type`, llama.cpp's `llama_ftype`.
-    pub file_type: Option<u64>,
     /// Context length the model was trained for, tokens.
     pub context_length: Option<u64>,
     /// Number of layers.
@@ -66,17 +74,16 @@ pub struct Header {
     pub value_length: Option<u64>,
     /// Layers at the end that use the keys and values of earlier ones.
     pub shared_kv_layers: u64,
-    /// Window of the layers that attend locally, tokens.
-    pub sliding_window: Option<u64>,
     /// Number of tokens in the vocabulary.
     pub vocab_tokens: u64,
     /// `tokenizer.chat_template`.
     pub chat_template: Option<String>,
-    /// Where the weights begin, bytes from the file's start.
-    pub data_offset: u64,
     /// Where the last weight ends, bytes from the file's start: the file's
     /// length, save for padding.
     pub data_end: u64,
+    /// Weights begin at multiples of this many bytes, and most writers pad the
+    /// file's end to one.
+    pub alignment: u64,
     /// Number of weights.
     pub weights: u64,
     /// The tensors in the order of the file, which is the order to read in.
@@ -94,20 +101,19 @@ impl Header {
     /// `head_count_kv`; layers without attention say 0. Sliding windows are
     /// not deducted (llama.cpp allocates them in full by default): an upper
     /// bound, never too little.
-    pub fn kv_bytes_per_token(&self, kv: KvType) -> u64 {
+    #[must_use]
+    pub fn kv_bytes_per_token(&self, kv: KvType) -> Bytes {
         let layers = self.block_count.unwrap_or(0);
         let heads = self.head_count.iter().copied().max().unwrap_or(0);
         let width = self.embedding_length.unwrap_or(0).checked_div(heads);
-        let key = self.key_length.or(width).unwrap_or(0);
-        let value = self.value_length.or(width).unwrap_or(0);
+        let key = Saturating(self.key_length.or(width).unwrap_or(0));
+        let value = Saturating(self.value_length.or(width).unwrap_or(0));
         (0..layers.saturating_sub(self.shared_kv_layers))
             .map(|layer| {
-                let heads = self.head_count_kv_of(layer);
-                let key_row = row_bytes(key.saturating_mul(heads), kv);
-                let value_row = row_bytes(value.saturating_mul(heads), kv);
-                key_row.saturating_add(value_row)
+                let heads = Saturating(self.head_count_kv_of(layer));
+                row_bytes(key * heads, kv) + row_bytes(value * heads, kv)
             })
-            .fold(0, u64::saturating_add)
+            .fold(Saturating(0), |sum, layer| sum + layer)
     }
 
     /// Key and value heads of a layer.
@@ -126,10 +132,10 @@ impl Header {
 }
 
 /// Bytes of one row of `values` elements in the KV cache.
-fn row_bytes(values: u64, kv: KvType) -> u64 {
+fn row_bytes(values: Saturating<u64>, kv: KvType) -> Bytes {
     match kv {
-        KvType::F16 => values.saturating_mul(2),
-        KvType::Q8_0 => values.div_ceil(32).saturating_mul(34),
+        KvType::F16 => values * Saturating(2),
+        KvType::Q8_0 => Saturating(values.0.div_ceil(32)) * Saturating(34),
     }
 }
 
@@ -148,7 +154,7 @@ pub fn check(file: &File, bytes: u64) -> Result<Header, GgufError> {
 /// As [`check`].
 pub fn check_at<S: ReadAt + ?Sized>(source: &S, bytes: u64) -> Result<Header, GgufError> {
     let mut reader = Reader::new(source, bytes);
-    let version = read_preamble(&mut reader)?;
+    read_preamble(&mut reader)?;
     let tensor_count = reader.count("the number of tensors", TENSORS_MAX)?;
     let key_count = reader.count("the number of metadata keys", KEYS_MAX)?;
     let metadata = Metadata::read(&mut reader, key_count)?;
@@ -161,11 +167,11 @@ pub fn check_at<S: ReadAt + ?Sized>(source: &S, bytes: u64) -> Result<Header, Gg
             there: bytes,
         });
     }
-    describe(version, metadata, table)
+    describe(metadata, table, alignment)
 }
 
 /// Reads the magic and the version.
-fn read_preamble<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<u32, GgufError> {
+fn read_preamble<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<(), GgufError> {
     let magic: [u8; 4] = reader.array("the magic")?;
     if magic != MAGIC {
         return Err(GgufError::NotGguf {
@@ -174,7 +180,7 @@ fn read_preamble<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<u32, 
     }
     let version = reader.u32("the version")?;
     match version {
-        2 | 3 => Ok(version),
+        2 | 3 => Ok(()),
         _ if matches!(version.swap_bytes(), 1..=3) => Err(GgufError::BigEndian),
         _ => Err(GgufError::Version { version }),
     }
@@ -189,12 +195,12 @@ fn refuse_unusable(metadata: &Metadata, tensor_count: u64) -> Result<(), GgufErr
         });
     }
     let what = match metadata.text("general.type") {
-        Some("adapter") => "an adapter (LoRA) and no model of its own",
-        Some("mmproj") => "a vision or audio projector and no model of its own",
-        Some("imatrix") => "an importance matrix and no model",
+        Some("adapter") => "an adapter (LoRA), not a model of its own",
+        Some("mmproj") => "a vision or audio projector, not a model of its own",
+        Some("imatrix") => "an importance matrix, not a model",
         Some("vocab") => "a vocabulary without weights",
         _ if metadata.text("general.architecture") == Some("clip") => {
-            "a vision or audio projector and no model of its own"
+            "a vision or audio projector, not a model of its own"
         }
         _ if tensor_count == 0 => "a header without weights",
         _ => return Ok(()),
@@ -208,12 +214,17 @@ fn read_alignment(metadata: &Metadata) -> Result<u64, GgufError> {
         return Ok(ALIGNMENT_DEFAULT);
     }
     match metadata.uint(KEY) {
-        Some(alignment) if alignment.is_power_of_two() && alignment <= ALIGNMENT_MAX => {
+        Some(alignment)
+            if alignment.is_power_of_two()
+                && (ALIGNMENT_DEFAULT..=ALIGNMENT_MAX).contains(&alignment) =>
+        {
             Ok(alignment)
         }
         Some(alignment) => Err(GgufError::Key {
             key: KEY.into(),
-            problem: format!("{alignment} is not a power of two up to {ALIGNMENT_MAX}"),
+            problem: format!(
+                "{alignment} is not a power of two from {ALIGNMENT_DEFAULT} to {ALIGNMENT_MAX}"
+            ),
         }),
         None => Err(GgufError::Key {
             key: KEY.into(),
@@ -224,9 +235,9 @@ fn read_alignment(metadata: &Metadata) -> Result<u64, GgufError> {
 
 /// Gathers what others want to know of the model.
 fn describe(
-    version: u32,
     mut metadata: Metadata,
     table: tensors::Table,
+    alignment: u64,
 ) -> Result<Header, GgufError> {
     let arch = match metadata.take_text("general.architecture") {
         Some(arch) if is_arch_name(&arch) => arch,
@@ -239,18 +250,17 @@ fn describe(
         None => {
             return Err(GgufError::Key {
                 key: "general.architecture".into(),
-                problem: "it is missing or no text".into(),
+                problem: "it is missing or not text".into(),
             });
         }
     };
     let vocab_tokens = metadata.check_vocabulary()?;
+    ranges::check(&metadata, &arch)?;
     let of_arch = |key: &str| format!("{arch}.{key}");
     let uint = |key: &str| metadata.uint(&of_arch(key));
     let uints = |key: &str| metadata.uints(&of_arch(key));
-    let header = Header {
-        version,
+    Ok(Header {
         name: metadata.text("general.name").map(metadata::printable),
-        file_type: metadata.uint("general.file_type"),
         context_length: uint("context_length"),
         block_count: uint("block_count"),
         embedding_length: uint("embedding_length"),
@@ -260,22 +270,14 @@ fn describe(
         key_length: uint("attention.key_length"),
         value_length: uint("attention.value_length"),
         shared_kv_layers: uint("attention.shared_kv_layers").unwrap_or(0),
-        sliding_window: uint("attention.sliding_window"),
         vocab_tokens,
         chat_template: metadata.text("tokenizer.chat_template").map(str::to_owned),
-        data_offset: table.data_offset,
         data_end: table.data_end,
+        alignment,
         weights: table.weights,
         tensors: table.tensors,
         arch: arch.clone(),
-    };
-    if let Some(layers @ 2049..) = header.block_count {
-        return Err(GgufError::Key {
-            key: of_arch("block_count"),
-            problem: format!("{layers} layers are more than any model has"),
-        });
-    }
-    Ok(header)
+    })
 }
 
 /// Architecture names are part of key names: letters, digits, `-`, `_` and `.`.

@@ -2,6 +2,7 @@
 //! kept, and the few texts that are used; vocabularies are stepped over.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::GgufError;
 use super::reader::{ReadAt, Reader};
@@ -15,18 +16,26 @@ const KEPT_TEXT_BYTES_MAX: u64 = 1 << 20;
 /// Longest array; the largest vocabularies have 262 144 tokens, their merges
 /// twice as many.
 const ARRAY_ITEMS_MAX: u64 = 1 << 24;
+/// Most tokens: no vocabulary has more than 300 000, and few enough to compare all.
+const TOKENS_MAX: u64 = 1 << 20;
 /// Longest array whose numbers are kept: one for each layer.
 const KEPT_ITEMS_MAX: u64 = 2048;
 /// Numbers kept of all arrays together.
 const ALL_KEPT_ITEMS_MAX: u64 = 1 << 16;
 
 /// The texts that are used.
-const KEPT_TEXTS: [&str; 4] = [
+const KEPT_TEXTS: [&str; 5] = [
     "general.architecture",
     "general.name",
     "general.type",
     "tokenizer.chat_template",
+    "tokenizer.ggml.model",
 ];
+/// The end of a key after the architecture's name: its text is used, too.
+const KEPT_TEXT_END: &str = ".rope.scaling.type";
+
+/// The key of the vocabulary.
+const TOKENS: &str = "tokenizer.ggml.tokens";
 
 /// A value's type in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,16 +82,18 @@ impl Kind {
         let id = reader.u32("a value's type")?;
         Self::from_id(id).ok_or_else(|| GgufError::Damaged {
             at,
-            problem: format!("{id} is no type of value"),
+            problem: format!("{id} is not a type of value"),
         })
     }
 }
 
 /// What is kept of a value.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 enum Value {
     /// A number that is not negative.
     Uint(u64),
+    /// A 32-bit float, the only ones that llama.cpp reads.
+    Float(f32),
     /// A text that is used.
     Text(String),
     /// An array; `items` only if they are few numbers that are not negative.
@@ -100,6 +111,8 @@ enum Value {
 pub(super) struct Metadata {
     values: BTreeMap<String, Value>,
     kept_items: u64,
+    /// For each token its text's hash, until they have been compared.
+    tokens: Vec<u64>,
 }
 
 impl Metadata {
@@ -117,7 +130,7 @@ impl Metadata {
                 _ => {
                     return Err(GgufError::Damaged {
                         at,
-                        problem: "a key is empty or no UTF-8".into(),
+                        problem: "a key is empty or not UTF-8".into(),
                     });
                 }
             };
@@ -140,13 +153,13 @@ impl Metadata {
     ) -> Result<Value, GgufError> {
         const WHAT: &str = "a metadata value";
         match Kind::read(reader)? {
-            Kind::Text if KEPT_TEXTS.contains(&key) => {
+            Kind::Text if KEPT_TEXTS.contains(&key) || key.ends_with(KEPT_TEXT_END) => {
                 let text = reader.string(WHAT, KEPT_TEXT_BYTES_MAX)?;
                 match String::from_utf8(text) {
                     Ok(text) => Ok(Value::Text(text)),
                     Err(_) => Err(GgufError::Key {
                         key: key.into(),
-                        problem: "its text is no UTF-8".into(),
+                        problem: "its text is not UTF-8".into(),
                     }),
                 }
             }
@@ -154,9 +167,13 @@ impl Metadata {
                 reader.skip_string(WHAT, TEXT_BYTES_MAX)?;
                 Ok(Value::Skipped)
             }
-            Kind::Array => self.read_array(reader),
+            Kind::Array => self.read_array(reader, key),
             kind @ (Kind::Uint(_) | Kind::Int(_)) => {
                 Ok(read_uint(reader, kind)?.map_or(Value::Skipped, Value::Uint))
+            }
+            Kind::Float(4) => {
+                let bytes = reader.array(WHAT)?;
+                Ok(Value::Float(f32::from_le_bytes(bytes)))
             }
             kind @ (Kind::Float(_) | Kind::Bool) => {
                 reader.skip(kind.bytes().unwrap_or(0), WHAT)?;
@@ -168,6 +185,7 @@ impl Metadata {
     fn read_array<S: ReadAt + ?Sized>(
         &mut self,
         reader: &mut Reader<'_, S>,
+        key: &str,
     ) -> Result<Value, GgufError> {
         const WHAT: &str = "an array";
         let at = reader.at();
@@ -182,15 +200,27 @@ impl Metadata {
                     problem: "arrays of arrays are not supported".into(),
                 });
             }
+            Kind::Text if key == TOKENS => {
+                if count > TOKENS_MAX {
+                    let problem =
+                        format!("a vocabulary of {count} tokens, and at most {TOKENS_MAX} can be");
+                    return Err(GgufError::Damaged { at, problem });
+                }
+                for token in 0..count {
+                    let text = reader.string("a token's text", TEXT_BYTES_MAX)?;
+                    self.tokens.push(hash_of(&text, token));
+                }
+            }
             Kind::Text => {
                 for _ in 0..count {
                     reader.skip_string("a text of an array", TEXT_BYTES_MAX)?;
                 }
             }
             Kind::Uint(_) | Kind::Int(_)
-                if count <= KEPT_ITEMS_MAX && self.kept_items + count <= ALL_KEPT_ITEMS_MAX =>
+                if count <= KEPT_ITEMS_MAX
+                    && self.kept_items.saturating_add(count) <= ALL_KEPT_ITEMS_MAX =>
             {
-                self.kept_items += count;
+                self.kept_items = self.kept_items.saturating_add(count);
                 let mut all = true;
                 for _ in 0..count {
                     match read_uint(reader, element)? {
@@ -203,7 +233,7 @@ impl Metadata {
                 }
             }
             Kind::Uint(_) | Kind::Int(_) | Kind::Float(_) | Kind::Bool => {
-                reader.skip(count * element.bytes().unwrap_or(0), WHAT)?;
+                reader.skip(count.saturating_mul(element.bytes().unwrap_or(0)), WHAT)?;
             }
         }
         Ok(Value::Array {
@@ -235,6 +265,14 @@ impl Metadata {
         }
     }
 
+    /// A 32-bit float.
+    pub(super) fn float(&self, key: &str) -> Option<f32> {
+        match self.values.get(key) {
+            Some(Value::Float(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
     /// A text, if it is one of those that are kept.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         match self.values.get(key) {
@@ -252,21 +290,22 @@ impl Metadata {
     }
 
     /// Checks that the arrays which llama.cpp reads beside the tokens are of
-    /// its types and as long as the tokens; returns the number of tokens.
-    pub(super) fn check_vocabulary(&self) -> Result<u64, GgufError> {
+    /// its types and as long as the tokens, and that the tokens are what it takes
+    /// them to be without looking; returns their number.
+    pub(super) fn check_vocabulary(&mut self) -> Result<u64, GgufError> {
         let wrong = |key: &str, problem: String| GgufError::Key {
             key: key.into(),
             problem,
         };
-        let tokens = match self.values.get("tokenizer.ggml.tokens") {
+        let tokens = match self.values.get(TOKENS) {
             Some(Value::Array {
                 element: Kind::Text,
                 count,
                 ..
             }) => *count,
             Some(_) => {
-                let problem = "it is no array of texts".to_owned();
-                return Err(wrong("tokenizer.ggml.tokens", problem));
+                let problem = "it is not an array of texts".to_owned();
+                return Err(wrong(TOKENS, problem));
             }
             None => 0,
         };
@@ -274,14 +313,14 @@ impl Metadata {
             match self.values.get(key) {
                 None => {}
                 Some(Value::Array { element, .. }) if element.bytes() != Some(4) => {
-                    return Err(wrong(key, "its items are no 32-bit numbers".into()));
+                    return Err(wrong(key, "its items are not 32-bit numbers".into()));
                 }
                 Some(Value::Array { count, .. }) if *count == tokens => {}
                 Some(Value::Array { count, .. }) => {
                     let problem = format!("it has {count} items for {tokens} tokens");
                     return Err(wrong(key, problem));
                 }
-                Some(_) => return Err(wrong(key, "it is no array".into())),
+                Some(_) => return Err(wrong(key, "it is not an array".into())),
             }
         }
         match self.values.get("tokenizer.ggml.merges") {
@@ -289,13 +328,57 @@ impl Metadata {
             | Some(Value::Array {
                 element: Kind::Text,
                 ..
-            }) => Ok(tokens),
-            Some(_) => Err(wrong(
-                "tokenizer.ggml.merges",
-                "it is no array of texts".into(),
+            }) => {}
+            Some(_) => {
+                let problem = "it is not an array of texts".to_owned();
+                return Err(wrong("tokenizer.ggml.merges", problem));
+            }
+        }
+        self.check_tokens()
+            .map_err(|(key, problem)| wrong(key, problem.into()))?;
+        Ok(tokens)
+    }
+
+    /// llama.cpp aborts when two tokens have one text, and when it needs a byte's
+    /// token that a vocabulary does not have.
+    fn check_tokens(&mut self) -> Result<(), (&'static str, &'static str)> {
+        const MODEL: &str = "tokenizer.ggml.model";
+        let mut tokens = std::mem::take(&mut self.tokens);
+        tokens.sort_unstable();
+        if tokens
+            .iter()
+            .zip(tokens.iter().skip(1))
+            .any(|(a, b)| a == b)
+        {
+            return Err((TOKENS, "two tokens have the same text"));
+        }
+        match self.text(MODEL) {
+            Some("none" | "no_vocab") => Err((MODEL, "it names no tokenizer")),
+            Some("llama") if !(0..=u8::MAX).all(|byte| has_byte(&tokens, byte)) => Err((
+                TOKENS,
+                "some of the 256 tokens for single bytes are missing",
             )),
+            _ => Ok(()),
         }
     }
+}
+
+/// A hash of a token's text as llama.cpp reads it: up to a zero byte, and a text
+/// of its own where there is none.
+fn hash_of(text: &[u8], token: u64) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match text.split(|byte| *byte == 0).next() {
+        Some(text @ [_, ..]) => text.hash(&mut hasher),
+        _ => format!("[EMPTY_{token}]").into_bytes().hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+/// Whether `byte` has a token, of the name or the text that llama.cpp looks for.
+fn has_byte(sorted: &[u64], byte: u8) -> bool {
+    let name = format!("<0x{byte:02X}>");
+    let has = |text: &[u8]| sorted.binary_search(&hash_of(text, 0)).is_ok();
+    has(name.as_bytes()) || has(&[byte])
 }
 
 /// A number, if it is not negative.

@@ -98,17 +98,19 @@ impl<'a, S: ReadAt + ?Sized> Reader<'a, S> {
     /// The next bytes, as many as `out` holds.
     fn fill(&mut self, out: &mut [u8], what: &'static str) -> Result<(), GgufError> {
         let next = self.claim(out.len() as u64, what)?;
-        let mut filled = 0;
-        while filled < out.len() {
-            let at = self.at + filled as u64;
+        let mut at = self.at;
+        let mut rest = out;
+        while !rest.is_empty() {
             let window = self.window_from(at)?;
-            let count = window.len().min(out.len() - filled);
-            if let (Some(to), Some(from)) =
-                (out.get_mut(filled..filled + count), window.get(..count))
-            {
-                to.copy_from_slice(from);
-            }
-            filled += count;
+            let count = window.len().min(rest.len());
+            let (Some(from), Some((to, later))) =
+                (window.get(..count), rest.split_at_mut_checked(count))
+            else {
+                break;
+            };
+            to.copy_from_slice(from);
+            rest = later;
+            at = at.saturating_add(count as u64);
         }
         self.at = next;
         Ok(())
@@ -120,7 +122,7 @@ impl<'a, S: ReadAt + ?Sized> Reader<'a, S> {
             .checked_sub(self.window_at)
             .is_some_and(|skip| skip < self.window.len() as u64);
         if !inside {
-            let count = (self.end - at).min(WINDOW_BYTES as u64);
+            let count = self.end.saturating_sub(at).min(WINDOW_BYTES as u64);
             self.window.resize(usize::try_from(count).unwrap_or(0), 0);
             self.window_at = at;
             let read = self.source.read_exact_at(&mut self.window, at);
@@ -129,7 +131,7 @@ impl<'a, S: ReadAt + ?Sized> Reader<'a, S> {
                 return Err(GgufError::Read { at, source });
             }
         }
-        let skip = usize::try_from(at - self.window_at).unwrap_or(usize::MAX);
+        let skip = usize::try_from(at.saturating_sub(self.window_at)).unwrap_or(usize::MAX);
         Ok(self.window.get(skip..).unwrap_or_default())
     }
 

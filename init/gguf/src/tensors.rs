@@ -12,12 +12,8 @@ const DIMS_MAX: u32 = 4;
 /// One tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tensor {
-    /// Its name: `blk.0.attn_q.weight`.
-    pub name: String,
     /// ggml's number of its type (`enum ggml_type`).
     pub kind: u32,
-    /// Where it begins, bytes from the file's start.
-    pub offset: u64,
     /// Its length.
     pub bytes: u64,
 }
@@ -25,7 +21,6 @@ pub struct Tensor {
 /// All tensors.
 pub(super) struct Table {
     pub(super) tensors: Vec<Tensor>,
-    pub(super) data_offset: u64,
     pub(super) data_end: u64,
     pub(super) weights: u64,
 }
@@ -101,7 +96,10 @@ pub(super) fn read<S: ReadAt + ?Sized>(
         entries.push(read_entry(reader)?);
     }
     refuse_duplicates(&entries)?;
-    place(entries, reader.at().next_multiple_of(alignment), alignment)
+    match reader.at().checked_next_multiple_of(alignment) {
+        Some(data_offset) => place(entries, data_offset, alignment),
+        None => Err(reader.damaged("the weights begin beyond any file".into())),
+    }
 }
 
 fn refuse_duplicates(entries: &[Entry]) -> Result<(), GgufError> {
@@ -122,7 +120,7 @@ fn read_entry<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<Entry, G
         _ => {
             return Err(GgufError::Damaged {
                 at,
-                problem: "a tensor's name is empty or no text".into(),
+                problem: "a tensor's name is empty or not text".into(),
             });
         }
     };
@@ -150,12 +148,13 @@ fn read_entry<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<Entry, G
         let problem = format!("its type {kind} is unknown to this zosia");
         return Err(wrong(&name, problem));
     };
-    if row % block != 0 {
+    if !row.is_multiple_of(block) {
         let problem =
-            format!("its rows of {row} weights are no whole {kind_name} blocks ({block})");
+            format!("its rows of {row} weights are not whole {kind_name} blocks ({block})");
         return Err(wrong(&name, problem));
     }
-    let Some(bytes) = (weights / block).checked_mul(block_bytes) else {
+    let blocks = weights.checked_div(block);
+    let Some(bytes) = blocks.and_then(|blocks| blocks.checked_mul(block_bytes)) else {
         return Err(wrong(&name, "its shape has too many weights".into()));
     };
     let offset = reader.u64("a tensor's offset")?;
@@ -173,7 +172,6 @@ fn read_entry<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<Entry, G
 fn place(entries: Vec<Entry>, data_offset: u64, alignment: u64) -> Result<Table, GgufError> {
     let mut table = Table {
         tensors: Vec::with_capacity(entries.len()),
-        data_offset,
         data_end: data_offset,
         weights: 0,
     };
@@ -181,29 +179,27 @@ fn place(entries: Vec<Entry>, data_offset: u64, alignment: u64) -> Result<Table,
     for entry in entries {
         let Entry { name, offset, .. } = entry;
         if offset != expected {
-            let problem = if offset % alignment == 0 {
+            let problem = if offset.is_multiple_of(alignment) {
                 format!("it is said to begin at {offset}, and the one before ends at {expected}")
             } else {
-                format!("it begins at {offset}, which is no multiple of {alignment}")
+                format!("it begins at {offset}, which is not a multiple of {alignment}")
             };
             return Err(wrong(&name, problem));
         }
         let end = data_offset
             .checked_add(offset)
-            .and_then(|start| Some((start, start.checked_add(entry.bytes)?)));
+            .and_then(|start| start.checked_add(entry.bytes));
         let next = offset
             .checked_add(entry.bytes)
             .and_then(|end| end.checked_next_multiple_of(alignment));
-        let (Some((start, end)), Some(next)) = (end, next) else {
+        let (Some(end), Some(next)) = (end, next) else {
             return Err(wrong(&name, "it ends beyond any file".into()));
         };
         expected = next;
         table.data_end = end;
         table.weights = table.weights.saturating_add(entry.weights);
         table.tensors.push(Tensor {
-            name,
             kind: entry.kind,
-            offset: start,
             bytes: entry.bytes,
         });
     }

@@ -138,13 +138,10 @@ pub struct Load {
     pub budget: Budget,
 }
 
-/// The longest context that can be asked for, tokens.
-pub const CTX_TOKENS_MAX: u32 = 4_194_304;
-
 /// How the engine runs its model: the same for the engine's whole life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineParams {
-    /// Threads for decoding; `None`: what gives the most.
+    /// Threads for decoding; `None`: every processor.
     pub threads: Option<u32>,
     /// Threads for prefill; `None`: as `threads`.
     pub batch_threads: Option<u32>,
@@ -353,43 +350,25 @@ pub struct TurnStats {
     pub tokens: Vec<i32>,
 }
 
-impl TurnStats {
-    /// Tokens of the prompt evaluated in a second.
-    #[must_use]
-    pub fn prefill_tokens_per_s(&self) -> f64 {
-        rate(self.evaluated_tokens, self.prefill_ms)
-    }
-
-    /// Tokens generated in a second: the time of the first is the prompt's.
-    #[must_use]
-    pub fn decode_tokens_per_s(&self) -> f64 {
-        rate(self.generated_tokens.saturating_sub(1), self.decode_ms)
-    }
-}
-
-/// A count in a second; 0 when there was no time to measure.
-fn rate(count: u32, ms: f64) -> f64 {
-    if ms > 0.0 {
-        f64::from(count) * 1e3 / ms
-    } else {
-        0.0
-    }
-}
-
 /// Why a turn was not made or finished.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum TurnError {
     /// The rendered prompt leaves no room for an answer.
     #[error(
-        "the conversation needs {need_tokens} tokens and the context holds {ctx_tokens}; \
-         zosia.ctx={} makes it larger",
-        need_tokens.next_power_of_two()
+        "the conversation needs {}{need_tokens} tokens and the context holds {ctx_tokens}; {}",
+        if *.counted { "" } else { "more than " },
+        larger_context(*.need_tokens, *.ctx_max_tokens, *.counted)
     )]
     ContextFull {
         /// Tokens of the rendered prompt, and one for the answer.
         need_tokens: u32,
+        /// They were counted; else the text is so long that it takes as many with
+        /// the longest token there is.
+        counted: bool,
         /// Tokens the context holds.
         ctx_tokens: u32,
+        /// The most that a context can be given with this model in this memory.
+        ctx_max_tokens: u32,
     },
     /// The conversation, or what was made of it, is larger than this machine holds.
     #[error(
@@ -413,4 +392,43 @@ pub enum TurnError {
     /// llama.cpp returned an error.
     #[error("evaluation failed: {0}")]
     Evaluation(String),
+}
+
+/// How a context that holds `need_tokens` is had, if it can be.
+fn larger_context(need_tokens: u32, ctx_max_tokens: u32, counted: bool) -> String {
+    let ctx_tokens = need_tokens
+        .checked_next_power_of_two()
+        .unwrap_or(u32::MAX)
+        .min(ctx_max_tokens);
+    if counted && ctx_tokens >= need_tokens {
+        format!("zosia.ctx={ctx_tokens} makes it larger")
+    } else {
+        format!("shorten it: {ctx_max_tokens} are the most for this model in this memory")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_context_that_can_be_had_is_suggested() {
+        let told = |need_tokens, ctx_max_tokens, counted| {
+            let full = TurnError::ContextFull {
+                need_tokens,
+                counted,
+                ctx_tokens: 4096,
+                ctx_max_tokens,
+            };
+            let text = full.to_string();
+            text.split_once("; ").unwrap().1.to_owned()
+        };
+        assert_eq!(told(5000, 32_768, true), "zosia.ctx=8192 makes it larger");
+        assert_eq!(told(7000, 7500, true), "zosia.ctx=7500 makes it larger");
+        let most = crate::CTX_TOKENS_MAX;
+        let shorten = "shorten it: 4194304 are the most for this model in this memory";
+        assert_eq!(told(9_000_000, most, true), shorten);
+        assert_eq!(told(u32::MAX, most, true), shorten);
+        assert_eq!(told(5000, most, false), shorten);
+    }
 }

@@ -118,6 +118,15 @@ impl Budget {
         }
     }
 
+    /// A machine that has `engine_bytes` for the engine.
+    #[must_use]
+    pub fn machine_for(engine_bytes: u64) -> u64 {
+        // A share of the whole is a larger share of what is left beside it.
+        let reserve = (engine_bytes / divisor(6)).clamp(RESERVE.least, RESERVE.most);
+        let promised = engine_bytes.saturating_add(reserve);
+        promised.saturating_add(promised.div_ceil(UNPROMISED.get().saturating_sub(1)))
+    }
+
     /// For this machine, as `/proc/meminfo` reads.
     #[must_use]
     pub fn of_meminfo(text: &str) -> Self {
@@ -169,6 +178,16 @@ mod tests {
                 "{total}"
             );
         }
+    }
+
+    #[test]
+    fn a_machine_for_an_engine_holds_it() {
+        for engine in [0, 1 << 20, 100 << 20, 1 << 30, 7 << 30, 8 << 30, 1 << 40] {
+            let machine = Budget::machine_for(engine);
+            assert!(Budget::of(Some(machine)).engine_bytes >= engine, "{engine}");
+            assert!(machine <= engine + engine / 3 + (128 << 20), "{machine}");
+        }
+        assert_eq!(Budget::machine_for(u64::MAX), u64::MAX);
     }
 
     #[test]

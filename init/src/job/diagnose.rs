@@ -54,7 +54,7 @@ fn model_line(config: &Config, model: &ModelFile) -> String {
             header.weights / 1_000_000,
             mib(model.bytes),
             header.context_length.unwrap_or(0),
-            header.kv_bytes_per_token(config.engine.kv).div_ceil(1024)
+            header.kv_bytes_per_token(config.engine.kv).0.div_ceil(1024)
         ),
         Err(error) => format!("model: {place}: {error}"),
     }

@@ -5,8 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::host::warn;
-use crate::peer::Peer;
-use crate::session::{Session, Update};
+use crate::session::{Peer, Session, Update};
 use protocol::{Measured, ModelInfo, Workload};
 
 /// Enough for the kernels of large batches.

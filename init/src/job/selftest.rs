@@ -4,8 +4,7 @@ use std::io::{self, Write};
 
 use super::turn;
 use crate::host::Host;
-use crate::peer::Peer;
-use crate::session::Session;
+use crate::session::{Peer, Session};
 
 /// Tokens of each answer, unless the parameters say otherwise.
 const ANSWER_TOKENS: u32 = 16;

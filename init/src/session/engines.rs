@@ -3,9 +3,7 @@
 
 use protocol::{Event, Load, ModelInfo, Stop, TextKind, TurnError, TurnStats};
 
-use crate::peer::Peer;
-
-use super::{Loaded, Reason, Request, Session, State, Update};
+use super::{Loaded, Peer, Reason, Request, Session, State, Update};
 
 /// An engine that dies this often in a row, without an answer between, is not
 /// started again until the user asks for it.

@@ -11,6 +11,7 @@
 //! | `Gone` | why there is no engine | `Loading` |
 
 mod engines;
+mod peer;
 #[cfg(test)]
 mod tests;
 mod transcript;
@@ -30,7 +31,8 @@ use rustix::event::PollFlags;
 
 use crate::disk::ModelFile;
 use crate::grammar;
-use crate::peer::{Heard, Peer, Wait};
+use crate::supervisor::Engine;
+pub(crate) use peer::{Heard, Peer, Wait};
 pub(crate) use transcript::Transcript;
 pub(crate) use update::{Phase, Reason, Update, stop_text};
 
@@ -72,10 +74,10 @@ impl Answer {
 }
 
 /// Starts engines.
-pub(crate) type Starter<P> = Box<dyn FnMut(Load) -> io::Result<P>>;
+type Starter<P> = Box<dyn FnMut(Load) -> io::Result<P>>;
 
 /// A conversation.
-pub(crate) struct Session<P> {
+pub(crate) struct Session<P = Engine> {
     config: Config,
     budget: Budget,
     start: Starter<P>,
@@ -93,9 +95,15 @@ struct Chosen {
     sha256: Option<String>,
 }
 
+impl Session {
+    /// A conversation without a model yet, with engines that are processes.
+    pub(crate) fn new(config: Config, budget: Budget) -> Self {
+        Self::with_engines(config, budget, Box::new(Engine::start))
+    }
+}
+
 impl<P: Peer> Session<P> {
-    /// A conversation without a model yet, with engines as `start` makes them.
-    pub(crate) fn new(config: Config, budget: Budget, start: Starter<P>) -> Self {
+    fn with_engines(config: Config, budget: Budget, start: Starter<P>) -> Self {
         Self {
             config,
             budget,

@@ -1,0 +1,127 @@
+//! Small files made here, damaged in every way, and a real one if
+//! `ZOSIA_TEST_MODEL` names it.
+
+mod damage;
+mod greedy;
+mod refusals;
+mod writer;
+
+use std::io;
+
+use super::*;
+use writer::{Writer, check_bytes, small};
+
+#[test]
+fn tells_what_the_header_says() {
+    let file = small().file();
+    let header = check_bytes(&file).unwrap();
+    assert_eq!(header.arch, "toy");
+    assert_eq!(header.name.as_deref(), Some("A \u{fffd}[31mtoy"));
+    assert_eq!(header.context_length, Some(4096));
+    assert_eq!(header.head_count, [4, 4]);
+    assert_eq!(header.head_count_kv, [2, 0]);
+    assert_eq!(header.vocab_tokens, 3);
+    assert_eq!(header.chat_template.as_deref(), Some("{{ messages }}"));
+    assert_eq!(header.weights, 768 + 128 + 7);
+    assert_eq!(header.data_end, file.len() as u64);
+    assert_eq!(header.alignment, 32);
+    let tensors: Vec<(u32, u64)> = header.tensors.iter().map(|t| (t.kind, t.bytes)).collect();
+    assert_eq!(tensors, [(12, 432), (8, 136), (0, 28)]);
+    let version_2 = Writer {
+        version: 2,
+        ..small()
+    };
+    assert_eq!(check_bytes(&version_2.file()).unwrap(), header);
+}
+
+#[test]
+fn kv_bytes_follow_the_heads_of_each_layer() {
+    let header = check_bytes(&small().file()).unwrap();
+    // One layer of two has a cache: 2 heads of 64 / 4 values, keys and values.
+    assert_eq!(header.kv_bytes_per_token(KvType::F16).0, 2 * (2 * 16) * 2);
+    assert_eq!(header.kv_bytes_per_token(KvType::Q8_0).0, 2 * 34);
+    // Phi-3.5: 32 layers of 32 heads of 96 values: 384 KiB a token.
+    let phi = Header {
+        block_count: Some(32),
+        embedding_length: Some(3072),
+        head_count: vec![32],
+        head_count_kv: vec![32],
+        ..header.clone()
+    };
+    assert_eq!(phi.kv_bytes_per_token(KvType::F16).0, 384 << 10);
+    // Heads wider than the stream divided by their number; layers that share.
+    let wide = Header {
+        head_count_kv: vec![1],
+        key_length: Some(256),
+        value_length: Some(128),
+        shared_kv_layers: 12,
+        ..phi.clone()
+    };
+    assert_eq!(wide.kv_bytes_per_token(KvType::F16).0, 20 * (256 + 128) * 2);
+    // Without head_count_kv every head has its own.
+    let own = Header {
+        head_count_kv: vec![],
+        ..phi
+    };
+    assert_eq!(own.kv_bytes_per_token(KvType::F16).0, 384 << 10);
+    let hostile = Header {
+        block_count: Some(2048),
+        head_count_kv: vec![u64::MAX],
+        key_length: Some(u64::MAX),
+        ..header
+    };
+    assert_eq!(hostile.kv_bytes_per_token(KvType::F16).0, u64::MAX);
+    assert_eq!(hostile.kv_bytes_per_token(KvType::Q8_0).0, u64::MAX);
+}
+
+#[test]
+fn an_alignment_that_is_no_default_is_obeyed() {
+    let mut writer = small();
+    writer.tensors.clear();
+    (writer.tensor_count, writer.data_bytes, writer.alignment) = (0, 0, 128);
+    let writer = writer
+        .u32("general.alignment", 128)
+        .tensor("a", &[1], 0, 4)
+        .tensor("b", &[1], 0, 4);
+    let header = check_bytes(&writer.file()).unwrap();
+    assert_eq!(header.alignment, 128);
+    assert_eq!(header.data_end % 128, 4);
+}
+
+#[test]
+fn a_failing_disk_is_told_with_its_offset() {
+    struct Failing(Vec<u8>);
+    impl ReadAt for Failing {
+        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+            if offset >= 256 << 10 {
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            self.0.read_exact_at(buf, offset)
+        }
+    }
+    let file = small().text("x", &"x".repeat(300 << 10)).file();
+    let error = check_at(&Failing(file.clone()), file.len() as u64).unwrap_err();
+    match error {
+        GgufError::Read { at, source } => {
+            assert!(at >= 256 << 10 && source.raw_os_error() == Some(5));
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_real_model_is_accepted_and_refused_when_cut() {
+    let Some(path) = std::env::var_os("ZOSIA_TEST_MODEL") else {
+        return;
+    };
+    let file = File::open(path).unwrap();
+    let bytes = file.metadata().unwrap().len();
+    let header = check(&file, bytes).unwrap();
+    assert!(header.data_end <= bytes && bytes - header.data_end < 4096);
+    assert!(header.vocab_tokens > 1000 && header.kv_bytes_per_token(KvType::F16).0 > 0);
+    for there in [bytes / 10, bytes / 2, header.data_end - 1] {
+        let cut = check(&file, there).unwrap_err().to_string();
+        let expected = format!("the file is cut: {there} of {} bytes", header.data_end);
+        assert!(cut.starts_with(&expected), "{cut}");
+    }
+}
