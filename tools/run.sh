@@ -12,7 +12,7 @@
 #   --json           with -p: one JSON object (text, tokens, timings, stop)
 #   --batch FILE     answer every line of FILE, JSON objects with "prompt", in
 #                    one boot; one JSON object a line on standard output
-#   --threads N      threads of the engine     (default: every processor)
+#   --threads N      threads of the engine     (default: what gives the most)
 #   --smp N          processors of the guest   (default: --threads, or the
 #                    host's performance or physical cores)
 #   --mem SIZE       RAM of the guest, MiB or with G (default: by the model)

@@ -77,7 +77,7 @@ const X86_64: &[Level] = &[
 
 /// ggml-cpu's sources that every architecture compiles, as upstream's
 /// `ggml-cpu/CMakeLists.txt` lists them.
-const C_SOURCES: &[&str] = &["ggml-cpu.c", "quants.c"];
+const C_SOURCES: &[&str] = &["quants.c"];
 const CXX_SOURCES: &[&str] = &[
     "ggml-cpu.cpp",
     "repack.cpp",
@@ -91,9 +91,10 @@ const CXX_SOURCES: &[&str] = &[
     "vec.cpp",
 ];
 
-/// zosia's own, in `kernels/`, each of which includes an upstream file and takes its
-/// place.
-const OWN_SOURCES: &[&str] = &["attention.cpp", "sgemm.cpp", "tiled.cpp"];
+/// zosia's own, in `kernels/`: each includes an upstream file and takes its place, but
+/// for `pool.cpp`.
+const OWN_C_SOURCES: &[&str] = &["graph.c"];
+const OWN_CXX_SOURCES: &[&str] = &["attention.cpp", "pool.cpp", "sgemm.cpp", "tiled.cpp"];
 
 /// Tokens of the widest pass that must compute what passes of one token do.
 const PASS_TOKENS: &str = "8";
@@ -285,7 +286,8 @@ fn build_level(
     let mut cxx: Vec<PathBuf> = CXX_SOURCES.iter().map(|file| cpu.join(file)).collect();
     cxx.push(cpu.join(format!("arch/{arch_dir}/repack.cpp")));
     let own = own_dir()?;
-    cxx.extend(OWN_SOURCES.iter().map(|file| own.join(file)));
+    c.extend(OWN_C_SOURCES.iter().map(|file| own.join(file)));
+    cxx.extend(OWN_CXX_SOURCES.iter().map(|file| own.join(file)));
 
     let mut objects = compiler(level, source, &dir, false)
         .files(c)
@@ -366,7 +368,9 @@ fn cache_path(
         let compiler = compiler(level, source, &out, cpp).try_get_compiler()?;
         hash.update(format!("{:?}", compiler.args()));
     }
-    hash.update(format!("{C_SOURCES:?} {CXX_SOURCES:?} {PARTIAL_LINK:?}"));
+    hash.update(format!(
+        "{C_SOURCES:?} {CXX_SOURCES:?} {OWN_C_SOURCES:?} {OWN_CXX_SOURCES:?} {PARTIAL_LINK:?}"
+    ));
     let mut key = String::new();
     for byte in hash.finalize().iter().take(16) {
         write!(key, "{byte:02x}")?;

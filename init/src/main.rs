@@ -17,6 +17,7 @@ mod input;
 mod job;
 mod models;
 mod mounts;
+mod peer;
 mod ports;
 mod power;
 mod prompt;

@@ -12,7 +12,7 @@ use protocol::{Decoder, Load, LogLevel, Request, TooLong, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::session::{Heard, Peer, Wait};
+use crate::peer::{Heard, Peer, Wait};
 
 /// The argument that makes this executable an engine.
 pub(crate) const ENGINE_ROLE: &str = "--engine";

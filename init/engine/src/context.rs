@@ -7,10 +7,13 @@ use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use llama_cpp_sys_2 as sys;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::backend::{self, Backend};
+use super::headcount::Crew;
 use super::interrupt::Interrupt;
 use super::model::Model;
 use super::threads::Pool;
@@ -28,12 +31,23 @@ pub(crate) struct ContextParams {
     pub outputs: usize,
     /// Element type of the KV cache.
     pub kv: KvType,
-    /// Threads for single tokens.
-    pub threads: u32,
-    /// Threads for larger batches.
-    pub batch_threads: u32,
+    /// Threads for single tokens; `None`: what gives the most.
+    pub threads: Option<u32>,
+    /// Threads for larger batches; `None`: what holds for single tokens.
+    pub batch_threads: Option<u32>,
+    /// Threads at most where no number is given.
+    pub processors: u32,
     /// How eagerly idle threads poll.
     pub poll: u32,
+}
+
+impl ContextParams {
+    /// Threads that compute at most: for single tokens, for larger batches.
+    pub(crate) fn most_threads(&self) -> (u32, u32) {
+        let threads = self.threads.unwrap_or(self.processors).max(1);
+        let batch_threads = self.batch_threads.unwrap_or(threads).max(1);
+        (threads, batch_threads)
+    }
 }
 
 /// Why a context was not made.
@@ -71,8 +85,10 @@ pub(crate) struct Context<'m> {
     ctx_tokens: usize,
     /// Read by the abort callback; freed after the context.
     _interrupt: Arc<Interrupt>,
-    /// Freed after the context, in `drop`'s field order.
-    pools: (Pool<'m>, Option<Pool<'m>>),
+    crew: Crew,
+    /// Their threads end before the context does: one that the scheduler has put
+    /// aside may still read from it. `None` only then.
+    pools: Option<(Pool<'m>, Option<Pool<'m>>)>,
     model: PhantomData<&'m Model<'m>>,
 }
 
@@ -136,9 +152,10 @@ impl<'m> Context<'m> {
         params: &ContextParams,
         interrupt: Arc<Interrupt>,
     ) -> Result<Self, ContextError> {
-        let main_pool = Pool::start(backend, params.threads, params.poll);
-        let batch_pool = (params.batch_threads != params.threads)
-            .then(|| Pool::start(backend, params.batch_threads, params.poll));
+        let (threads, batch_threads) = params.most_threads();
+        let main_pool = Pool::start(backend, threads, params.poll);
+        let batch_pool =
+            (batch_threads != threads).then(|| Pool::start(backend, batch_threads, params.poll));
         let pools = match (main_pool, batch_pool) {
             (Some(main), None) => (main, None),
             (Some(main), Some(Some(batch))) => (main, Some(batch)),
@@ -154,8 +171,8 @@ impl<'m> Context<'m> {
         // of a batch, which is half a GiB with a large vocabulary.
         raw.n_outputs_max = u32::try_from(params.outputs).unwrap_or(1);
         raw.n_outputs_max_per_seq = raw.n_outputs_max;
-        raw.n_threads = i32::try_from(params.threads).unwrap_or(1);
-        raw.n_threads_batch = i32::try_from(params.batch_threads).unwrap_or(1);
+        raw.n_threads = i32::try_from(threads).unwrap_or(1);
+        raw.n_threads_batch = i32::try_from(batch_threads).unwrap_or(1);
         raw.type_k = match params.kv {
             KvType::F16 => sys::GGML_TYPE_F16,
             KvType::Q8_0 => sys::GGML_TYPE_Q8_0,
@@ -175,20 +192,27 @@ impl<'m> Context<'m> {
         };
         // SAFETY: llama.h: a getter of a live context.
         let ctx_tokens = unsafe { sys::llama_n_ctx(handle.as_ptr()) };
-        let context = Self {
+        let mut context = Self {
             handle,
             batch: Batch::new(params.batch_tokens as usize),
             vocab_tokens: Vocab::of(model).len(),
             ctx_tokens: ctx_tokens as usize,
             _interrupt: interrupt,
-            pools,
+            crew: Crew::new(
+                params.threads,
+                params.batch_threads,
+                params.processors,
+                params.batch_tokens as usize,
+            ),
+            pools: None,
             model: PhantomData,
         };
-        let (main, batch) = &context.pools;
-        let batch = batch.as_ref().map_or(std::ptr::null_mut(), Pool::as_ptr);
-        // SAFETY: llama.h: both pools outlive the context: `drop` frees it
-        // before its fields. A null batch pool means the main one.
-        unsafe { sys::llama_attach_threadpool(handle.as_ptr(), main.as_ptr(), batch) };
+        let batch = pools.1.as_ref();
+        let batch = batch.map_or(std::ptr::null_mut(), Pool::as_ptr);
+        // SAFETY: llama.h: nothing is computed once `drop` has freed the pools. A
+        // null batch pool means the main one.
+        unsafe { sys::llama_attach_threadpool(handle.as_ptr(), pools.0.as_ptr(), batch) };
+        context.pools = Some(pools);
         Ok(context)
     }
 
@@ -219,12 +243,23 @@ impl<'m> Context<'m> {
                 log: format!("a batch of {} tokens", tokens.len()),
             });
         };
+        let threads = i32::try_from(self.crew.threads(tokens.len())).unwrap_or(1);
+        // SAFETY: llama.h: sets two numbers of a live context; neither pool has
+        // fewer threads.
+        unsafe { sys::llama_set_n_threads(self.handle.as_ptr(), threads, threads) };
+        let cpu_began = self.crew.wants_cpu_time(tokens.len()).then(cpu_time);
+        let began = Instant::now();
         // SAFETY: llama.h: the batch's arrays hold `n_tokens` entries each and
         // stay alive and unmoved in `self.batch` during the call; llama.cpp
         // checks token ids and positions itself.
         let code = unsafe { sys::llama_decode(self.handle.as_ptr(), batch) };
         match code {
-            0 => Ok(()),
+            0 => {
+                let time = began.elapsed();
+                let cpu_time = cpu_began.map(|began| cpu_time().saturating_sub(began));
+                self.crew.took(tokens.len(), time, cpu_time);
+                Ok(())
+            }
             2 => Err(DecodeError::Interrupted),
             code => Err(DecodeError::Llama {
                 code,
@@ -278,10 +313,17 @@ impl<'m> Context<'m> {
 
 impl Drop for Context<'_> {
     fn drop(&mut self) {
-        // SAFETY: llama.h: frees a context; this is its only owner. The thread
-        // pools and the abort callback's data are fields and outlive this call.
+        self.pools = None;
+        // SAFETY: llama.h: frees a context, which computes nothing meanwhile; this
+        // is its only owner. The abort callback's data is a field and outlives it.
         unsafe { sys::llama_free(self.handle.as_ptr()) }
     }
+}
+
+/// What all threads of this process have had of the processors.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// ggml's abort callback, called between two operations of a graph.

@@ -12,6 +12,7 @@ mod counter;
 mod fit;
 mod generate;
 mod grammar;
+mod headcount;
 mod interrupt;
 mod load;
 mod measure;

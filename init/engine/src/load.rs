@@ -319,7 +319,6 @@ impl Checked {
     ) -> Result<Loaded<'m>, LoadError> {
         let processors = available_parallelism().map_or(1, NonZero::get);
         let processors = u32::try_from(processors).unwrap_or(1);
-        let threads = load.params.threads.unwrap_or(processors).max(1);
         // What was tried and not drawn must be rewound.
         let speculate = match load.params.speculate {
             _ if !model.can_rewind() => Switch::Off,
@@ -336,8 +335,9 @@ impl Checked {
                 Switch::Auto | Switch::On => WIDTH_MAX,
             },
             kv: load.params.kv,
-            threads,
-            batch_threads: load.params.batch_threads.unwrap_or(threads).max(1),
+            threads: load.params.threads,
+            batch_threads: load.params.batch_threads,
+            processors,
             poll: load.params.poll,
         };
         let context = loop {
@@ -355,6 +355,7 @@ impl Checked {
                 wanted.ctx_tokens, self.plan.ctx_tokens
             )));
         }
+        let (threads, batch_threads) = wanted.most_threads();
         let source = self.header.chat_template.as_deref();
         let room = ContextRoom {
             ctx_tokens: context.ctx_tokens(),
@@ -378,7 +379,7 @@ impl Checked {
             cpu: backend.level().to_owned(),
             repacked: self.plan.weights == Weights::Repacked,
             threads,
-            batch_threads: wanted.batch_threads,
+            batch_threads,
             template: prompter.template_origin().to_owned(),
             load_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             anonymous_bytes: fit::anonymous_bytes(),

@@ -57,7 +57,7 @@ impl<'b> Pool<'b> {
 impl Drop for Pool<'_> {
     fn drop(&mut self) {
         // SAFETY: ggml-cpu.h: joins and frees; this is the only owner, and the
-        // context that used it is gone (it drops its pools last).
+        // context that used it computes nothing any more (it drops its pools first).
         unsafe { (self.free)(self.as_ptr()) }
     }
 }

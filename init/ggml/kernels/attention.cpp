@@ -7,6 +7,8 @@
 #include "ops.cpp"
 #undef ggml_compute_forward_flash_attn_ext
 
+#include "pool.h"
+
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && !defined(__AVX512F__)
 #define ZOSIA_ATTENTION
 
@@ -219,6 +221,57 @@ bool is_ours(const ggml_tensor * dst) {
 
 } // namespace
 #endif
+
+namespace {
+
+// One head, all tokens of the pass. `out` is like dst, with room behind it.
+void attend_apart(Work & work, int64_t head, int64_t, float * out, int64_t) {
+    auto & attention = (Attention &) work;
+    ggml_tensor & dst = attention.dst;
+    for (int i = 0; i < 5; i++) {
+        if (dst.src[i]) dst.src[i] = &attention.src[i];
+    }
+    dst.data = out;
+    const ggml_tensor & q = attention.src[0];
+#ifdef ZOSIA_ATTENTION
+    if (is_ours(&dst)) return attend(&dst, head % q.ne[2], head / q.ne[2], 0, q.ne[1]);
+#endif
+    ggml_compute_params alone = {};
+    alone.nth = 1;
+    alone.wdata = out + ggml_nelements(&dst);
+    ggml_compute_forward_flash_attn_ext_f16_one_chunk(&alone, &dst, head * q.ne[1], (head + 1) * q.ne[1], 0,
+                                                      attention.src[1].ne[1], nullptr, 0);
+}
+
+void publish(const Work & work, int64_t head, const float * out) {
+    const auto & attention = (const Attention &) work;
+    const ggml_tensor & dst = attention.dst;
+    const int64_t heads = dst.ne[1], tokens = dst.ne[2], sequence = head / heads;
+    for (int64_t j = 0; j < tokens; j++) {
+        const int64_t at = ((sequence * tokens + j) * heads + head % heads) * dst.nb[1];
+        memcpy(attention.out + at, (const char *) out + at, dst.ne[0] * sizeof(float));
+    }
+}
+
+} // namespace
+
+bool plan_attention(const ggml_tensor * dst, Attention & attention) {
+    const ggml_tensor * q = dst->src[0];
+    if (q->type != GGML_TYPE_F32 || q->ne[1] > ZOSIA_PASS_TOKENS || !ggml_is_contiguous(dst)) return false;
+    attention.dst = *dst;
+    for (int i = 0; i < 5; i++) {
+        if (dst->src[i]) attention.src[i] = *dst->src[i];
+    }
+    attention.out = (char *) dst->data;
+    attention.compute = attend_apart;
+    attention.publish = publish;
+    attention.chunks = q->ne[2] * q->ne[3];
+    attention.stride = 0;
+    const int64_t scratch = q->ne[0] + 2 * dst->ne[0] + CACHE_LINE_SIZE_F32;
+    attention.own_floats = ggml_nelements(dst) + scratch;
+    attention.bytes = sizeof attention;
+    return true;
+}
 
 extern "C" void ggml_compute_forward_flash_attn_ext(const ggml_compute_params * params, ggml_tensor * dst) {
 #ifdef ZOSIA_ATTENTION

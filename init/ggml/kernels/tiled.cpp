@@ -8,6 +8,10 @@
 #undef ggml_compute_forward_mul_mat_tiled
 #undef ggml_compute_forward_mul_mat_id_tiled
 
+#include <algorithm>
+
+#include "pool.h"
+
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #define ZOSIA_KERNELS
 #include "avx2.h"
@@ -16,12 +20,45 @@
 #include "neon.h"
 #endif
 
+namespace {
+
+// Rows that a thread takes at a time: with a block of each column they stay in the
+// first cache.
+constexpr int CHUNK_ROWS = 32;
+
+// A chunk of a product.
+struct Chunk {
+    int count;
+    const char * weights;
+    const char * columns;
+    char * dst;
+};
+
+Chunk chunk_of(const Product & product, int64_t chunk) {
+    const int64_t matrix = chunk / product.of_matrix, i = chunk % product.of_matrix * product.each;
+    const int64_t i12 = matrix % product.ne12, i13 = matrix / product.ne12;
+    return {
+        (int) std::min(product.each, product.rows - i),
+        product.weights + i12 / product.r2 * product.nb02 + i13 / product.r3 * product.nb03 + i * product.nb01,
+        product.columns + matrix * product.bytes_columns,
+        product.dst + i12 * product.nb2 + i13 * product.nb3 + i * (int64_t) sizeof(float),
+    };
+}
+
+void publish(const Work & work, int64_t at, const float * out) {
+    const auto & product = (const Product &) work;
+    const Chunk chunk = chunk_of(product, at);
+    for (int64_t j = 0; j < product.width; j++) {
+        memcpy(chunk.dst + j * product.nb1, out + j * product.stride, chunk.count * sizeof(float));
+    }
+}
+
+} // namespace
+
 #ifdef ZOSIA_KERNELS
 namespace {
 
-// Rows that a thread takes at a time, and columns that it sums at a time: a block of
-// each stays in the first cache.
-constexpr int CHUNK_ROWS = 32;
+// Columns that are summed at a time.
 constexpr int PANEL_COLUMNS = 128;
 
 // Columns side by side, in groups of LANES.
@@ -118,75 +155,61 @@ void quantize_group(const char * from, size_t stride, ggml_from_float_t quantize
     to.pack(columns);
 }
 
-// dst = src0 times src1, called by every thread.
-template <class Type> void multiply(const ggml_compute_params * params, ggml_tensor * dst) {
-    const ggml_tensor * src0 = dst->src[0];
-    const ggml_tensor * src1 = dst->src[1];
-    GGML_TENSOR_BINARY_OP_LOCALS
-    const ggml_type column_type = ggml_get_type_traits_cpu(src0->type)->vec_dot_type;
+// The columns are laid side by side as the kernels take them.
+template <class Type> void quantize(const Product & product, int64_t from, int64_t to) {
+    const ggml_type column_type = ggml_get_type_traits_cpu(product.type)->vec_dot_type;
     const ggml_from_float_t quantize = ggml_get_type_traits_cpu(column_type)->from_float;
-    const int64_t size = ggml_blck_size(column_type);
-    const int64_t blocks = ne00 / size;
-    auto * const columns = (typename Type::Column *) params->wdata;
-    const Grouped grouped = Grouped::of<Type>(ne11);
-
-    // Each thread has the same blocks of all columns.
-    const int64_t from = blocks * params->ith / params->nth, to = blocks * (params->ith + 1) / params->nth;
-    for (int64_t matrix = 0; matrix < ne12 * ne13; matrix++) {
-        const char * source = (const char *) src1->data + matrix % ne12 * nb12 + matrix / ne12 * nb13;
-        auto * const own = columns + matrix * ne11 * blocks;
+    const int64_t size = ggml_blck_size(column_type), blocks = product.blocks;
+    const Grouped grouped = Grouped::of<Type>(product.width);
+    for (int64_t matrix = 0; matrix < product.ne12 * product.ne13; matrix++) {
+        const char * source = product.source + matrix % product.ne12 * product.nb12 + matrix / product.ne12 * product.nb13;
+        auto * const own = (typename Type::Column *) (product.columns + matrix * product.bytes_columns);
         int64_t j = 0;
         const auto group = [&](auto * groups) {
             for (int64_t block = from; block < to; block++) {
-                quantize_group(source + j * nb11 + block * size * sizeof(float), nb11, quantize, size, groups[block]);
+                quantize_group(source + j * product.nb11 + block * size * sizeof(float), product.nb11, quantize, size,
+                               groups[block]);
             }
         };
         for (; j < grouped.lanes; j += LANES) group((GroupOf<Type, LANES> *) (own + j * blocks));
         for (; j < grouped.lanes + grouped.fours; j += 4) group((GroupOf<Type, 4> *) (own + j * blocks));
-        for (; j < ne11; j++) {
-            quantize((const float *) (source + j * nb11) + from * size, own + j * blocks + from, (to - from) * size);
+        for (; j < product.width; j++) {
+            quantize((const float *) (source + j * product.nb11) + from * size, own + j * blocks + from,
+                     (to - from) * size);
             prepare(own + j * blocks + from, to - from);
         }
     }
-    if (params->ith == 0) ggml_threadpool_chunk_set(params->threadpool, params->nth);
-    ggml_barrier(params->threadpool);
-
-    // Smaller pieces where there are few rows, so that no thread waits long.
-    const int64_t share = ne01 / (4 * params->nth) / ROWS * ROWS;
-    const int64_t each = std::clamp<int64_t>(share, ROWS, CHUNK_ROWS);
-    const int64_t chunks = (ne01 + each - 1) / each;
-    const auto weights = [&](int64_t at) {
-        const int64_t matrix = at / chunks;
-        const int64_t i02 = matrix % ne12 / (ne12 / ne02), i03 = matrix / ne12 / (ne13 / ne03);
-        const char * first = (const char *) src0->data + i02 * nb02 + i03 * nb03 + at % chunks * each * nb01;
-        return (const typename Type::Block *) first;
-    };
-    for (int64_t at = params->ith, next; at < chunks * ne12 * ne13; at = next) {
-        next = ggml_threadpool_chunk_add(params->threadpool, 1);
-        const int64_t matrix = at / chunks, i = at % chunks * each;
-        char * out = (char *) dst->data + matrix % ne12 * nb2 + matrix / ne12 * nb3;
-        chunk<Type>(std::min(each, ne01 - i), blocks, weights(at), nb01 / sizeof(typename Type::Block), weights(next),
-                    ne11, grouped, columns + matrix * ne11 * blocks, (float *) out + i, nb1 / sizeof(float));
-    }
 }
 
-// Whether a kernel here has computed dst.
-bool multiply_here(const ggml_compute_params * params, ggml_tensor * dst) {
-    if (params->use_ref || dst->src[1]->type != GGML_TYPE_F32) return false;
-    switch (dst->src[0]->type) {
+template <class Type> void compute(Work & work, int64_t at, int64_t next, float * out, int64_t stride) {
+    const auto & product = (const Product &) work;
+    using Block = typename Type::Block;
+    const Chunk here = chunk_of(product, at);
+    chunk<Type>(here.count, product.blocks, (const Block *) here.weights, product.nb01 / sizeof(Block),
+                (const Block *) chunk_of(product, next).weights, product.width, Grouped::of<Type>(product.width),
+                (const typename Type::Column *) here.columns, out, stride);
+}
+
+template <class Type> bool plan(Product & product) {
+    product.quantize = quantize<Type>;
+    product.compute = compute<Type>;
+    return true;
+}
+
+// Whether a kernel here computes the product.
+bool plan_here(Product & product) {
+    switch (product.type) {
 #ifdef __ARM_NEON
-        case GGML_TYPE_Q4_0: multiply<Q4_0>(params, dst); return true;
+        case GGML_TYPE_Q4_0: return plan<Q4_0>(product);
 #endif
-        case GGML_TYPE_Q4_1: multiply<Q4_1>(params, dst); return true;
+        case GGML_TYPE_Q4_1: return plan<Q4_1>(product);
         case GGML_TYPE_Q8_0:
             // Upstream has a good one for many tokens.
-            if (!Q8_0::HAS_LANES && dst->src[1]->ne[1] > ZOSIA_PASS_TOKENS) return false;
-            multiply<Q8_0>(params, dst);
-            return true;
+            return (Q8_0::HAS_LANES || product.width <= ZOSIA_PASS_TOKENS) && plan<Q8_0>(product);
 #ifndef __AVX512F__
-        case GGML_TYPE_Q4_K: multiply<Q4_K>(params, dst); return true;
-        case GGML_TYPE_Q5_K: multiply<Q5_K>(params, dst); return true;
-        case GGML_TYPE_Q6_K: multiply<Q6_K>(params, dst); return true;
+        case GGML_TYPE_Q4_K: return plan<Q4_K>(product);
+        case GGML_TYPE_Q5_K: return plan<Q5_K>(product);
+        case GGML_TYPE_Q6_K: return plan<Q6_K>(product);
 #endif
         default: return false;
     }
@@ -194,8 +217,115 @@ bool multiply_here(const ggml_compute_params * params, ggml_tensor * dst) {
 
 } // namespace
 #else
-static bool multiply_here(const ggml_compute_params *, ggml_tensor *) { return false; }
+static bool plan_here(Product &) { return false; }
 #endif
+
+namespace {
+
+// Columns for upstream's vec_dot.
+void quantize_upstream(const Product & product, int64_t from, int64_t to) {
+    const ggml_type type = ggml_get_type_traits_cpu(product.type)->vec_dot_type;
+    const int64_t size = ggml_blck_size(type), bytes = ggml_type_size(type);
+    for (int64_t at = 0; at < product.width * product.ne12 * product.ne13; at++) {
+        const int64_t matrix = at / product.width;
+        const char * source = product.source + at % product.width * product.nb11 + matrix % product.ne12 * product.nb12 +
+                              matrix / product.ne12 * product.nb13;
+        const auto * floats = (const float *) source + from * size;
+        char * column = product.columns + matrix * product.bytes_columns + (at % product.width * product.blocks + from) * bytes;
+        if (type == GGML_TYPE_F32) {
+            memcpy(column, floats, (to - from) * bytes);
+        } else {
+            ggml_get_type_traits_cpu(type)->from_float(floats, column, (to - from) * size);
+        }
+    }
+}
+
+void compute_upstream(Work & work, int64_t at, int64_t, float * out, int64_t stride) {
+    const auto & product = (const Product &) work;
+    const auto * traits = ggml_get_type_traits_cpu(product.type);
+    const Chunk here = chunk_of(product, at);
+    const size_t bytes = ggml_row_size(traits->vec_dot_type, product.length);
+    for (int64_t j = 0; j < product.width; j++) {
+        for (int i = 0; i < here.count; i++) {
+            traits->vec_dot(product.length, out + j * stride + i, 0, here.weights + i * product.nb01, 0,
+                            here.columns + j * bytes, 0, 1);
+        }
+    }
+}
+
+// Whether upstream multiplies these, too, row by row.
+bool plan_upstream(const ggml_tensor * dst, Product & product) {
+    const auto * traits = ggml_get_type_traits_cpu(product.type);
+    if (product.width > ZOSIA_PASS_TOKENS || ggml_get_op_params_i32(dst, 1) == GGML_HINT_SRC0_IS_HADAMARD) return false;
+#if defined(__ARM_NEON) && !defined(__ARM_FEATURE_DOTPROD)
+    // sgemm.cpp has a kernel for several columns.
+    if (product.type == GGML_TYPE_Q4_1 && product.width > 1) return false;
+#endif
+    if (!traits->vec_dot) return false;
+    if (traits->vec_dot_type != GGML_TYPE_F32 && !ggml_get_type_traits_cpu(traits->vec_dot_type)->from_float) return false;
+    product.quantize = quantize_upstream;
+    product.compute = compute_upstream;
+    return true;
+}
+
+} // namespace
+
+bool plan_product(const ggml_tensor * dst, int threads, bool also_upstream, Product & product) {
+    const ggml_tensor * src0 = dst->src[0];
+    const ggml_tensor * src1 = dst->src[1];
+    if (src1->type != GGML_TYPE_F32) return false;
+    GGML_TENSOR_BINARY_OP_LOCALS
+    const ggml_type column_type = ggml_get_type_traits_cpu(src0->type)->vec_dot_type;
+    product.type = src0->type;
+    product.length = ne00;
+    product.blocks = ne00 / ggml_blck_size(column_type);
+    product.rows = ne01;
+    product.width = ne11;
+    product.ne12 = ne12;
+    product.ne13 = ne13;
+    product.r2 = ne12 / ne02;
+    product.r3 = ne13 / ne03;
+    product.weights = (const char *) src0->data;
+    product.nb01 = nb01;
+    product.nb02 = nb02;
+    product.nb03 = nb03;
+    product.source = (const char *) src1->data;
+    product.nb11 = nb11;
+    product.nb12 = nb12;
+    product.nb13 = nb13;
+    product.bytes_columns = ggml_row_size(column_type, ne10) * ne11;
+    product.dst = (char *) dst->data;
+    product.nb1 = nb1;
+    product.nb2 = nb2;
+    product.nb3 = nb3;
+    if (!plan_here(product) && !(also_upstream && plan_upstream(dst, product))) return false;
+    // Smaller pieces where there are few rows, so that no thread waits long.
+    const int64_t share = ne01 / (4 * threads) / 4 * 4;
+    product.each = std::clamp<int64_t>(share, 4, CHUNK_ROWS);
+    product.of_matrix = (ne01 + product.each - 1) / product.each;
+    product.publish = publish;
+    product.chunks = product.of_matrix * ne12 * ne13;
+    product.stride = product.each;
+    product.own_floats = product.each * ne11;
+    product.bytes = sizeof product;
+    return true;
+}
+
+// Where threads do not share the work piece by piece: called by each of them.
+static bool multiply_here(const ggml_compute_params * params, ggml_tensor * dst) {
+    Product product;
+    if (params->use_ref || !plan_product(dst, params->nth, false, product)) return false;
+    product.columns = (char *) params->wdata;
+    product.quantize(product, product.blocks * params->ith / params->nth, product.blocks * (params->ith + 1) / params->nth);
+    if (params->ith == 0) ggml_threadpool_chunk_set(params->threadpool, params->nth);
+    ggml_barrier(params->threadpool);
+    for (int64_t at = params->ith, next; at < product.chunks; at = next) {
+        next = ggml_threadpool_chunk_add(params->threadpool, 1);
+        auto * out = (float *) chunk_of(product, at).dst;
+        product.compute(product, at, std::min(next, product.chunks - 1), out, product.nb1 / sizeof(float));
+    }
+    return true;
+}
 
 extern "C" bool ggml_compute_forward_mul_mat_tiled(const ggml_compute_params * params, ggml_tensor * dst) {
     return multiply_here(params, dst) ||

@@ -114,6 +114,8 @@ impl Graph {
             sys::ggml_build_forward_expand(graph, output);
             let buffer = sys::ggml_backend_alloc_ctx_tensors(self.context, backend);
             assert!(!buffer.is_null());
+            // As those of a model: threads share their products piece by piece.
+            sys::ggml_backend_buffer_set_usage(buffer, sys::GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
             for (tensor, bytes) in &self.leaves {
                 assert_eq!(sys::ggml_nbytes(*tensor), bytes.len());
                 sys::ggml_backend_tensor_set(*tensor, bytes.as_ptr().cast(), 0, bytes.len());

@@ -1,7 +1,6 @@
 //! Every parameter's value, in the parts that travel together.
 
 use crate::frames::{EngineParams, Sampling, Switch};
-use crate::table::{Param, When};
 use crate::workload::Workload;
 
 /// What to do after the start.
@@ -107,31 +106,5 @@ impl Default for Start {
             mode: Mode::Chat,
             bench: Workload::default(),
         }
-    }
-}
-
-/// A parameter changed after the start.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Change {
-    /// The configuration with it.
-    pub config: Config,
-    /// Which parameter; its [`Param::when`] says what must be done again.
-    pub param: &'static Param,
-}
-
-impl Config {
-    /// This configuration with `value` for `param`.
-    ///
-    /// # Errors
-    /// What was expected instead.
-    pub fn with(&self, param: &'static Param, value: &str) -> Result<Change, String> {
-        debug_assert!(
-            param.when != When::Start,
-            "{} is given at the start",
-            param.name
-        );
-        let mut config = self.clone();
-        (param.set)(&mut config, value)?;
-        Ok(Change { config, param })
     }
 }

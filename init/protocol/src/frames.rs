@@ -138,10 +138,13 @@ pub struct Load {
     pub budget: Budget,
 }
 
+/// The longest context that can be asked for, tokens.
+pub const CTX_TOKENS_MAX: u32 = 4_194_304;
+
 /// How the engine runs its model: the same for the engine's whole life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineParams {
-    /// Threads for decoding; `None`: every processor.
+    /// Threads for decoding; `None`: what gives the most.
     pub threads: Option<u32>,
     /// Threads for prefill; `None`: as `threads`.
     pub batch_threads: Option<u32>,
@@ -348,6 +351,29 @@ pub struct TurnStats {
     pub ctx_used_tokens: u32,
     /// Token ids generated, for tests and `/stats`.
     pub tokens: Vec<i32>,
+}
+
+impl TurnStats {
+    /// Tokens of the prompt evaluated in a second.
+    #[must_use]
+    pub fn prefill_tokens_per_s(&self) -> f64 {
+        rate(self.evaluated_tokens, self.prefill_ms)
+    }
+
+    /// Tokens generated in a second: the time of the first is the prompt's.
+    #[must_use]
+    pub fn decode_tokens_per_s(&self) -> f64 {
+        rate(self.generated_tokens.saturating_sub(1), self.decode_ms)
+    }
+}
+
+/// A count in a second; 0 when there was no time to measure.
+fn rate(count: u32, ms: f64) -> f64 {
+    if ms > 0.0 {
+        f64::from(count) * 1e3 / ms
+    } else {
+        0.0
+    }
 }
 
 /// Why a turn was not made or finished.

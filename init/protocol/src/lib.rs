@@ -18,12 +18,12 @@ mod table;
 mod workload;
 
 pub use cmdline::{Invocation, Output, from_flags, from_kernel_command_line};
-pub use config::{Change, ChatParams, Config, Mode, ScreenParams, Start};
+pub use config::{ChatParams, Config, Mode, ScreenParams, Start};
 pub use frames::{
-    EngineParams, Event, KvType, Load, LogLevel, Measured, ModelInfo, Progress, Request, Sampling,
-    Stage, Stop, Switch, TextKind, TurnError, TurnStats,
+    CTX_TOKENS_MAX, EngineParams, Event, KvType, Load, LogLevel, Measured, ModelInfo, Progress,
+    Request, Sampling, Stage, Stop, Switch, TextKind, TurnError, TurnStats,
 };
 pub use message::{Message, Role};
 pub use pipe::{Decoder, TooLong, encode, receive, send};
-pub use table::{CTX_TOKENS_MAX, PARAMS, Param, When, find, help_text, nearest, reference_page};
+pub use table::{Change, PARAMS, Param, When, find, help_text, nearest, reference_page};
 pub use workload::Workload;

@@ -5,13 +5,11 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use crate::config::{Config, Mode};
-use crate::frames::{KvType, LogLevel, Switch};
+use crate::frames::{CTX_TOKENS_MAX, KvType, LogLevel, Switch};
 use crate::workload::Workload;
 
 /// The shortest context that can be asked for, tokens.
 const CTX_TOKENS_MIN: u32 = 128;
-/// The longest, tokens.
-pub const CTX_TOKENS_MAX: u32 = 4_194_304;
 
 /// When a parameter can be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +63,32 @@ impl Param {
     }
 }
 
+/// A parameter changed after the start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// The configuration with it.
+    pub config: Config,
+    /// Which parameter; its [`Param::when`] says what must be done again.
+    pub param: &'static Param,
+}
+
+impl Config {
+    /// This configuration with `value` for `param`.
+    ///
+    /// # Errors
+    /// What was expected instead.
+    pub fn with(&self, param: &'static Param, value: &str) -> Result<Change, String> {
+        debug_assert!(
+            param.when != When::Start,
+            "{} is given at the start",
+            param.name
+        );
+        let mut config = self.clone();
+        (param.set)(&mut config, value)?;
+        Ok(Change { config, param })
+    }
+}
+
 /// Every parameter, in the order in which it is explained.
 pub const PARAMS: &[Param] = &[
     Param {
@@ -86,7 +110,7 @@ pub const PARAMS: &[Param] = &[
     Param {
         name: "threads",
         value: "N",
-        help: "Threads that decode; auto is one for each processor.",
+        help: "Threads that decode; auto is as many as give the most, up to one for each processor.",
         when: When::Reload,
         set: |c, v| auto_number(v, 1..=512).map(|v| c.engine.threads = v),
         get: |c| optional(c.engine.threads, "auto"),
@@ -94,7 +118,7 @@ pub const PARAMS: &[Param] = &[
     Param {
         name: "batch_threads",
         value: "N",
-        help: "Threads that evaluate prompts; auto is as many as decode.",
+        help: "Threads that evaluate prompts; auto is as threads has it.",
         when: When::Reload,
         set: |c, v| auto_number(v, 1..=512).map(|v| c.engine.batch_threads = v),
         get: |c| optional(c.engine.batch_threads, "auto"),
@@ -102,7 +126,7 @@ pub const PARAMS: &[Param] = &[
     Param {
         name: "poll",
         value: "0-100",
-        help: "How eagerly idle threads poll for work: 0 sleeps, 100 never does.",
+        help: "How long idle threads poll for work where that pays: 0 sleeps at once, 100 never.",
         when: When::Reload,
         set: |c, v| number(v, 0..=100).map(|v| c.engine.poll = v),
         get: |c| c.engine.poll.to_string(),

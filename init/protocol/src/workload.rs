@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::table::CTX_TOKENS_MAX;
+use crate::frames::CTX_TOKENS_MAX;
 
 /// What is measured: `zosia.bench=P,D,N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

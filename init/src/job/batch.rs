@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use super::turn::{self, Outcome};
 use crate::host::{Host, warn};
-use crate::session::{Peer, Phase, Session};
+use crate::peer::Peer;
+use crate::session::{Phase, Session};
 
 /// A line of a batch.
 #[derive(Debug, Deserialize)]
@@ -73,10 +74,12 @@ mod tests {
     use protocol::memory::Budget;
 
     use super::*;
+    use crate::supervisor::Engine;
 
     #[test]
     fn without_an_engine_every_line_gets_its_result() {
-        let mut session: Session = Session::new(Config::default(), Budget::of(None));
+        let start = Box::new(|_| -> io::Result<Engine> { Err(io::ErrorKind::OutOfMemory.into()) });
+        let mut session = Session::new(Config::default(), Budget::of(None), start);
         session.refuse("no model: the disks hold none".to_owned());
         let lines = "{\"prompt\": \"a\"}\n\nnot JSON\n{\"prompt\": \"b\"}\n";
         let mut results = Vec::new();

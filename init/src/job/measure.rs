@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::host::warn;
-use crate::session::{Peer, Session, Update};
+use crate::peer::Peer;
+use crate::session::{Session, Update};
 use protocol::{Measured, ModelInfo, Workload};
 
 /// Enough for the kernels of large batches.

@@ -17,10 +17,9 @@ use crate::host::{Host, warn};
 use crate::models::Models;
 use crate::prompt;
 use crate::session::Session;
+use crate::supervisor::Engine;
 use crate::timeline::Timeline;
 use turn::Outcome;
-
-pub(crate) use turn::rate;
 
 /// A job.
 pub(crate) enum Job {
@@ -92,7 +91,7 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
     } = given;
     match job {
         Job::Chat(tty) => {
-            prompt::run(host, Session::new(config, budget), models, tty, timeline).map(|()| true)
+            prompt::run(host, new_session(config, budget), models, tty, timeline).map(|()| true)
         }
         Job::Diag => {
             models.settle();
@@ -121,7 +120,7 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
             report(&outcome, outputs.results)
         }
         Job::Batch(lines) => {
-            let mut session = Session::new(config, budget);
+            let mut session = new_session(config, budget);
             match models.only() {
                 Ok(model) => session.load_first(model),
                 // Each line gets a result that says so.
@@ -151,9 +150,18 @@ fn report(outcome: &Outcome, results: Option<Box<dyn Write>>) -> io::Result<bool
     Ok(outcome.answered)
 }
 
-fn load_only(config: Config, budget: Budget, models: &mut Models) -> Result<Session, String> {
+/// A session whose engines are processes.
+fn new_session(config: Config, budget: Budget) -> Session<Engine> {
+    Session::new(config, budget, Box::new(Engine::start))
+}
+
+fn load_only(
+    config: Config,
+    budget: Budget,
+    models: &mut Models,
+) -> Result<Session<Engine>, String> {
     let model = models.only()?;
-    let mut session = Session::new(config, budget);
+    let mut session = new_session(config, budget);
     session.load_first(model);
     Ok(session)
 }

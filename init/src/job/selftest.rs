@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use super::turn;
 use crate::host::Host;
-use crate::session::{Peer, Session};
+use crate::peer::Peer;
+use crate::session::Session;
 
 /// Tokens of each answer, unless the parameters say otherwise.
 const ANSWER_TOKENS: u32 = 16;

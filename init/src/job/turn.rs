@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::host::{Host, warn};
-use crate::session::{Peer, Reason, Session, Update};
+use crate::peer::Peer;
+use crate::session::{Reason, Session, Update};
 use protocol::{Stop, TextKind, TurnStats};
 
 /// The outcome of a turn. Field names are part of the interface: `--json`.
@@ -91,7 +92,7 @@ pub(crate) struct Timings {
 
 impl Timings {
     fn new(stats: TurnStats, load_ms: u64) -> Self {
-        let decode_tokens_per_s = rate(stats.generated_tokens.saturating_sub(1), stats.decode_ms);
+        let decode_tokens_per_s = stats.decode_tokens_per_s();
         Self {
             load_ms,
             prompt_tokens: stats.prompt_tokens,
@@ -103,15 +104,6 @@ impl Timings {
             decode_passes: stats.decode_calls,
             tokens: stats.tokens,
         }
-    }
-}
-
-/// Tokens a second; 0 when there was no time to measure.
-pub(crate) fn rate(tokens: u32, ms: f64) -> f64 {
-    if ms > 0.0 {
-        f64::from(tokens) * 1e3 / ms
-    } else {
-        0.0
     }
 }
 

@@ -26,6 +26,7 @@ use crate::host::Host;
 use crate::models::Models;
 use crate::ports::saves::Saves;
 use crate::session::{Phase, Reason, Session, Update};
+use crate::supervisor::Engine;
 use crate::timeline::Timeline;
 use draft::Drafts;
 use room::Room;
@@ -38,7 +39,7 @@ use signals::Signals;
 /// The terminal's; a terminal that hung up is a way of leaving.
 pub(crate) fn run(
     host: Host,
-    session: Session,
+    session: Session<Engine>,
     models: Models,
     tty: File,
     timeline: Timeline,
@@ -82,7 +83,7 @@ fn limits(budget: &Budget) -> Limits {
 /// The chat: what talks to whom.
 struct Chat {
     host: Host,
-    session: Session,
+    session: Session<Engine>,
     models: Models,
     screen: Screen,
     room: Room,

@@ -8,9 +8,9 @@ use protocol::{Config, ModelInfo, PARAMS, Param, TurnStats};
 
 use super::save::role_name;
 use super::screen::Screen;
-use crate::job::rate;
 use crate::models::Models;
 use crate::session::{Session, stop_text};
+use crate::supervisor::Engine;
 use crate::timeline::Timeline;
 
 /// `/show`: parameters in force.
@@ -38,7 +38,7 @@ pub(super) fn parameters(screen: &mut Screen, config: &Config, param: Option<&'s
 }
 
 /// `/stats`: the model, how it runs, and the last turn's counts.
-pub(super) fn stats(screen: &mut Screen, session: &Session) {
+pub(super) fn stats(screen: &mut Screen, session: &Session<Engine>) {
     let mut text = match session.info() {
         None => "there is no model loaded\n".to_owned(),
         Some(info) => format!(
@@ -76,10 +76,10 @@ pub(super) fn stats(screen: &mut Screen, session: &Session) {
             s.prompt_tokens,
             s.evaluated_tokens,
             s.prefill_ms / 1e3,
-            rate(s.evaluated_tokens, s.prefill_ms),
+            s.prefill_tokens_per_s(),
             s.generated_tokens,
             s.decode_ms / 1e3,
-            rate(s.generated_tokens.saturating_sub(1), s.decode_ms),
+            s.decode_tokens_per_s(),
             s.decode_calls,
         );
     }
@@ -88,7 +88,7 @@ pub(super) fn stats(screen: &mut Screen, session: &Session) {
 
 /// The answer to `/context`: what each message takes. The first one's count has
 /// the system prompt in it, for not every template renders that alone.
-pub(super) fn counted(screen: &mut Screen, session: &Session, counts: &[u32]) {
+pub(super) fn counted(screen: &mut Screen, session: &Session<Engine>, counts: &[u32]) {
     let mut table = String::new();
     let mut before = 0;
     for (message, tokens) in session.messages().iter().zip(counts) {
@@ -119,7 +119,7 @@ pub(super) fn rendered(screen: &mut Screen, text: &str, tokens: &[i32]) {
 }
 
 /// `/model`: all of them, the one in use marked.
-pub(super) fn models(screen: &mut Screen, session: &Session, models: &Models) {
+pub(super) fn models(screen: &mut Screen, session: &Session<Engine>, models: &Models) {
     let mut list = String::new();
     for m in models.all() {
         let mark = if session.model() == Some(m.path.as_path()) {
@@ -150,7 +150,7 @@ pub(super) fn models(screen: &mut Screen, session: &Session, models: &Models) {
 }
 
 /// `/think`: what the model thought before its last answer.
-pub(super) fn thought(screen: &mut Screen, session: &Session) {
+pub(super) fn thought(screen: &mut Screen, session: &Session<Engine>) {
     let mut messages = session.messages().iter().rev();
     match messages.find_map(|m| m.reasoning.as_deref()) {
         Some(text) => screen.quiet(text),
@@ -159,7 +159,7 @@ pub(super) fn thought(screen: &mut Screen, session: &Session) {
 }
 
 /// `/time`: how long each step took.
-pub(super) fn time(screen: &mut Screen, session: &Session, timeline: &Timeline) {
+pub(super) fn time(screen: &mut Screen, session: &Session<Engine>, timeline: &Timeline) {
     let before_kernel = session.info().and_then(|info| info.before_kernel_ms);
     screen.tell(&timeline.table(before_kernel.map(Duration::from_millis)));
 }
@@ -188,15 +188,12 @@ pub(super) fn turn_line(s: &TurnStats, ctx_tokens: u32) -> String {
     // The time of the first token is the prompt's.
     let decoded = match s.generated_tokens {
         1 => "1 token".to_owned(),
-        n => format!(
-            "{n} tokens, {:.1}/s",
-            rate(n.saturating_sub(1), s.decode_ms)
-        ),
+        n => format!("{n} tokens, {:.1}/s", s.decode_tokens_per_s()),
     };
     let mut line = format!(
         "{decoded} · prompt {} new, {:.1}/s · context {percent} %",
         s.evaluated_tokens,
-        rate(s.evaluated_tokens, s.prefill_ms),
+        s.prefill_tokens_per_s(),
     );
     if let Some(why) = stop_text(s.stop) {
         line = format!("{why} · {line}");

@@ -3,7 +3,9 @@
 
 use protocol::{Event, Load, ModelInfo, Stop, TextKind, TurnError, TurnStats};
 
-use super::{Loaded, Peer, Reason, Request, Session, State, Update};
+use crate::peer::Peer;
+
+use super::{Loaded, Reason, Request, Session, State, Update};
 
 /// An engine that dies this often in a row, without an answer between, is not
 /// started again until the user asks for it.

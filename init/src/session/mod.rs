@@ -11,7 +11,6 @@
 //! | `Gone` | why there is no engine | `Loading` |
 
 mod engines;
-mod peer;
 #[cfg(test)]
 mod tests;
 mod transcript;
@@ -31,8 +30,7 @@ use rustix::event::PollFlags;
 
 use crate::disk::ModelFile;
 use crate::grammar;
-use crate::supervisor::Engine;
-pub(crate) use peer::{Heard, Peer, Wait};
+use crate::peer::{Heard, Peer, Wait};
 pub(crate) use transcript::Transcript;
 pub(crate) use update::{Phase, Reason, Update, stop_text};
 
@@ -74,10 +72,10 @@ impl Answer {
 }
 
 /// Starts engines.
-type Starter<P> = Box<dyn FnMut(Load) -> io::Result<P>>;
+pub(crate) type Starter<P> = Box<dyn FnMut(Load) -> io::Result<P>>;
 
 /// A conversation.
-pub(crate) struct Session<P = Engine> {
+pub(crate) struct Session<P> {
     config: Config,
     budget: Budget,
     start: Starter<P>,
@@ -95,15 +93,9 @@ struct Chosen {
     sha256: Option<String>,
 }
 
-impl Session {
-    /// A conversation without a model yet, with engines that are processes.
-    pub(crate) fn new(config: Config, budget: Budget) -> Self {
-        Self::with_engines(config, budget, Box::new(Engine::start))
-    }
-}
-
 impl<P: Peer> Session<P> {
-    fn with_engines(config: Config, budget: Budget, start: Starter<P>) -> Self {
+    /// A conversation without a model yet, with engines as `start` makes them.
+    pub(crate) fn new(config: Config, budget: Budget, start: Starter<P>) -> Self {
         Self {
             config,
             budget,
