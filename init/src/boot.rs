@@ -50,7 +50,7 @@ fn run() -> Result<(), BootError> {
     let host = Host::Machine(mounted);
     let budget = Budget::of_meminfo(&fs::read_to_string("/proc/meminfo").unwrap_or_default());
     let mut outputs = Outputs {
-        answer: answer_output(host),
+        answer: answer_output(host)?,
         results: results_port(mounted)?,
     };
     let wanted = config.start.prompt.clone();

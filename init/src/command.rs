@@ -11,7 +11,7 @@ use protocol::memory::Budget;
 use protocol::{Config, Invocation, Output, from_flags, help_text, reference_page};
 
 use crate::disk;
-use crate::host::{Host, answer_output, chain, warn};
+use crate::host::{Host, answer_output, chain, standard_output, warn};
 use crate::input;
 use crate::job::{self, Given, Job, Outputs};
 use crate::models::Models;
@@ -50,8 +50,6 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match finished {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),
-        // A reader like `head` that has seen enough is no failure of ours.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(FAILED),
         Err(e) => {
             warn(&e.to_string());
             ExitCode::from(FAILED)
@@ -80,12 +78,12 @@ fn run_with(config: Config, path: &str, output: &Output) -> io::Result<bool> {
     })?;
     let outputs = match output {
         Output::Answer => Outputs {
-            answer: answer_output(host),
+            answer: answer_output(host)?,
             results: None,
         },
         Output::Json | Output::Batch(_) => Outputs {
             answer: Box::new(io::sink()),
-            results: Some(Box::new(io::stdout())),
+            results: Some(Box::new(standard_output()?)),
         },
     };
     let models = Models::given(host, found, config.start.model.clone());
@@ -107,6 +105,6 @@ fn terminal() -> io::Result<File> {
 }
 
 fn print(text: &str) -> io::Result<bool> {
-    io::stdout().write_all(text.as_bytes())?;
+    standard_output()?.write_all(text.as_bytes())?;
     Ok(true)
 }

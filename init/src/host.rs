@@ -4,7 +4,10 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 
 use crate::mounts::Mounted;
 
@@ -52,12 +55,36 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 
 /// Standard output as the answer's place: what a model says goes to a terminal
 /// without control characters, and to a pipe or a file as it is.
-pub(crate) fn answer_output(host: Host) -> Box<dyn Write> {
-    if host.is_machine() || io::stdout().is_terminal() {
-        Box::new(Sanitized(io::stdout()))
+///
+/// # Errors
+/// As [`standard_output`].
+pub(crate) fn answer_output(host: Host) -> io::Result<Box<dyn Write>> {
+    let output = standard_output()?;
+    Ok(if host.is_machine() || output.is_terminal() {
+        Box::new(Sanitized(output))
     } else {
-        Box::new(io::stdout())
+        Box::new(output)
+    })
+}
+
+/// Standard output, whose errors are told: the library's own takes a closed one
+/// for one that took everything.
+///
+/// # Errors
+/// It is closed. Before `main` runs, Rust puts `/dev/null` in the place of a
+/// closed descriptor, open for reading, too, which a shell's `>/dev/null` is not.
+pub(crate) fn standard_output() -> io::Result<File> {
+    let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let kind = output.metadata()?;
+    let is_null = kind.file_type().is_char_device() && kind.rdev() == rustix::fs::makedev(1, 3);
+    let mode = rustix::fs::fcntl_getfl(&output)?;
+    if is_null && mode.contains(rustix::fs::OFlags::RDWR) {
+        return Err(io::Error::new(
+            io::ErrorKind::BrokenPipe,
+            "standard output is closed: there is nowhere to answer to",
+        ));
     }
+    Ok(output)
 }
 
 /// Text on its way to a terminal.

@@ -78,12 +78,26 @@ fn read_text(from: impl Read, name: &str, budget: &Budget) -> io::Result<String>
             ),
         ));
     }
+    text(bytes).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("{name} {why}")))
+}
+
+/// What `bytes` say, without a byte order mark.
+///
+/// # Errors
+/// What they are instead of UTF-8 text, and what to do.
+fn text(mut bytes: Vec<u8>) -> Result<String, String> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err("is UTF-16; convert it first: iconv -f UTF-16 -t UTF-8".to_owned());
+    }
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
+    }
+    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
+        return Err(format!("is not text: byte {at} is zero"));
+    }
     String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{name} is not UTF-8 text: see byte {at}"),
-        )
+        format!("is not UTF-8 text: see byte {at}")
     })
 }
 
@@ -103,5 +117,8 @@ mod tests {
         assert_eq!(read(b"abcd").as_deref(), Ok("abcd"));
         assert!(read(b"abcde").unwrap_err().contains("more than"));
         assert!(read(b"ab\xff").unwrap_err().ends_with("see byte 2"));
+        assert_eq!(read(b"\xef\xbb\xbfa").as_deref(), Ok("a"));
+        assert!(read(b"a\0b").unwrap_err().contains("byte 1 is zero"));
+        assert!(read(b"\xff\xfea\0").unwrap_err().contains("UTF-16"));
     }
 }

@@ -4,7 +4,7 @@
 /// Milliseconds that the machine had run when the kernel's clock began, if the
 /// processor tells.
 #[cfg(target_arch = "aarch64")]
-pub fn before_kernel_ms() -> Option<u64> {
+pub(crate) fn before_kernel_ms() -> Option<u64> {
     use rustix::time::{ClockId, clock_gettime};
     let frequency_hz = u128::from(read_frequency_hz());
     let counted_ms = (u128::from(read_counter()) * 1000).checked_div(frequency_hz)?;

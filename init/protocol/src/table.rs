@@ -194,7 +194,8 @@ pub const PARAMS: &[Param] = &[
         value: "0-5",
         help: "Temperature: 0 always takes the most probable token.",
         when: When::Always,
-        set: |c, v| number(v, 0.0..=5.0).map(|v| c.sampling.temp = v),
+        // Adding 0 makes -0 what it means.
+        set: |c, v| number(v, 0.0..=5.0).map(|v: f32| c.sampling.temp = v + 0.0),
         get: |c| c.sampling.temp.to_string(),
     },
     Param {

@@ -10,6 +10,9 @@ use crate::peer::Peer;
 use crate::session::{Reason, Session, Update};
 use protocol::{Stop, TextKind, TurnStats};
 
+/// The answer had no end of its thinking.
+const ONLY_THOUGHT: &str = "the model only thought and did not come to an answer";
+
 /// The outcome of a turn. Field names are part of the interface: `--json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Outcome {
@@ -50,6 +53,10 @@ impl Outcome {
                 "the context is full before the answer ended; a larger {} holds more",
                 host.option("ctx")
             ));
+        }
+        if self.text.is_empty() {
+            self.answered = false;
+            self.error.get_or_insert_with(|| ONLY_THOUGHT.to_owned());
         }
         self.timings = Some(Timings::new(stats, load_ms));
     }
@@ -119,6 +126,9 @@ pub(crate) fn run<P: Peer>(
     out: &mut impl Write,
 ) -> io::Result<Outcome> {
     let mut outcome = Outcome::default();
+    if prompt.trim().is_empty() {
+        return Ok(outcome.because("the message is empty: nothing to answer".to_owned()));
+    }
     session.ask(prompt);
     while let Some(update) = session.next() {
         match update {
@@ -130,6 +140,10 @@ pub(crate) fn run<P: Peer>(
             Update::Text(TextKind::Reasoning, text) => outcome.reasoning.push_str(&text),
             Update::Notice(line) => warn(&line),
             Update::Done(stats) => {
+                if outcome.text.is_empty() {
+                    // All that there is to show.
+                    out.write_all(outcome.reasoning.as_bytes())?;
+                }
                 if !outcome.text.ends_with('\n') {
                     out.write_all(b"\n")?;
                     out.flush()?;

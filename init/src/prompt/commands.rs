@@ -172,8 +172,10 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
     let Some(entry) = COMMANDS.iter().find(|c| c.names.contains(&word)) else {
         let near = protocol::nearest(word, COMMANDS.iter().flat_map(|c| c.names).copied());
         return Err(match near {
-            Some(near) => format!("{word}: no such command; did you mean {near}?"),
-            None => format!("{word}: no such command; /help lists them"),
+            Some(near) if word.len() > 1 => {
+                format!("{word}: no such command; did you mean {near}?")
+            }
+            _ => format!("{word}: no such command; /help lists them"),
         });
     };
     if entry.operand.is_empty() && !operand.is_empty() {
@@ -290,6 +292,7 @@ mod tests {
         for (line, error) in [
             ("/hlep", "/hlep: no such command; did you mean /help?"),
             ("/xyzzy", "/xyzzy: no such command; /help lists them"),
+            ("/", "/: no such command; /help lists them"),
             (
                 "/exit now",
                 "/exit takes no operand; // sends a line that begins with /",

@@ -313,6 +313,15 @@ impl Chat {
             }
             Update::Done(stats) => {
                 self.screen.end_answer();
+                if self
+                    .session
+                    .messages()
+                    .last()
+                    .is_some_and(|m| m.text.is_empty())
+                {
+                    self.screen
+                        .tell("the model only thought; /think shows it, /regen asks again");
+                }
                 if let Some(ctx) = self.session.info().map(|i| i.ctx_tokens) {
                     self.screen.quiet(&show::turn_line(&stats, ctx));
                     room::warn_if_filling(&mut self.screen, stats.ctx_used_tokens, ctx);

@@ -15,13 +15,14 @@ impl Transcript {
         &self.messages
     }
 
-    /// The messages after `system`, if there is such a prompt.
+    /// The messages after `system`, if there is such a prompt, as a model is to
+    /// see them: where it only thought, the thought is what it said.
     pub(crate) fn after(&self, system: &str) -> Vec<Message> {
         let system = Some(system).filter(|text| !text.is_empty());
         let first = system.map(|text| Message::new(Role::System, text));
         first
             .into_iter()
-            .chain(self.messages.iter().cloned())
+            .chain(self.messages.iter().map(as_said))
             .collect()
     }
 
@@ -72,6 +73,13 @@ impl Transcript {
     }
 }
 
+fn as_said(message: &Message) -> Message {
+    match &message.reasoning {
+        Some(thought) if message.text.is_empty() => Message::new(message.role, thought),
+        _ => message.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +105,7 @@ mod tests {
         thought.reasoning = Some("hm".to_owned());
         assert!(transcript.answer(thought));
         assert_eq!(transcript.messages().len(), 2);
+        assert_eq!(transcript.after("")[1].text, "hm");
     }
 
     #[test]
