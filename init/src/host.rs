@@ -81,7 +81,7 @@ pub(crate) fn standard_output() -> io::Result<File> {
     if is_null && mode.contains(rustix::fs::OFlags::RDWR) {
         return Err(io::Error::new(
             io::ErrorKind::BrokenPipe,
-            "standard output is closed: there is nowhere to answer to",
+            "standard output is closed: there is nowhere to write to",
         ));
     }
     Ok(output)

@@ -155,30 +155,9 @@ fn words(line: &str) -> Vec<String> {
 
 /// `%0A` becomes a line feed; a `%` that begins no such escape stays.
 fn percent_decoded(value: &str) -> String {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let escaped = (first == b'%')
-            .then(|| tail.split_first_chunk::<2>())
-            .flatten()
-            .and_then(|(digits, after)| Some((hex_byte(*digits)?, after)));
-        if let Some((byte, after)) = escaped {
-            bytes.push(byte);
-            rest = after;
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn hex_byte(digits: [u8; 2]) -> Option<u8> {
-    if !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let digits = std::str::from_utf8(&digits).ok()?;
-    u8::from_str_radix(digits, 16).ok()
+    percent_encoding::percent_decode_str(value)
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 #[cfg(test)]
