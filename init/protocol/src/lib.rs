@@ -11,10 +11,12 @@
 mod cmdline;
 mod config;
 mod frames;
+mod help;
 pub mod memory;
 mod message;
 mod pipe;
 mod table;
+mod value;
 mod workload;
 
 pub use cmdline::{Invocation, Output, from_flags, from_kernel_command_line};
@@ -23,7 +25,8 @@ pub use frames::{
     CTX_TOKENS_MAX, EngineParams, Event, KvType, Load, LogLevel, Measured, ModelInfo, Progress,
     Request, Sampling, Stage, Stop, Switch, TextKind, TurnError, TurnStats,
 };
+pub use help::{help_text, reference_page};
 pub use message::{Message, Role};
 pub use pipe::{Decoder, TooLong, encode, receive, send};
-pub use table::{Change, PARAMS, Param, When, find, help_text, nearest, reference_page};
+pub use table::{Change, PARAMS, Param, When, find, nearest};
 pub use workload::Workload;
