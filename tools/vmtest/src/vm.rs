@@ -3,11 +3,12 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::ops::Deref;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -273,6 +274,7 @@ pub struct Vm {
     terminal: Terminal,
     monitor: Monitor,
     turn: Option<UnixStream>,
+    transcripts: Receiver<(String, String)>,
     qemu: Child,
     directory: TempDir,
 }
@@ -296,6 +298,7 @@ impl Vm {
         let at = |name: &str| directory.path().join(name);
         let listen = |name: &str| UnixListener::bind(at(name)).or_fail("listen on a socket");
         let (console, monitor, turn) = (listen("console"), listen("monitor"), listen("turn"));
+        let save = listen("save");
 
         // setpriv becomes QEMU, which then dies with this thread, however that ends.
         let mut command = Command::new("setpriv");
@@ -337,10 +340,7 @@ impl Vm {
         }
         command
             .args(["-device", "virtio-serial-device"])
-            .args([
-                "-chardev",
-                &format!("file,id=save,path={}", at("save").display()),
-            ])
+            .args(["-chardev", &socket("save", &at("save"))])
             .args(["-device", "virtserialport,chardev=save,name=zosia.save"]);
         if spec.order.is_some() {
             command
@@ -363,6 +363,7 @@ impl Vm {
         let mut accept = |listener: &UnixListener| accept(listener, &mut qemu, &at("qemu.log"));
         let console = accept(&console);
         let monitor = Monitor::listen(accept(&monitor));
+        let transcripts = keep_transcripts(accept(&save));
         let turn = spec.order.clone().map(|order| {
             let port = accept(&turn);
             let mut to_guest = port.try_clone().or_fail("copy a descriptor");
@@ -375,6 +376,7 @@ impl Vm {
             terminal: Terminal::new(console, keyboard),
             monitor,
             turn,
+            transcripts,
             qemu,
             directory,
         }
@@ -389,23 +391,16 @@ impl Vm {
         vm
     }
 
-    /// The newest conversation that was saved under `name`.
+    /// The conversation, saved under `name`.
     #[track_caller]
     #[must_use]
     pub fn saved(&self, name: &str) -> String {
         let said = self.terminal.ask(&format!("/save {name}"), SOON);
         let place = format!("saved as transcripts/{name} on the host");
         assert!(said.contains(&place), "{said}");
-        let path = self.directory.path().join("save");
-        let deadline = Instant::now() + SOON;
-        loop {
-            let all = fs::read(&path).or_fail("read what was saved");
-            if let Some(text) = newest_saved(&all, name) {
-                return text;
-            }
-            assert!(Instant::now() < deadline, "{name} never came, whole");
-            thread::sleep(Duration::from_millis(20));
-        }
+        let (saved_as, text) = self.transcripts.try_recv().or_fail("find what was saved");
+        assert_eq!(saved_as, name);
+        text
     }
 
     /// Plugs this file into the slot, as a disk.
@@ -536,21 +531,31 @@ impl Drive {
     }
 }
 
-/// Of the port's bytes, `NAME LENGTH`, a line feed and a text for each save,
-/// the last one's text if it is whole and called `name`.
-fn newest_saved(mut port: &[u8], name: &str) -> Option<String> {
-    loop {
-        let end = port.iter().position(|byte| *byte == b'\n')?;
-        let head = std::str::from_utf8(&port[..end]).ok()?;
-        let (saved_as, bytes) = head.rsplit_once(' ')?;
-        let bytes: usize = bytes.parse().ok()?;
-        let text = port.get(end + 1..end + 1 + bytes)?;
-        port = &port[end + 1 + bytes..];
-        if port.is_empty() {
-            let text = String::from_utf8(text.to_vec()).or_fail("read text");
-            return (saved_as == name).then_some(text);
+/// The host's half of `/save`: keeps each transcript and says so.
+fn keep_transcripts(port: UnixStream) -> Receiver<(String, String)> {
+    let (keep, kept) = mpsc::channel();
+    let mut answers = port.try_clone().or_fail("copy a descriptor");
+    thread::spawn(move || {
+        let mut port = BufReader::new(port);
+        let mut header = String::new();
+        while matches!(port.read_line(&mut header), Ok(1..)) {
+            let mut words = header.trim_end_matches('\n').splitn(4, ' ');
+            assert_eq!(words.next(), Some("save"), "{header:?}");
+            let number = words.next().or_fail("read a transcript's number");
+            let bytes = words.next().and_then(|n| n.parse().ok());
+            let name = words.next().or_fail("read a transcript's name");
+            let mut text = vec![0; bytes.or_fail("read a transcript's length")];
+            port.read_exact(&mut text).or_fail("read a transcript");
+            let text = String::from_utf8(text).or_fail("read text");
+            // Nobody looks any more when the test has ended.
+            let _ = keep.send((name.to_owned(), text));
+            if writeln!(answers, "ok {number} {name}").is_err() {
+                return;
+            }
+            header.clear();
         }
-    }
+    });
+    kept
 }
 
 fn socket(id: &str, path: &Path) -> String {
