@@ -48,7 +48,7 @@ fn remedy(error: Errno) -> &'static str {
     match error {
         Errno::NODEV => "; the kernel has no such file system",
         Errno::INVAL | Errno::UCLEAN | Errno::OPNOTSUPP | Errno::OVERFLOW => {
-            "; the file system is damaged or uses features that the kernel lacks, make it again"
+            "; the file system is damaged or uses features that the kernel lacks; re-create it"
         }
         Errno::IO => "; the disk cannot be read, check it",
         _ => "",
@@ -205,7 +205,7 @@ mod tests {
         };
         let line = error.to_string();
         assert!(line.starts_with("cannot mount /dev/vda (ext4) on /run/models/vda; "));
-        assert!(line.contains("make it again") && !line.contains("os error"));
+        assert!(line.contains("re-create it") && !line.contains("os error"));
         assert!(std::error::Error::source(&error).is_some());
     }
 }

@@ -206,7 +206,7 @@ impl Peer for Engine {
                 Ok(Some(event)) => return Heard::Event(event),
                 Ok(None) => {}
                 Err(e) => {
-                    return self.bury(Some(&format!("sent something else than an event: {e}")));
+                    return self.bury(Some(&format!("sent something other than an event: {e}")));
                 }
             }
             let mut chunk = [0; 16 << 10];

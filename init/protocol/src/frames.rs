@@ -266,7 +266,7 @@ pub struct Progress {
     pub done_bytes: u64,
     /// Bytes to do.
     pub total_bytes: u64,
-    /// Rate of late.
+    /// Current rate.
     pub bytes_per_s: u64,
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn model_from_path(path: &Path) -> Result<Found, DiskError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => wrong("does not exist; give the path of a .gguf file".into()),
         io::ErrorKind::PermissionDenied => {
-            wrong("may not be read by this user; change its permissions".into())
+            wrong("cannot be read by this user; change its permissions".into())
         }
         _ => wrong(format!("cannot be read: {error}")),
     };

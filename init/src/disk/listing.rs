@@ -105,11 +105,11 @@ fn look_at(path: &Path) -> Result<u64, String> {
             bytes.map_err(|error| format!("{shown} cannot be read: {error}"))
         }
         Content::Foreign(what, remedy) => {
-            Err(format!("{shown} is no GGUF file but {what}; {remedy}"))
+            Err(format!("{shown} is not a GGUF file but {what}; {remedy}"))
         }
         Content::Empty => Err(format!("{shown} is empty; copy it again")),
         _ => Err(format!(
-            "{shown} is no GGUF file, whatever its name; download or copy it again"
+            "{shown} is not a GGUF file, whatever its name; download or copy it again"
         )),
     }
 }

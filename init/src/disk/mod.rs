@@ -255,7 +255,7 @@ impl Finder {
                 disks: 0,
             },
             Err(error) => Found::refused(format!(
-                "{shown} cannot be read: {error}; check the disk, or make its file system anew"
+                "{shown} cannot be read: {error}; check the disk, or re-create its file system"
             )),
         }
     }

@@ -50,7 +50,7 @@ fn read_from(sys_root: &Path, dev_root: &Path) -> Result<String, String> {
         .unwrap_or_default();
     to_command_line(&text).ok_or_else(|| {
         format!(
-            "{} does not begin with \"{MAGIC}\"; its parameters are not used, make the disk again",
+            "{} does not begin with \"{MAGIC}\"; its parameters are not used, re-create the disk",
             device.shown()
         )
     })

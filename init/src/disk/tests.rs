@@ -287,7 +287,7 @@ fn a_file_system_that_cannot_be_mounted_is_told_with_its_cause() {
     assert_eq!(notes.len(), 1);
     assert!(notes[0].starts_with("vda: cannot mount "), "{notes:?}");
     assert!(
-        notes[0].contains("make it again: Invalid argument"),
+        notes[0].contains("re-create it: Invalid argument"),
         "{notes:?}"
     );
 }

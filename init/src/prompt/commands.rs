@@ -196,7 +196,7 @@ fn parse_set(operand: &str) -> Result<Command, String> {
     let param = parameter(name)?;
     if param.when == When::Start {
         return Err(format!(
-            "{name} can be given at the start only, as zosia.{name}={}",
+            "{name} can only be given at the start, as zosia.{name}={}",
             param.value
         ));
     }
@@ -300,7 +300,7 @@ mod tests {
             ("/set tmep 1", "tmep: no such parameter; did you mean temp?"),
             (
                 "/set model x",
-                "model can be given at the start only, as zosia.model=NAME",
+                "model can only be given at the start, as zosia.model=NAME",
             ),
             (
                 "/save ../x",

@@ -52,7 +52,7 @@ impl<P: Peer> Session<P> {
         match (self.start)(load) {
             Ok(peer) => self.state = State::Loading { peer, waiting },
             Err(e) => self.give_up(
-                format!("the engine cannot be started as a process: {e}"),
+                format!("the engine process cannot be started: {e}"),
                 waiting,
             ),
         }
@@ -146,7 +146,8 @@ impl<P: Peer> Session<P> {
                 } else if stats.stop == Stop::Cancelled {
                     self.take_back(Reason::Cancelled);
                 } else {
-                    let why = "the model ended its answer without a word; ask otherwise";
+                    let why =
+                        "the model ended its answer without saying anything; rephrase the message";
                     self.take_back(Reason::Failed(why.to_owned()));
                 }
             }

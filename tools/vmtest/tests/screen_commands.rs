@@ -101,7 +101,7 @@ fn what_is_wrong_says_what_would_be_right() {
         ("/set tmep 1", "tmep: no such parameter; did you mean temp?"),
         ("/set temp hot", "temp hot: expected a number from 0 to 5"),
         ("/set format xml", "format xml: expected text or json"),
-        ("/set model x", "model can be given at the start only"),
+        ("/set model x", "model can only be given at the start"),
         ("/show tmep", "tmep: no such parameter; did you mean temp?"),
         (
             "/save ../x",
