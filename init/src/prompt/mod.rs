@@ -127,12 +127,21 @@ impl Chat {
         }
         self.take_signals();
         self.find_models();
-        while let Some(update) = self.session.try_next() {
-            self.on_update(update);
-        }
-        self.take_actions();
+        // What is done leads to something to tell, and what is told lets typed
+        // keys through: nothing of either is left to the next wait.
+        while self.take_updates() | self.take_actions() {}
         self.draft();
         Ok(())
+    }
+
+    /// Shows what has happened; `false`: nothing has.
+    fn take_updates(&mut self) -> bool {
+        let mut any = false;
+        while let Some(update) = self.session.try_next() {
+            self.on_update(update);
+            any = true;
+        }
+        any
     }
 
     /// Waits until there is something to do; `true`: there are keys.
@@ -195,13 +204,16 @@ impl Chat {
         }
     }
 
-    fn take_actions(&mut self) {
+    /// Does what was typed; `false`: nothing was.
+    fn take_actions(&mut self) -> bool {
+        let mut any = false;
         let models: Vec<String> = self.models.all().iter().map(|m| m.name.clone()).collect();
         let complete = |typed: &str| Completion {
             start: typed.rfind(' ').map_or(0, |space| space.saturating_add(1)),
             candidates: commands::candidates(typed, &models),
         };
         while let Some(action) = self.screen.next_action(&complete) {
+            any = true;
             match action {
                 Action::Submit(sent) => self.on_submit(&sent.text, sent.literal),
                 Action::Stop => self.stop(),
@@ -212,6 +224,7 @@ impl Chat {
                 Action::Resized(size) => self.screen.resize(size),
             }
         }
+        any
     }
 
     fn on_submit(&mut self, text: &str, literal: bool) {

@@ -46,12 +46,17 @@ impl Chat {
     #[track_caller]
     pub fn saved(&self, name: &str) -> String {
         let said = self.command.ask(&format!("/save {name}"), SOON);
+        // A name that is taken gets a number.
+        let (stem, extension) = name.rsplit_once('.').or_fail("find an extension");
+        let place = said
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("saved as "));
+        let place = place.or_fail(format_args!("find where it was saved in {said:?}"));
         assert!(
-            said.contains(&format!("saved as transcripts/{name}")),
-            "{said}"
+            place.starts_with(&format!("transcripts/{stem}")) && place.ends_with(extension),
+            "{place}"
         );
-        let path = self.folder.path("transcripts").join(name);
-        fs::read_to_string(path).or_fail("read what was saved")
+        fs::read_to_string(self.folder.path("").join(place)).or_fail("read what was saved")
     }
 
     /// The files around the model.
