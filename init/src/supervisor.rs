@@ -53,6 +53,8 @@ impl Engine {
         let mut child = Command::new("/proc/self/exe")
             .arg(ENGINE_ROLE)
             .env_clear()
+            // Else ggml starts a debugger before it ends on an exception.
+            .env("GGML_NO_BACKTRACE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

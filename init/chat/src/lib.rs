@@ -3,10 +3,8 @@
 
 #![forbid(unsafe_code)]
 
-mod clock;
 mod guard;
 mod jinja;
-mod json;
 mod reasoning;
 mod template;
 

@@ -35,6 +35,9 @@ impl Backend {
             // llama.cpp runs; `on_log` is a function and lives for ever, and it
             // takes no user data.
             unsafe { sys::llama_log_set(Some(on_log), std::ptr::null_mut()) };
+            // SAFETY: ggml.h: sets what is called before ggml aborts; `on_abort` is a
+            // function and lives for ever.
+            unsafe { sys::ggml_set_abort_callback(Some(on_abort)) };
             level.register();
             // SAFETY: llama.h: "Call once at the start of the program"; the
             // OnceLock makes it once.
@@ -133,6 +136,47 @@ unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _: 
     let _ = std::panic::catch_unwind(|| log().push(level, &text.to_string_lossy()));
 }
 
+/// Called before ggml aborts, for ggml's own way would start a debugger.
+unsafe extern "C" fn on_abort(message: *const c_char) {
+    if message.is_null() {
+        return;
+    }
+    // SAFETY: ggml.h, ggml_abort_callback_t: `message` is a C string, valid during
+    // the call; it is not null.
+    let message = unsafe { CStr::from_ptr(message) }.to_string_lossy();
+    // A thread that aborts while it logs must not wait for itself.
+    let errors = LOG.try_lock().map(|log| log.errors.clone());
+    let line = last_words(&message, &errors.unwrap_or_default());
+    // If this fails, it ends without a word.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+}
+
+/// The line that the other side reads: ggml's message, which is of the form
+/// `FILE:LINE: TEXT`, and the errors that led to it.
+fn last_words(message: &str, errors: &VecDeque<String>) -> String {
+    // Of the path, what is the same everywhere.
+    let place = message.rsplit_once("llama.cpp/");
+    let message = place.map_or(message, |(_, place)| place);
+    let mut line = String::new();
+    for error in errors {
+        line.push_str(error);
+        line.push_str("; ");
+    }
+    let cause = if tells_of_memory(&line) {
+        "not enough memory: "
+    } else {
+        ""
+    };
+    format!("{cause}{line}{message}\n")
+}
+
+/// Whether what llama.cpp says is of memory that it did not get.
+pub(crate) fn tells_of_memory(words: &str) -> bool {
+    ["to allocate", "insufficient memory", "bad_alloc"]
+        .iter()
+        .any(|telling| words.contains(telling))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,5 +197,17 @@ mod tests {
         log.push(sys::GGML_LOG_LEVEL_ERROR, "plain line: y\n");
         let kept: Vec<_> = log.errors.iter().map(String::as_str).collect();
         assert_eq!(kept, ["error loading model: x", "plain line: y"]);
+    }
+
+    #[test]
+    fn an_abort_for_want_of_memory_says_so() {
+        let message = "/somewhere/llama.cpp/ggml/src/ggml.c:1644: GGML_ASSERT(p != NULL) failed";
+        let plain = "ggml/src/ggml.c:1644: GGML_ASSERT(p != NULL) failed\n";
+        assert_eq!(last_words(message, &VecDeque::new()), plain);
+        let errors = VecDeque::from(["insufficient memory (attempted to allocate 9 MB)".into()]);
+        assert_eq!(
+            last_words(message, &errors),
+            format!("not enough memory: insufficient memory (attempted to allocate 9 MB); {plain}")
+        );
     }
 }

@@ -26,6 +26,13 @@ const CTX_STEP: u32 = 256;
 /// vocabulary, stacks.
 const BASE_BYTES: Bytes = Saturating(48 << 20);
 
+/// What llama.cpp reserves and does not touch, beside a stack for each thread: for
+/// splitting graphs among more devices than there are.
+const UNTOUCHED_BYTES: Bytes = Saturating(24 << 20);
+
+/// The reserved stack of a thread, glibc's default.
+const STACK_BYTES: Bytes = Saturating(8 << 20);
+
 /// Memory left alone: the kernel's own watermarks, what arrives on pipes.
 const RESERVE_BYTES: Bytes = Saturating(32 << 20);
 
@@ -34,7 +41,8 @@ const RESERVE_BYTES: Bytes = Saturating(32 << 20);
 pub(crate) struct Room {
     /// For everything, the file's pages in the cache included; `None`: not known.
     pub available: Option<u64>,
-    /// For the engine's private memory: what is beyond it cannot be had.
+    /// For the engine's private memory, what is reserved and never touched included:
+    /// what is beyond it cannot be had.
     pub private: u64,
 }
 
@@ -52,6 +60,8 @@ pub(crate) struct Wishes {
     pub repacked: &'static [sys::ggml_type],
     /// Tokens evaluated at once.
     pub batch_tokens: u32,
+    /// Threads that compute, of all pools.
+    pub threads: u32,
 }
 
 /// What is done.
@@ -108,8 +118,9 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
     let work = work_bytes(header, wishes.batch_tokens);
     let kv = |ctx: u32| per_token * Saturating(ctx.into());
     let need = |ctx: u32| model + kv(ctx) + work + RESERVE_BYTES;
-    let suggested_mib = suggest(need(wanted), kv(wanted) + work);
-    let private = Saturating(room.private);
+    let stacks = STACK_BYTES * Saturating(wishes.threads.into());
+    let suggested_mib = suggest(need(wanted), kv(wanted) + work + UNTOUCHED_BYTES + stacks);
+    let private = Saturating(room.private) - UNTOUCHED_BYTES - stacks;
     let available = Saturating(room.available.unwrap_or(u64::MAX));
     // The file's pages are not private: beside them there is room for `private`.
     let there = available.min(model + private + RESERVE_BYTES);
@@ -281,6 +292,7 @@ pub(crate) mod tests {
             repack: Switch::Auto,
             repacked: &[sys::GGML_TYPE_Q4_0],
             batch_tokens: 128,
+            threads: 1,
         }
     }
 
@@ -370,7 +382,7 @@ pub(crate) mod tests {
         // Everything fits the machine; the cache of 256 MiB does not fit the ceiling.
         let low = Room {
             available: Some(4000 * MIB),
-            private: 200 * MIB,
+            private: 232 * MIB,
         };
         let got = plan(&header(), &wishes(), low).unwrap();
         assert!((512..4096).contains(&got.ctx_tokens), "{got:?}");
@@ -380,7 +392,7 @@ pub(crate) mod tests {
             ..low
         };
         let error = plan(&header(), &wishes(), lower).unwrap_err().to_string();
-        assert!(error.contains("1112 MiB are there"), "{error}");
+        assert!(error.contains("1080 MiB are there"), "{error}");
     }
 
     #[test]

@@ -31,26 +31,54 @@ mod warm;
 mod wire;
 
 use std::io::{self, Read, Write};
+use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
+use confine::Unconfined;
 use interrupt::Interrupt;
 use load::LoadError;
 use protocol::{Event, Load, Request};
 use serve::Server;
 use wire::{Numbered, Outbox};
 
-/// The engine's process: confined, it serves its standard input.
+/// The engine's process: confined, it serves what comes on its standard input.
 #[must_use]
 pub fn main() -> ExitCode {
-    confine::confine();
-    run(io::stdin(), io::stdout())
+    panic::set_hook(Box::new(tell_panic));
+    let confined = confine::confine();
+    let (input, output) = match wire::take_pipes() {
+        Ok(pipes) => pipes,
+        Err(e) => {
+            // Nothing but standard error is left to say it on.
+            let _ = writeln!(io::stderr(), "the engine has no pipes: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    run(input, output, |bytes| confined.limit_memory(bytes))
+}
+
+/// One line for the other side to read; the default's advice is for developers.
+fn tell_panic(info: &PanicHookInfo<'_>) {
+    let payload = info.payload();
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(payload.downcast_ref::<&str>().copied());
+    let place = info.location().map_or(String::new(), ToString::to_string);
+    let text = text.unwrap_or("no message").replace('\n', " ");
+    // If this fails, it ends without a word.
+    let _ = writeln!(io::stderr(), "panicked at {place}: {text}");
 }
 
 /// Serves requests from `input` with events on `output` until `input` ends.
-fn run(input: impl Read + Send + 'static, output: impl Write) -> ExitCode {
+/// `limit_memory` is told the most private memory there may be before a byte of the
+/// model is read, and returns what the user should know about it.
+fn run(
+    input: impl Read + Send + 'static,
+    output: impl Write,
+    limit_memory: impl FnOnce(u64) -> Result<Option<String>, Unconfined>,
+) -> ExitCode {
     let started = Instant::now();
     let interrupt = Arc::new(Interrupt::new());
     let mut outbox = Outbox::new(output);
@@ -78,7 +106,15 @@ fn run(input: impl Read + Send + 'static, output: impl Write) -> ExitCode {
         }
         Err(_) => return ExitCode::SUCCESS,
     };
-    match load_and_serve(&load, &requests, &interrupt, &mut outbox, started) {
+    let served = limit_memory(load.budget.engine_bytes)
+        .map_err(LoadError::Unconfined)
+        .and_then(|notice| {
+            if let Some(notice) = notice {
+                outbox.send(&Event::Notice(notice));
+            }
+            load_and_serve(&load, &requests, &interrupt, &mut outbox, started)
+        });
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) if interrupt.is_closed() => ExitCode::SUCCESS,
         Err(e) => {

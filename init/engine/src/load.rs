@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Instant, SystemTime};
 
-use super::backend::Backend;
+use super::backend::{Backend, tells_of_memory};
+use super::confine::Unconfined;
 use super::context::{Context, ContextError, ContextParams};
 use super::counter;
 use super::fit::{self, Plan, Room, TooLarge, Wishes};
@@ -38,6 +39,9 @@ pub(crate) enum LoadError {
     /// No level of ggml-cpu.
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// The process has rights that it should not have.
+    #[error("{0}; a kernel of zosia's own lets it")]
+    Unconfined(Unconfined),
     /// The file cannot be opened.
     #[error("{path} cannot be opened: {source}; check the path")]
     Open {
@@ -75,7 +79,7 @@ pub(crate) enum LoadError {
     /// Memory ran out.
     #[error(
         "memory ran out while the model was loaded ({0}); \
-         give the machine more (run.sh --mem), or set zosia.repack=off"
+         give the machine more (run.sh --mem), a smaller zosia.ctx or zosia.repack=off"
     )]
     Memory(String),
     /// It is no model that answers.
@@ -141,12 +145,16 @@ pub(crate) fn check(
     })?;
     let bytes = load.bytes;
     let header = gguf::check(&file, bytes).map_err(|source| LoadError::Header { path, source })?;
+    let threads = load.params.threads.unwrap_or_else(processors);
     let wishes = Wishes {
         ctx_tokens: load.params.ctx_tokens,
         kv: load.params.kv,
         repack: load.params.repack,
         repacked: level.repacked,
         batch_tokens: BATCH_TOKENS,
+        threads: threads
+            .max(1)
+            .saturating_add(load.params.batch_threads.unwrap_or(0)),
     };
     let room = Room {
         available: fit::available_bytes(),
@@ -317,8 +325,6 @@ impl Checked {
         outbox: &mut Outbox<impl Write>,
         started: Instant,
     ) -> Result<Loaded<'m>, LoadError> {
-        let processors = available_parallelism().map_or(1, NonZero::get);
-        let processors = u32::try_from(processors).unwrap_or(1);
         // What was tried and not drawn must be rewound.
         let speculate = match load.params.speculate {
             _ if !model.can_rewind() => Switch::Off,
@@ -337,7 +343,7 @@ impl Checked {
             kv: load.params.kv,
             threads: load.params.threads,
             batch_threads: load.params.batch_threads,
-            processors,
+            processors: processors(),
             poll: load.params.poll,
         };
         let context = loop {
@@ -394,11 +400,10 @@ impl Checked {
     }
 }
 
-/// Whether what llama.cpp logged is of memory that it did not get.
-fn tells_of_memory(log: &str) -> bool {
-    ["to allocate", "insufficient memory", "std::bad_alloc"]
-        .iter()
-        .any(|telling| log.contains(telling))
+/// Processors that this process may use.
+fn processors() -> u32 {
+    let processors = available_parallelism().map_or(1, NonZero::get);
+    u32::try_from(processors).unwrap_or(1)
 }
 
 /// Where the model's file may end: writers may pad the last tensor like any other,
@@ -422,7 +427,10 @@ fn now_s() -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::tests::alone;
 
     #[test]
     fn a_file_may_be_padded_to_the_alignment_of_its_own_header() {
@@ -434,5 +442,45 @@ mod tests {
         assert_eq!(file_ends(&header(1000, 32)), [1000, 1024]);
         assert_eq!(file_ends(&header(1000, 4096)), [1000, 4096]);
         assert_eq!(file_ends(&header(u64::MAX, 64)), [u64::MAX, u64::MAX]);
+    }
+
+    #[test]
+    fn weights_that_cannot_be_repacked_are_used_as_they_are() {
+        if std::env::var_os("ZOSIA_TEST_MODEL").is_some() {
+            alone("load::tests::repack_without_memory");
+        }
+    }
+
+    #[test]
+    #[ignore = "limits its process; run by weights_that_cannot_be_repacked_are_used_as_they_are"]
+    fn repack_without_memory() {
+        let path = std::env::var_os("ZOSIA_TEST_MODEL").unwrap();
+        let mut load = crate::tests::load(path.into());
+        let (backend, level) = init_backend(&load).unwrap();
+        let mut sent = Vec::new();
+        let mut outbox = Outbox::new(&mut sent);
+        let interrupt = Interrupt::new();
+        let mut load_repacked = |load: &Load| {
+            let mut checked = check(load, level, &mut outbox).unwrap();
+            checked.plan.weights = Weights::Repacked;
+            let loaded = checked.load_model(&backend, load, &interrupt, &mut outbox);
+            (loaded.map(|_| ()), checked.plan.weights)
+        };
+        // Less than the weights, beside what this process has.
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let held = protocol::memory::meminfo_bytes(&status, "VmData:").unwrap();
+        let confined = crate::confine::confine();
+        confined.limit_memory(held + load.bytes / 2).unwrap();
+
+        let (loaded, weights) = load_repacked(&load);
+        loaded.unwrap();
+        assert_eq!(weights, Weights::Mapped);
+        load.params.repack = Switch::On;
+        let (refused, _) = load_repacked(&load);
+        let error = refused.unwrap_err().to_string();
+        assert!(error.starts_with("memory ran out while"), "{error}");
+        assert!(error.contains("run.sh --mem"), "{error}");
+        let told = String::from_utf8_lossy(&sent);
+        assert!(told.contains("they cannot be repacked"), "{told}");
     }
 }

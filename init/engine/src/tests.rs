@@ -25,7 +25,7 @@ fn test_model() -> Option<PathBuf> {
     path
 }
 
-fn load(path: PathBuf) -> Load {
+pub(crate) fn load(path: PathBuf) -> Load {
     Load {
         bytes: std::fs::metadata(&path).map_or(0, |file| file.len()),
         path,
@@ -39,6 +39,17 @@ fn load(path: PathBuf) -> Load {
         },
         budget: Budget::of(None),
     }
+}
+
+/// The ignored test of this path in a process of its own.
+pub(crate) fn alone(test: &str) -> std::process::Output {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", test])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    output
 }
 
 fn greedy() -> Sampling {
@@ -68,13 +79,20 @@ struct Session {
 
 impl Session {
     fn start(load: Load) -> Self {
+        Self::start_with(load, |_| Ok(None))
+    }
+
+    fn start_with(
+        load: Load,
+        limit_memory: impl FnOnce(u64) -> Result<Option<String>, Unconfined> + Send + 'static,
+    ) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(Duration::from_secs(120)))
             .unwrap();
         let input = theirs.try_clone().unwrap();
         let mut session = Self {
             pipe: ours,
-            engine: Some(thread::spawn(move || run(input, theirs))),
+            engine: Some(thread::spawn(move || run(input, theirs, limit_memory))),
             budget: load.budget,
             messages: vec![system()],
         };
@@ -84,9 +102,14 @@ impl Session {
 
     fn ready(load: Load) -> (Self, ModelInfo) {
         let mut session = Self::start(load);
+        let info = session.wait_until_ready();
+        (session, info)
+    }
+
+    fn wait_until_ready(&mut self) -> ModelInfo {
         loop {
-            match session.event() {
-                Event::Ready(info) => return (session, *info),
+            match self.event() {
+                Event::Ready(info) => return *info,
                 Event::Progress(_) | Event::Notice(_) => {}
                 other => panic!("{other:?}"),
             }
@@ -493,4 +516,29 @@ fn stranger(model: &[u8]) -> Vec<u8> {
     let mut changed = model.to_vec();
     changed[at + 4] = b'b';
     changed
+}
+
+#[test]
+fn what_is_planned_fits_below_the_ceiling() {
+    if test_model().is_some() {
+        alone("tests::answer_below_the_ceiling");
+    }
+}
+
+#[test]
+#[ignore = "limits its process; run by what_is_planned_fits_below_the_ceiling"]
+fn answer_below_the_ceiling() {
+    let mut small = load(test_model().unwrap());
+    small.params.ctx_tokens = None;
+    small.budget.engine_bytes = 128 << 20;
+    let confined = confine::confine();
+    let mut session = Session::start_with(small, |bytes| confined.limit_memory(bytes));
+    let info = session.wait_until_ready();
+    assert!((512..4096).contains(&info.ctx_tokens), "{info:?}");
+    // The longest prompt there can be, and an answer.
+    let words = info.ctx_tokens as usize - 60;
+    session.ask(&"word ".repeat(words), greedy());
+    let (_, stats) = session.answer().unwrap();
+    assert!(stats.evaluated_tokens + 60 > info.ctx_tokens, "{stats:?}");
+    assert!(stats.generated_tokens > 0, "{stats:?}");
 }

@@ -1,11 +1,16 @@
-//! The two pipes: a thread that reads requests as they come, so that a
+//! The two pipes: taken off the standard descriptors, a thread that reads requests as they come, so that a
 //! cancellation reaches work under way, and the way back for events.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::stdio::{dup2_stdin, dup2_stdout};
 
 use super::interrupt::Interrupt;
 use protocol::memory::LOAD_BYTES_MAX;
@@ -13,6 +18,23 @@ use protocol::{self, Event, Request};
 
 /// Progress and prefill events are at least this far apart.
 const INTERVAL: Duration = Duration::from_millis(100);
+
+/// The pipes that this process was started with, requests and events. C++ that
+/// prints would break a frame: from now on standard output is standard error, and
+/// standard input is at its end.
+///
+/// # Errors
+/// The system's: a descriptor is closed, or no more can be had.
+pub(crate) fn take_pipes() -> io::Result<(File, File)> {
+    let above_standard = 3;
+    let requests = fcntl_dupfd_cloexec(io::stdin(), above_standard)?;
+    let events = fcntl_dupfd_cloexec(io::stdout(), above_standard)?;
+    // A pipe without a writer: /dev/null needs a file system.
+    let (ended, _) = pipe_with(PipeFlags::CLOEXEC)?;
+    dup2_stdin(ended)?;
+    dup2_stdout(io::stderr())?;
+    Ok((requests.into(), events.into()))
+}
 
 /// A request and its number.
 pub(crate) struct Numbered {
@@ -100,5 +122,44 @@ impl<W: Write> Outbox<W> {
             self.told = Some(now);
             self.send(event);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::alone;
+
+    const PRINTED: &str = "printed by C++";
+
+    #[test]
+    fn what_is_printed_does_not_break_a_frame() {
+        let output = alone("wire::tests::print_between_frames");
+        let mut frames = Vec::new();
+        for text in ["before", "after"] {
+            let notice = Event::Notice(text.to_owned());
+            frames.extend(protocol::encode(&notice, LOAD_BYTES_MAX).unwrap());
+        }
+        // The test's own lines come first.
+        assert!(output.stdout.ends_with(&frames), "{output:?}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(printed.contains(PRINTED), "{output:?}");
+    }
+
+    #[test]
+    #[ignore = "changes its process; run by what_is_printed_does_not_break_a_frame"]
+    fn print_between_frames() {
+        let (mut requests, events) = take_pipes().unwrap();
+        let mut outbox = Outbox::new(events);
+        outbox.send(&Event::Notice("before".to_owned()));
+        let print = |bytes: &[u8]| rustix::io::write(rustix::stdio::stdout(), bytes);
+        print(PRINTED.as_bytes()).unwrap();
+        outbox.send(&Event::Notice("after".to_owned()));
+        assert_eq!(io::stdin().read(&mut [0]).unwrap(), 0, "nothing to read");
+        assert_eq!(
+            requests.read(&mut [0]).unwrap(),
+            0,
+            "the pipe is at its end"
+        );
     }
 }
