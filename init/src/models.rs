@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::disk::{self, Choice, DiskError, Finder, Found, ModelFile};
-use crate::host::Host;
+use crate::host::{Host, warn};
 
 /// Disks appear within milliseconds; a hot-plugged one has this long.
 const DISK_DEADLINE: Duration = Duration::from_secs(5);
@@ -19,6 +19,8 @@ pub(crate) struct Models {
     wanted: Option<String>,
     search: Option<Search>,
     found: Found,
+    /// A line for each model that cannot be used, where others can.
+    passed: Vec<String>,
     settled: bool,
 }
 
@@ -36,6 +38,7 @@ impl Models {
             wanted,
             search: Some(Search { finder, began }),
             found: Found::default(),
+            passed: Vec::new(),
             settled: false,
         }
     }
@@ -47,6 +50,7 @@ impl Models {
             wanted,
             search: None,
             found,
+            passed: Vec::new(),
             settled: false,
         }
     }
@@ -69,14 +73,30 @@ impl Models {
             let wanted = self.wanted.as_deref();
             self.settled = Finder::is_settled(&self.found, wanted, elapsed, DISK_DEADLINE);
         }
+        if self.settled {
+            self.pass_over_unusable();
+        }
         self.settled
+    }
+
+    /// One that is asked for by its name is not passed over.
+    fn pass_over_unusable(&mut self) {
+        if self.wanted.is_none() {
+            self.passed = self.found.pass_over_unusable();
+        }
     }
 
     /// Looks again, for disks that were attached or taken away since.
     pub(crate) fn look_again(&mut self) {
         if let Some(search) = &mut self.search {
             self.found = search.finder.scan();
+            self.pass_over_unusable();
         }
+    }
+
+    /// A line for each model that cannot be used, where others can.
+    pub(crate) fn passed(&self) -> &[String] {
+        &self.passed
     }
 
     /// Waits until it is known which models there are.
@@ -118,6 +138,9 @@ impl Models {
     /// One line: there is none, none of that name, or several.
     pub(crate) fn only(&mut self) -> Result<ModelFile, String> {
         self.settle();
+        for line in &self.passed {
+            warn(line);
+        }
         match self.choose(None) {
             Ok(Choice::One(model)) => Ok(model.clone()),
             Ok(Choice::Several(models)) => {

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use super::content::{Content, classify};
-use super::listing::{self, Listing};
+use super::listing::{self, Links, Listing};
 use super::{DiskError, Found, ModelFile, Origin, exact_bytes, file_name, read_prefix, visible};
 
 /// The model at a path: a file, a device that is a model, or a directory of
@@ -28,7 +28,10 @@ pub(crate) fn model_from_path(path: &Path) -> Result<Found, DiskError> {
     };
     let metadata = path.metadata().map_err(unreadable)?;
     if metadata.is_dir() {
-        return models_in_directory(path, listing::list_models(path).map_err(unreadable)?);
+        return models_in_directory(
+            path,
+            listing::list_models(path, Links::Anywhere).map_err(unreadable)?,
+        );
     }
     if !metadata.is_file() && !metadata.file_type().is_block_device() {
         return Err(wrong(

@@ -21,13 +21,32 @@ pub(super) struct Listing {
     pub(super) notes: Vec<String>,
 }
 
-/// Lists the models in `root`. Links that lead out of it are not followed.
-pub(super) fn list_models(root: &Path) -> io::Result<Listing> {
+/// Whether links that lead out of the root are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Links {
+    /// A file system that came on a disk has nothing to say about others.
+    Within,
+    /// A folder that the user names may be one of links, as Hugging Face's
+    /// snapshots are.
+    Anywhere,
+}
+
+/// Lists the models in `root`.
+pub(super) fn list_models(root: &Path, links: Links) -> io::Result<Listing> {
     let root = root.canonicalize()?;
     let mut listing = Listing::default();
-    let mut entries_left = ENTRIES_MAX;
-    let mut files = Vec::new();
-    collect(&root, &root, DEPTH_MAX, &mut entries_left, &mut files)?;
+    let mut collection = Collection {
+        root: &root,
+        links,
+        entries_left: ENTRIES_MAX,
+        files: Vec::new(),
+    };
+    collection.add(&root, DEPTH_MAX)?;
+    let Collection {
+        entries_left,
+        mut files,
+        ..
+    } = collection;
     if entries_left == 0 {
         listing.notes.push(format!(
             "{} has more than {ENTRIES_MAX} files, not all were looked at; \
@@ -46,48 +65,58 @@ pub(super) fn list_models(root: &Path) -> io::Result<Listing> {
     Ok(listing)
 }
 
-/// Gathers the paths of all `*.gguf` files.
-fn collect(
-    root: &Path,
-    dir: &Path,
-    depth: u32,
-    entries_left: &mut usize,
-    files: &mut Vec<PathBuf>,
-) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        if *entries_left == 0 {
-            return Ok(());
-        }
-        *entries_left = entries_left.saturating_sub(1);
-        let path = entry?.path();
-        let Ok(real) = path.canonicalize() else {
-            continue;
-        };
-        if !real.starts_with(root) {
-            continue;
-        }
-        if let Some(deeper) = depth.checked_sub(1)
-            && real.is_dir()
-            && real == path
-        {
-            // A directory that cannot be read hides its models, not the others'.
-            let _ = collect(root, &path, deeper, entries_left, files);
-        } else if real.is_file() && is_gguf_name(&path) {
-            files.push(path);
-        }
-    }
-    Ok(())
+/// The paths of all `*.gguf` files, as they are found.
+struct Collection<'r> {
+    root: &'r Path,
+    links: Links,
+    entries_left: usize,
+    files: Vec<PathBuf>,
 }
 
+impl Collection<'_> {
+    /// Adds what is in `dir` and `depth` levels below it.
+    fn add(&mut self, dir: &Path, depth: u32) -> io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            if self.entries_left == 0 {
+                return Ok(());
+            }
+            self.entries_left = self.entries_left.saturating_sub(1);
+            let path = entry?.path();
+            let Ok(real) = path.canonicalize() else {
+                continue;
+            };
+            if self.links == Links::Within && !real.starts_with(self.root) {
+                continue;
+            }
+            if let Some(deeper) = depth.checked_sub(1)
+                && real.is_dir()
+                && real == path
+            {
+                // A directory that cannot be read hides its models, not the others'.
+                let _ = self.add(&path, deeper);
+            } else if real.is_file() && is_gguf_name(&path) {
+                self.files.push(path);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is called as a model is. `._NAME` is what macOS keeps about NAME on
+/// file systems that are not its own.
 fn is_gguf_name(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+    let about = path
+        .file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"._"));
+    let extension = path.extension();
+    !about && extension.is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 /// A model's length in bytes, or why it is none (empty: not worth a line).
 fn look_at(path: &Path) -> Result<u64, String> {
     let shown = visible(&path.display());
-    if let Some((number, count)) = split_number(path) {
+    // A model in one part is whole.
+    if let Some((number, count)) = split_number(path).filter(|(_, count)| *count > 1) {
         return Err(if number == 1 {
             format!(
                 "{shown} is the first of {count} parts of a split model; \
@@ -139,5 +168,7 @@ mod tests {
         for (path, expected) in table {
             assert_eq!(split_number(Path::new(path)), expected, "{path}");
         }
+        assert!(is_gguf_name(Path::new("a/B.GGUF")));
+        assert!(!is_gguf_name(Path::new("a/._b.gguf")));
     }
 }

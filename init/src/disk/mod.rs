@@ -28,6 +28,7 @@ pub(crate) use sysfs::exact_bytes;
 
 use crate::mounts::{self, FileSystem, MountError, Mounted};
 use content::{Content, PREFIX_BYTES, classify};
+use listing::Links;
 use sysfs::Device;
 
 /// How long a machine with disks, none of them with a model, is given for more.
@@ -226,7 +227,7 @@ impl Finder {
             Ok(root) => root,
             Err(error) => return Found::refused(format!("{shown}: {}", with_source(&error))),
         };
-        let listing = listing::list_models(&root);
+        let listing = listing::list_models(&root, Links::Within);
         if !listing.as_ref().is_ok_and(|l| !l.models.is_empty()) {
             // A file system that stays mounted read-only and unused harms nobody.
             let _ = mounts::unmount_models(&root);
@@ -269,6 +270,30 @@ impl Found {
         }
     }
 
+    /// Passes over models whose headers would be refused, if there are others;
+    /// returns a line for each of them. Where all would be, all stay: whoever
+    /// loads one says why not.
+    pub(crate) fn pass_over_unusable(&mut self) -> Vec<String> {
+        if self.models.len() < 2 {
+            return Vec::new();
+        }
+        let (usable, refused): (Vec<_>, Vec<_>) = self
+            .models
+            .iter()
+            .map(|model| (model, check(model)))
+            .partition(|(_, checked)| checked.is_ok());
+        if usable.is_empty() {
+            return Vec::new();
+        }
+        let passed = refused
+            .into_iter()
+            .filter_map(|(model, checked)| Some((model, checked.err()?)))
+            .map(|(model, why)| format!("{} is passed over: {why}", model.name))
+            .collect();
+        self.models = usable.into_iter().map(|(model, _)| model.clone()).collect();
+        passed
+    }
+
     /// Itself, if there is a model in it.
     pub(crate) fn or_why_not(self, waited: Duration) -> Result<Self, DiskError> {
         if !self.models.is_empty() {
@@ -279,6 +304,16 @@ impl Found {
             Err(DiskError::NoModel { notes: self.notes })
         }
     }
+}
+
+/// Checks a model's header.
+///
+/// # Errors
+/// Why it cannot be used, on one line.
+pub(crate) fn check(model: &ModelFile) -> Result<(), String> {
+    let file = File::open(&model.path).map_err(|e| e.to_string())?;
+    let checked = gguf::check(&file, model.bytes);
+    checked.map(drop).map_err(|e| with_source(&e))
 }
 
 /// The first bytes of a file or device: [`PREFIX_BYTES`], or all there are.

@@ -1,13 +1,10 @@
 //! What the commands do.
 
-use std::fs::File;
-
 use protocol::{Param, When};
 
 use super::commands::{self, Command};
 use super::{Chat, save, show};
-use crate::disk::{Choice, ModelFile};
-use crate::host::chain;
+use crate::disk::{self, Choice};
 
 /// Carries out a command.
 pub(super) fn execute(chat: &mut Chat, command: Command) {
@@ -123,7 +120,7 @@ fn model(chat: &mut Chat, name: Option<&str>) {
     };
     match chat.models.choose(Some(name)) {
         // What would be refused is, while the model in use still is.
-        Ok(Choice::One(model)) => match check(model) {
+        Ok(Choice::One(model)) => match disk::check(model) {
             // The checksum that was given is the first model's.
             Ok(()) => chat.session.load(model.clone(), None),
             Err(why) => chat.screen.complain(&format!("{}: {why}", model.name)),
@@ -133,15 +130,4 @@ fn model(chat: &mut Chat, name: Option<&str>) {
         )),
         Err(e) => chat.screen.complain(&e.to_string()),
     }
-}
-
-/// Checks a model's header.
-///
-/// # Errors
-/// Why it cannot be used.
-fn check(model: &ModelFile) -> Result<(), String> {
-    let file = File::open(&model.path).map_err(|e| e.to_string())?;
-    gguf::check(&file, model.bytes)
-        .map(drop)
-        .map_err(|e| chain(&e))
 }

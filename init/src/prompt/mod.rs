@@ -191,6 +191,9 @@ impl Chat {
                 self.screen.tell(note);
             }
         }
+        for line in self.models.passed() {
+            self.screen.tell(line);
+        }
         match self.models.choose(None) {
             Ok(Choice::One(model)) => self.session.load_first(model.clone()),
             Ok(Choice::Several(models)) => {
@@ -246,7 +249,6 @@ impl Chat {
         if message.trim().is_empty() {
             return self.screen.open();
         }
-        self.room.forget();
         self.ask(message);
     }
 

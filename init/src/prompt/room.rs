@@ -14,11 +14,6 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// No message waits any more.
-    pub(super) fn forget(&mut self) {
-        self.held = None;
-    }
-
     /// The message fits.
     pub(super) fn settle(&mut self) {
         self.dropping = false;
@@ -48,6 +43,14 @@ impl Chat {
         }
         self.room.dropping = false;
         self.screen.complain(error);
+        if let Some(held) = &self.room.held {
+            let first = show::first_line(held);
+            self.screen.tell(&format!(
+                "Another message waits for room already: {first}. This one is in the line again; \
+                 /edit brings that one back."
+            ));
+            return self.give_back(&text);
+        }
         self.screen.tell(if self.session.messages().is_empty() {
             "The message is not sent: it is too long even alone. /edit brings it back into the \
              line, and /set ctx N makes the context larger and sends it."

@@ -1,12 +1,13 @@
 //! The same program as a command of the machine that runs the tests.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use vmtest::{
-    BOOT, Disks, LOAD, OrFail, PlainCommand, SOON, SYSTEM_PROMPT, TURN, model, native_executable,
-    repository,
+    BOOT, Disks, LOAD, OrFail, PlainCommand, SOON, SYSTEM_PROMPT, TURN, TinyModel, model,
+    native_executable, repository,
 };
 
 const CAPITAL: &str = "What is the capital of France?";
@@ -142,4 +143,61 @@ fn run_sh_answers_from_the_machine_and_names_a_missing_file() {
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(!done.status.success() && done.stdout.is_empty());
     assert!(said.contains("/nowhere/model.gguf"), "{said}");
+}
+
+/// A folder with these files.
+fn folder_of(files: &[(&str, Vec<u8>)]) -> Disks {
+    let folder = Disks::new();
+    for (name, content) in files {
+        fs::write(folder.path(name), content).or_fail("write a file");
+    }
+    folder
+}
+
+/// One turn with what is in `folder`, `flags` before it: status, standard output,
+/// standard error.
+fn turn_in(folder: &Path, flags: &[&str]) -> (bool, String, String) {
+    let mut arguments: Vec<&OsStr> = flags.iter().map(OsStr::new).collect();
+    arguments.extend([folder.as_os_str(), "-p".as_ref(), "Say it.".as_ref()]);
+    let done = run(&arguments);
+    (
+        done.status.success(),
+        String::from_utf8(done.stdout).or_fail("read the answer"),
+        String::from_utf8(done.stderr).or_fail("read what is said"),
+    )
+}
+
+#[test]
+fn of_a_folder_the_one_model_that_can_be_used_is_used() {
+    let good = TinyModel::saying(&["yes"]).file();
+    let cut = good[..good.len() / 2].to_vec();
+    let folder = folder_of(&[
+        ("good.gguf", good.clone()),
+        ("cut.gguf", cut),
+        ("._good.gguf", b"about good.gguf".to_vec()),
+    ]);
+    let (answered, answer, said) = turn_in(&folder.path(""), &[]);
+    assert!(answered && answer.starts_with("yes"), "{answer:?} {said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("cut.gguf is passed over: "), "{said}");
+
+    let folder = folder_of(&[("a.gguf", good.clone()), ("b.gguf", good)]);
+    let (answered, _, said) = turn_in(&folder.path(""), &[]);
+    assert!(!answered, "{said}");
+    assert_eq!(
+        said,
+        "zosia: there are several models, a.gguf, b.gguf; --model NAME says which\n"
+    );
+    let (answered, answer, _) = turn_in(&folder.path(""), &["--model", "b"]);
+    assert!(answered && answer.starts_with("yes"), "{answer:?}");
+}
+
+#[test]
+fn a_folder_of_links_and_a_model_in_one_part_are_used() {
+    let elsewhere = folder_of(&[("blob", TinyModel::saying(&["yes"]).file())]);
+    let folder = Disks::new();
+    let link = folder.path("m-00001-of-00001.gguf");
+    std::os::unix::fs::symlink(elsewhere.path("blob"), link).or_fail("make a link");
+    let (answered, answer, said) = turn_in(&folder.path(""), &[]);
+    assert!(answered && answer.starts_with("yes"), "{answer:?} {said}");
 }

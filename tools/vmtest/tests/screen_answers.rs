@@ -409,6 +409,22 @@ fn a_message_that_does_not_fit_can_be_edited_or_given_a_larger_context() {
 }
 
 #[test]
+fn a_second_message_that_does_not_fit_does_not_replace_the_first() {
+    let chat = small();
+    let last = fill(&chat);
+    chat.type_line("Another that does not fit: please say something.");
+    let waiting = format!("Another message waits for room already: Message {last}");
+    let _ = chat.expect(&waiting, ANSWER);
+    let row = ">>> Another that does not fit: please say something.";
+    let _ = chat.expect_line(row, row.len());
+    chat.ctrl_c();
+    let _ = chat.expect_prompt(SOON);
+    let said = chat.ask("/drop", ANSWER);
+    assert!(said.contains("A short answer"), "{said}");
+    assert_eq!(users(&chat).last(), Some(&format!("Message {last}")));
+}
+
+#[test]
 fn an_answer_that_fills_the_context_says_so() {
     let chat = Chat::start(&["--ctx", "256"], &[]);
     let said = chat.ask(ENDLESS, ANSWER);
