@@ -13,6 +13,7 @@ use llama_cpp_sys_2 as sys;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::backend::{self, Backend};
+use super::guarded::{self, Thrown};
 use super::headcount::Crew;
 use super::interrupt::Interrupt;
 use super::model::Model;
@@ -75,6 +76,9 @@ pub(crate) enum DecodeError {
         /// What it logged.
         log: String,
     },
+    /// llama.cpp's own words.
+    #[error(transparent)]
+    Thrown(#[from] Thrown),
 }
 
 /// A context over a model's weights.
@@ -252,7 +256,7 @@ impl<'m> Context<'m> {
         // SAFETY: llama.h: the batch's arrays hold `n_tokens` entries each and
         // stay alive and unmoved in `self.batch` during the call; llama.cpp
         // checks token ids and positions itself.
-        let code = unsafe { sys::llama_decode(self.handle.as_ptr(), batch) };
+        let code = unsafe { guarded::decode(self.handle.as_ptr(), batch) }?;
         match code {
             0 => {
                 let time = began.elapsed();

@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 
 use llama_cpp_sys_2 as sys;
 
+use super::guarded::{self, Thrown};
 use super::vocab::{Token, Vocab};
 
 /// A token that may be drawn, with its logit.
@@ -31,10 +32,8 @@ impl<'v> Grammar<'v> {
         let text = CString::new(source).map_err(|_| "it holds a zero byte".to_owned())?;
         // SAFETY: llama.h: two C strings, read during the call, and a live
         // vocabulary, which outlives the sampler (lifetime); null on failure.
-        let handle = unsafe {
-            sys::llama_sampler_init_grammar(vocab.as_ptr(), text.as_ptr(), c"root".as_ptr())
-        };
-        match NonNull::new(handle) {
+        let handle = unsafe { guarded::grammar(vocab.as_ptr(), &text, c"root") };
+        match NonNull::new(handle.map_err(|e| e.to_string())?) {
             Some(handle) => Ok(Self {
                 handle,
                 vocab: PhantomData,
@@ -49,7 +48,10 @@ impl<'v> Grammar<'v> {
     }
 
     /// Keeps of `candidates` those that the grammar lets follow.
-    pub(crate) fn retain_allowed(&self, candidates: &mut Vec<Candidate>) {
+    ///
+    /// # Errors
+    /// llama.cpp's.
+    pub(crate) fn retain_allowed(&self, candidates: &mut Vec<Candidate>) -> Result<(), Thrown> {
         let mut array = sys::llama_token_data_array {
             data: candidates.as_mut_ptr(),
             size: candidates.len(),
@@ -58,14 +60,18 @@ impl<'v> Grammar<'v> {
         };
         // SAFETY: llama.h: the array describes `candidates`, which nothing else
         // uses meanwhile; the grammar sampler changes logits in place only.
-        unsafe { sys::llama_sampler_apply(self.handle.as_ptr(), &raw mut array) };
+        unsafe { guarded::apply(self.handle.as_ptr(), &mut array) }?;
         candidates.retain(|candidate| candidate.logit != f32::NEG_INFINITY);
+        Ok(())
     }
 
-    /// The answer goes on with `token`, which must be allowed.
-    pub(crate) fn accept(&mut self, token: Token) {
+    /// The answer goes on with `token`.
+    ///
+    /// # Errors
+    /// llama.cpp's: the grammar does not allow it.
+    pub(crate) fn accept(&mut self, token: Token) -> Result<(), Thrown> {
         // SAFETY: llama.h: advances the sampler's own state.
-        unsafe { sys::llama_sampler_accept(self.handle.as_ptr(), token) };
+        unsafe { guarded::accept(self.handle.as_ptr(), token) }
     }
 }
 

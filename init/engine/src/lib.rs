@@ -12,6 +12,7 @@ mod counter;
 mod fit;
 mod generate;
 mod grammar;
+mod guarded;
 mod headcount;
 mod interrupt;
 mod load;
@@ -22,6 +23,7 @@ mod sampler;
 mod sequence;
 mod serve;
 mod speculate;
+mod speech;
 #[cfg(test)]
 mod tests;
 mod text;

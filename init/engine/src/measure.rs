@@ -42,8 +42,8 @@ pub(super) fn measure<M: Memory>(
         let logits = sequence.logits_after(count).unwrap_or_default();
         next = sampler
             .sample(logits)
+            .and_then(|next| sampler.accept(next).map(|()| next))
             .map_err(|e| TurnError::Evaluation(e.to_string()))?;
-        sampler.accept(next);
         sampling += drawing.elapsed();
     }
     let decode = began.elapsed();

@@ -120,9 +120,19 @@ impl<'m> Prompter<'m> {
         self.template.origin()
     }
 
-    /// Whether `token` ends an answer.
-    pub(crate) fn ends_answer(&self, token: Token) -> bool {
-        Some(token) == self.end_of_turn || self.vocab.ends_generation(token)
+    /// Whether a generated token ends the answer; else its bytes that are to be shown
+    /// are appended to `bytes`.
+    ///
+    /// # Errors
+    /// llama.cpp's.
+    pub(crate) fn hear(&self, token: Token, bytes: &mut Vec<u8>) -> Result<bool, TurnError> {
+        if Some(token) == self.end_of_turn || self.vocab.ends_generation(token) {
+            return Ok(true);
+        }
+        let show_control = self.visible.contains(&token);
+        let pushed = self.vocab.push_piece(token, show_control, bytes);
+        pushed.map_err(|e| TurnError::Evaluation(e.to_string()))?;
+        Ok(false)
     }
 
     /// Text that ends an answer, where no token does.
@@ -133,12 +143,6 @@ impl<'m> Prompter<'m> {
     /// Whether an answer that begins with a space owes it to the tokenizer.
     pub(crate) fn has_leading_space(&self) -> bool {
         self.leading_space
-    }
-
-    /// Appends the bytes of a generated token that are to be shown.
-    pub(crate) fn push_shown(&self, token: Token, bytes: &mut Vec<u8>) {
-        let show_control = self.visible.contains(&token);
-        self.vocab.push_piece(token, show_control, bytes);
     }
 
     /// Renders and tokenizes `messages`.
@@ -224,7 +228,8 @@ impl Pieces for Vocab<'_> {
     }
 
     fn push_bytes(&self, token: Token, bytes: &mut Vec<u8>) {
-        self.push_piece(token, false, bytes);
+        // A token that cannot be spelled is like none: its answer is not spliced.
+        let _ = self.push_piece(token, false, bytes);
     }
 }
 
@@ -236,7 +241,9 @@ fn puts_space_before(vocab: &Vocab<'_>) -> bool {
     }
     let mut bytes = Vec::new();
     for token in tokens {
-        vocab.push_piece(token, false, &mut bytes);
+        if vocab.push_piece(token, false, &mut bytes).is_err() {
+            return false;
+        }
     }
     bytes.starts_with(b" ")
 }

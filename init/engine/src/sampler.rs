@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use super::grammar::{Candidate, Grammar};
+use super::guarded::Thrown;
 use super::vocab::Token;
 use protocol::Sampling;
 
@@ -49,6 +50,9 @@ pub(crate) enum SampleError {
     /// The grammar lets nothing follow.
     #[error("the grammar allows no further token")]
     GrammarDead,
+    /// llama.cpp's own words.
+    #[error(transparent)]
+    Grammar(#[from] Thrown),
 }
 
 impl<'v> Sampler<'v> {
@@ -86,7 +90,7 @@ impl<'v> Sampler<'v> {
             self.collect(logits)?;
             self.draw().ok_or(SampleError::NotANumber)?
         };
-        if self.allows(token) {
+        if self.allows(token)? {
             return Ok(token);
         }
         self.collect_allowed(logits)?;
@@ -101,27 +105,31 @@ impl<'v> Sampler<'v> {
     }
 
     /// The answer goes on with `token`.
-    pub(crate) fn accept(&mut self, token: Token) {
+    ///
+    /// # Errors
+    /// [`SampleError::Grammar`].
+    pub(crate) fn accept(&mut self, token: Token) -> Result<(), SampleError> {
         if self.recent.len() == PENALTY_TOKENS {
             self.recent.pop_front();
         }
         self.recent.push_back(token);
         if let Some(grammar) = &mut self.grammar {
-            grammar.accept(token);
+            grammar.accept(token)?;
         }
+        Ok(())
     }
 
     fn is_greedy(&self) -> bool {
         self.temp <= 0.0 || self.temp.is_nan()
     }
 
-    fn allows(&mut self, token: Token) -> bool {
+    fn allows(&mut self, token: Token) -> Result<bool, SampleError> {
         let Some(grammar) = &self.grammar else {
-            return true;
+            return Ok(true);
         };
         let mut only = vec![candidate(token, 0.0)];
-        grammar.retain_allowed(&mut only);
-        !only.is_empty()
+        grammar.retain_allowed(&mut only)?;
+        Ok(!only.is_empty())
     }
 
     /// Divides the logits of recent tokens, each once however often it occurred.
@@ -222,7 +230,7 @@ impl<'v> Sampler<'v> {
         self.candidates
             .extend((0..).zip(logits).map(|(id, logit)| candidate(id, *logit)));
         if let Some(grammar) = &self.grammar {
-            grammar.retain_allowed(&mut self.candidates);
+            grammar.retain_allowed(&mut self.candidates)?;
         }
         self.candidates
             .retain(|candidate| !candidate.logit.is_nan());

@@ -13,6 +13,7 @@ use super::prompt::{Prompt, Prompter};
 use super::sampler::Sampler;
 use super::sequence::Sequence;
 use super::speculate::Speculator;
+use super::text;
 use super::vocab::Token;
 use super::wire::{Numbered, Outbox};
 use chat::{Message, Next};
@@ -21,6 +22,9 @@ use protocol::{Event, Request, Role, Sampling, Stop, Switch, TextKind, TurnError
 /// Tokens of a draft evaluated at once: a few tenths of a second on a slow
 /// machine, and a multiple of what the kernels take together.
 const DRAFT_BATCH_TOKENS: usize = 16;
+
+/// The longest text of one event: it is shown at once, and held by the other side.
+const TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// A loaded model at work.
 pub(crate) struct Server<'s, 'm, W> {
@@ -247,11 +251,14 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
     }
 }
 
+/// A token's text can be megabytes long: no event is.
 fn say(outbox: &mut Outbox<impl Write>, kind: TextKind, text: &str) {
-    outbox.send(&Event::Text {
-        kind,
-        text: text.to_owned(),
-    });
+    for piece in text::pieces(text, TEXT_BYTES_MAX) {
+        outbox.send(&Event::Text {
+            kind,
+            text: piece.to_owned(),
+        });
+    }
 }
 
 /// A number of tokens: never more than a context holds.

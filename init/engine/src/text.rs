@@ -39,6 +39,18 @@ impl Utf8 {
     }
 }
 
+/// `text` in pieces of at most `bytes_max` bytes, which is at least a character's, each
+/// of whole characters.
+pub(crate) fn pieces(mut text: &str, bytes_max: usize) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let cut = (0..=bytes_max.min(text.len())).rev();
+        let end = cut.into_iter().find(|end| text.is_char_boundary(*end))?;
+        let (piece, rest) = text.split_at_checked(end)?;
+        text = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
 /// Whether `bytes`, which are not valid UTF-8, could be the start of a character.
 fn is_unfinished(bytes: &[u8]) -> bool {
     // `utf8_chunks` cuts an invalid sequence where it stops being a prefix of a
@@ -90,6 +102,21 @@ mod tests {
             got.push_str(&utf8.finish());
             assert_eq!(got, String::from_utf8_lossy(bytes), "{bytes:x?}");
         }
+    }
+
+    #[test]
+    fn pieces_are_whole_characters_and_together_the_text() {
+        let text = "aż€👋🏽 – ok".repeat(3);
+        for bytes_max in 4..=text.len() + 1 {
+            let pieces: Vec<&str> = pieces(&text, bytes_max).collect();
+            assert_eq!(pieces.concat(), text);
+            assert!(pieces.iter().all(|piece| piece.len() <= bytes_max));
+            assert!(
+                pieces.len() <= text.len().div_ceil(bytes_max - 3),
+                "{pieces:?}"
+            );
+        }
+        assert_eq!(pieces("", 4).count(), 0);
     }
 
     #[test]

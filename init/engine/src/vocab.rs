@@ -3,11 +3,12 @@
 #![expect(unsafe_code, reason = "llama.cpp's vocabulary is a C handle")]
 
 use std::collections::HashMap;
-use std::ffi::{CStr, c_char};
+use std::ffi::CStr;
 use std::marker::PhantomData;
 
 use llama_cpp_sys_2 as sys;
 
+use super::guarded::{self, Thrown};
 use super::model::Model;
 
 /// A token's number.
@@ -39,12 +40,15 @@ pub(crate) struct Special {
 /// Why text has no tokens.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VocabError {
-    /// More than llama.cpp can count.
-    #[error("a text of {bytes} bytes is too long to tokenize")]
+    /// More than llama.cpp can count, or memory can hold.
+    #[error("a text of {bytes} bytes is too long to tokenize in this memory")]
     TooLong {
         /// Its length.
         bytes: usize,
     },
+    /// llama.cpp's own words.
+    #[error(transparent)]
+    Thrown(#[from] Thrown),
 }
 
 impl<'m> Vocab<'m> {
@@ -160,7 +164,7 @@ impl<'m> Vocab<'m> {
     /// control token becomes it; without, no control token can arise.
     ///
     /// # Errors
-    /// A text of more than 2³¹ bytes.
+    /// A text of more than 2³¹ bytes, or one that memory does not suffice for.
     pub(crate) fn tokenize(
         &self,
         text: &str,
@@ -168,71 +172,63 @@ impl<'m> Vocab<'m> {
         tokens: &mut Vec<Token>,
     ) -> Result<(), VocabError> {
         let too_long = VocabError::TooLong { bytes: text.len() };
-        let Ok(length) = i32::try_from(text.len()) else {
-            return Err(too_long);
-        };
+        let mut buffer: Vec<Token> = Vec::new();
         // A token is a byte or more, and one for a space in front.
-        let mut buffer: Vec<Token> = vec![0; text.len() + 8];
+        let mut room = text.len() + 8;
         for _ in 0..2 {
-            // SAFETY: llama.h: `text` holds `length` bytes; at most the stated
-            // number of tokens is written to the buffer.
-            let count = unsafe {
-                sys::llama_tokenize(
-                    self.as_ptr(),
-                    text.as_ptr().cast::<c_char>(),
-                    length,
-                    buffer.as_mut_ptr(),
-                    i32::try_from(buffer.len()).unwrap_or(i32::MAX),
-                    false,
-                    parse_special,
-                )
-            };
+            // As many as there are bytes: more than memory may have.
+            if buffer.try_reserve_exact(room).is_err() {
+                break;
+            }
+            buffer.resize(room, 0);
+            // SAFETY: the vocabulary is live.
+            let count =
+                unsafe { guarded::tokenize(self.as_ptr(), text, parse_special, &mut buffer) }?;
             if let Ok(count) = usize::try_from(count) {
                 tokens.extend(buffer.iter().take(count));
                 return Ok(());
             }
             // Minus the number that there would have been.
-            let needed = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+            room = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
             if count == i32::MIN {
                 break;
             }
-            buffer.resize(needed, 0);
         }
         Err(too_long)
     }
 
     /// Appends the bytes that `token` stands for; they need not be whole
     /// characters. Control tokens have bytes only if `show_control`.
-    pub(crate) fn push_piece(&self, token: Token, show_control: bool, bytes: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// llama.cpp's: a byte token whose text names no byte.
+    pub(crate) fn push_piece(
+        &self,
+        token: Token,
+        show_control: bool,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), VocabError> {
+        /// Few tokens are longer.
+        const ROOM: usize = 64;
         if self.checked(token).is_none() {
-            return;
+            return Ok(());
         }
-        let mut buffer = [0_u8; 64];
-        let length = self.piece_into(token, show_control, &mut buffer);
-        if let Ok(length) = usize::try_from(length) {
-            bytes.extend(buffer.iter().take(length));
-            return;
+        let start = bytes.len();
+        let mut room = ROOM;
+        for _ in 0..2 {
+            bytes.resize(start + room, 0);
+            let buffer = bytes.get_mut(start..).unwrap_or_default();
+            // SAFETY: the vocabulary is live and `token` one of its tokens.
+            let length = unsafe { guarded::piece(self.as_ptr(), token, show_control, buffer) };
+            let length = length.inspect_err(|_| bytes.truncate(start))?;
+            bytes.truncate(start + usize::try_from(length).unwrap_or(0));
+            if length >= 0 {
+                break;
+            }
+            // Minus the number of bytes that there would have been.
+            room = usize::try_from(length.unsigned_abs()).unwrap_or(0);
         }
-        // Minus the number of bytes that there would have been.
-        let needed = usize::try_from(length.unsigned_abs()).unwrap_or(0);
-        let mut buffer = vec![0_u8; needed];
-        let length = self.piece_into(token, show_control, &mut buffer);
-        bytes.extend(buffer.iter().take(usize::try_from(length).unwrap_or(0)));
-    }
-
-    fn piece_into(&self, token: Token, show_control: bool, buffer: &mut [u8]) -> i32 {
-        // SAFETY: llama.h: `token` is one of this vocabulary; writes at most
-        // `length` bytes to the buffer.
-        unsafe {
-            sys::llama_token_to_piece(
-                self.as_ptr(),
-                token,
-                buffer.as_mut_ptr().cast::<c_char>(),
-                i32::try_from(buffer.len()).unwrap_or(i32::MAX),
-                0,
-                show_control,
-            )
-        }
+        Ok(())
     }
 
     fn attributes(&self, token: Token) -> sys::llama_token_attr {

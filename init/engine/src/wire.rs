@@ -14,7 +14,7 @@ use rustix::stdio::{dup2_stdin, dup2_stdout};
 
 use super::interrupt::Interrupt;
 use protocol::memory::LOAD_BYTES_MAX;
-use protocol::{self, Event, Request};
+use protocol::{self, Event, Request, TooLong, TurnError, TurnStats};
 
 /// Progress and prefill events are at least this far apart.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -109,10 +109,16 @@ impl<W: Write> Outbox<W> {
         self.limit = limit;
     }
 
-    /// Sends an event.
+    /// Sends an event; of one that is too long, what can be told instead.
     pub(crate) fn send(&mut self, event: &Event) {
+        let frame = protocol::encode(event, self.limit)
+            .or_else(|too_long| protocol::encode(&shorter(event, too_long), self.limit));
         // See the type: the reader thread acts on a pipe that has ended.
-        let _ = protocol::send(&mut self.output, event, self.limit);
+        let _ = frame.map(|frame| {
+            self.output
+                .write_all(&frame)
+                .and_then(|()| self.output.flush())
+        });
     }
 
     /// Sends an event of a kind that may come too often, if it does not.
@@ -125,10 +131,45 @@ impl<W: Write> Outbox<W> {
     }
 }
 
+/// What is told when there is no room for `event`: the other side waits for an end.
+fn shorter(event: &Event, TooLong { bytes, limit }: TooLong) -> Event {
+    let error = TurnError::TooLong {
+        bytes,
+        limit: limit.into(),
+    };
+    match event {
+        Event::TurnDone(stats) => Event::TurnDone(TurnStats {
+            tokens: Vec::new(),
+            ..stats.clone()
+        }),
+        Event::TurnFailed(_) => Event::TurnFailed(error),
+        Event::Refused { .. } => Event::Refused {
+            error: format!("the model is refused, for a reason of {bytes} bytes"),
+        },
+        // What is not an answer to a rendering is short.
+        _ => Event::NotRendered(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::tests::alone;
+
+    #[test]
+    fn a_rendering_that_is_too_long_is_told_with_its_size() {
+        let mut sent = Vec::new();
+        let mut outbox = Outbox::new(&mut sent);
+        outbox.set_limit(100);
+        outbox.send(&Event::Rendered {
+            text: "x".repeat(1000),
+            tokens: vec![1],
+        });
+        let event: Event = protocol::receive(&mut &sent[..], 100).unwrap();
+        let bytes = 1005;
+        let error = TurnError::TooLong { bytes, limit: 100 };
+        assert_eq!(event, Event::NotRendered(error));
+    }
 
     const PRINTED: &str = "printed by C++";
 

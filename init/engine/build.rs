@@ -1,0 +1,24 @@
+//! Compiles `guarded.cpp` against the headers of llama-cpp-sys-2.
+
+use std::path::Path;
+use std::process::exit;
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=guarded.cpp");
+    // OUT_DIR/lib/cmake of llama-cpp-sys-2, which installs headers beside it.
+    let cmake_dir = std::env::var_os("DEP_LLAMA_GGML_CMAKE_DIR").unwrap_or_default();
+    let include = Path::new(&cmake_dir).join("../../include");
+    let compiled = cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .include(include)
+        .file("guarded.cpp")
+        // llama-cpp-sys-2 links the C++ library, statically.
+        .cpp_link_stdlib(None)
+        .try_compile("guarded");
+    if let Err(e) = compiled {
+        eprintln!("guarded.cpp cannot be compiled: {e}");
+        exit(1);
+    }
+}
