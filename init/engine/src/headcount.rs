@@ -87,19 +87,18 @@ impl Crew {
     /// Whether [`Self::took`] wants to know what a batch of `width` tokens took of
     /// the processors.
     pub(crate) fn wants_cpu_time(&self, width: usize) -> bool {
-        matches!(&self.tokens, Count::Measured(tokens) if width == 1 && tokens.level.is_none())
+        match (&self.tokens, &self.batches) {
+            (Count::Measured(tokens), _) if width == 1 => tokens.is_new,
+            (_, Count::Measured(_)) => width == self.full,
+            _ => false,
+        }
     }
 
     /// A batch of `width` tokens took so long with [`Self::threads`].
     pub(crate) fn took(&mut self, width: usize, time: Duration, cpu_time: Option<Duration>) {
         match (&mut self.tokens, &mut self.batches) {
-            (Count::Measured(tokens), _) if width == 1 => {
-                if let Some(cpu_time) = cpu_time {
-                    tokens.had(time, cpu_time);
-                }
-                tokens.took(time);
-            }
-            (_, Count::Measured(batches)) if width == self.full => batches.took(time),
+            (Count::Measured(tokens), _) if width == 1 => tokens.took(time, cpu_time),
+            (_, Count::Measured(batches)) if width == self.full => batches.took(time, cpu_time),
             _ => {}
         }
     }
@@ -128,6 +127,8 @@ struct Headcount {
     settled: u32,
     /// What a batch takes with it, in seconds.
     level: Option<f64>,
+    /// Nothing is known yet.
+    is_new: bool,
     /// What is tried instead.
     trial: Option<u32>,
     /// Something has changed for which no better number has been found.
@@ -171,6 +172,7 @@ impl Headcount {
             pauses,
             settled: max,
             level: None,
+            is_new: true,
             trial: None,
             suspicious: false,
             waited: 0,
@@ -199,20 +201,25 @@ impl Headcount {
         }
     }
 
-    /// A batch took so long with [`Self::threads`].
-    fn took(&mut self, time: Duration) {
+    /// A batch took so long with [`Self::threads`], and so much of the processors.
+    fn took(&mut self, time: Duration, cpu_time: Option<Duration>) {
         if self.max == 1 {
             return;
         }
+        let wanted = time.as_secs_f64() * f64::from(self.threads());
+        // Threads that are not alone: somebody may be here already.
+        self.suspicious |= cpu_time.is_some_and(|time| time.as_secs_f64() < wanted * ALONE);
         if self.skip_seconds > 0.0 {
             self.skip_seconds -= time.as_secs_f64();
             return;
         }
         self.batches += 1;
         self.seconds += time.as_secs_f64();
-        // The first look is a short one.
-        let long_enough = self.level.is_none() || self.seconds >= self.window.seconds;
-        if self.batches < self.window.batches || !long_enough {
+        if self.batches < self.window.batches {
+            return;
+        }
+        self.is_new = false;
+        if self.seconds < self.window.seconds {
             return;
         }
         let mean = self.seconds / f64::from(self.batches);
@@ -222,12 +229,6 @@ impl Headcount {
             Some(tried) => self.judge(tried, mean),
             None => self.observe(mean),
         }
-    }
-
-    /// The threads had so much of the processors: somebody may be here already.
-    fn had(&mut self, time: Duration, cpu_time: Duration) {
-        let wanted = time.as_secs_f64() * f64::from(self.threads());
-        self.suspicious |= cpu_time.as_secs_f64() < wanted * ALONE;
     }
 
     fn judge(&mut self, tried: u32, mean: f64) {
@@ -243,7 +244,12 @@ impl Headcount {
         if self.pause >= self.pauses.1 {
             self.suspicious = false;
         }
-        self.pause = (self.pause * 2).clamp(self.pauses.0, self.pauses.1);
+        // What was much slower is not tried again soon.
+        let is_far = self
+            .level
+            .is_some_and(|level| mean > level * (1.0 + CHANGE));
+        let longer = if is_far { 8 } else { 2 };
+        self.pause = (self.pause * longer).clamp(self.pauses.0, self.pauses.1);
     }
 
     fn observe(&mut self, mean: f64) {
@@ -296,7 +302,8 @@ mod tests {
         for _ in 0..batches {
             let threads = headcount.threads();
             counts[threads as usize] += 1;
-            headcount.took(Duration::from_secs_f64(seconds(threads)));
+            let time = Duration::from_secs_f64(seconds(threads));
+            headcount.took(time, Some(time * threads));
         }
         counts
     }
@@ -308,13 +315,12 @@ mod tests {
     #[test]
     fn nothing_is_tried_on_a_quiet_machine() {
         let mut headcount = Headcount::for_tokens(4);
-        headcount.had(Duration::from_millis(10), Duration::from_millis(38));
         assert_eq!(go(&mut headcount, 1000, QUIET), [0, 0, 0, 0, 1000]);
         // A longer context takes longer, little by little.
         for tokens in 0..1000 {
             assert_eq!(headcount.threads(), 4);
             let longer = 1.0 + 0.001 * f64::from(tokens);
-            headcount.took(Duration::from_secs_f64(QUIET(4) * longer));
+            headcount.took(Duration::from_secs_f64(QUIET(4) * longer), None);
         }
     }
 
@@ -333,9 +339,10 @@ mod tests {
     #[test]
     fn a_neighbour_that_was_here_before_is_noticed() {
         let mut headcount = Headcount::for_tokens(2);
-        headcount.had(Duration::from_millis(20), Duration::from_millis(26));
-        let slow = |threads| if threads == 2 { 0.02 } else { 0.01 };
-        go(&mut headcount, 80, slow);
+        for _ in 0..80 {
+            let slow = if headcount.threads() == 2 { 20 } else { 10 };
+            headcount.took(Duration::from_millis(slow), Some(Duration::from_millis(10)));
+        }
         assert_eq!(headcount.settled(), 1, "within a second");
     }
 
@@ -361,8 +368,9 @@ mod tests {
         assert_eq!(crew.threads(128), 1);
         // What they measure themselves counts more.
         for _ in 0..10 {
-            let time = Duration::from_millis(100 / u64::from(crew.threads(128)));
-            crew.took(128, time, None);
+            let threads = crew.threads(128);
+            let time = Duration::from_millis(100);
+            crew.took(128, time / threads, Some(time));
         }
         assert_eq!(crew.threads(128), 2);
         assert_eq!(crew.threads(16), 2);

@@ -57,6 +57,9 @@ constexpr int64_t FEW_ELEMENTS = 32768;
 constexpr int64_t SPIN_NS_OF_POLL = 10000;
 constexpr int64_t SPIN_NS_MIN = 20000, SPIN_NS_MAX = 200000;
 
+// Nanoseconds after which somebody who has not come must be fetched.
+constexpr int64_t FETCH_NS = 50000;
+
 void relax() {
 #ifdef __x86_64__
     __builtin_ia32_pause();
@@ -106,17 +109,25 @@ class Places {
     // A thread begins where the one that has started it has to stay.
     void forget() const { sched_setaffinity(0, sizeof all, &all); }
 
-    // Called by thread `index` of `count`: a system call only when something changes.
-    void take(int index, int count) const {
-        const int wanted = count > 1 && count == (int) processors.size() ? processors[index] : -1;
+    bool are_as_many_as(int threads) const { return threads > 1 && threads == (int) processors.size(); }
+
+    // Keeps a thread on the processor at `place`. What is not permitted is not necessary,
+    // either.
+    void put(pid_t thread, int place) const {
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(processors[place], &one);
+        sched_setaffinity(thread, sizeof one, &one);
+    }
+
+    // Called by a thread that belongs to `place`, if there are as many of them as
+    // processors: a system call only when something changes.
+    void take(int place, int threads) const {
+        const int wanted = are_as_many_as(threads) ? place : -1;
         if (mine() == wanted) return;
         mine() = wanted;
         if (wanted < 0) return forget();
-        cpu_set_t one;
-        CPU_ZERO(&one);
-        CPU_SET(wanted, &one);
-        // What is not permitted is not necessary, either.
-        sched_setaffinity(0, sizeof one, &one);
+        put(0, wanted);
     }
 };
 
@@ -181,6 +192,9 @@ struct alignas(64) Thread {
     alignas(64) std::atomic<uint64_t> finished{ 0 };
     // 1 while it sleeps between graphs.
     Word asleep{ 0 };
+    // Where it belongs, if each has a processor of its own.
+    std::atomic<int> place{ 0 };
+    pid_t id = 0;
     pthread_t handle;
     struct Pool * pool;
     int index;
@@ -210,6 +224,8 @@ struct Pool {
     ggml_status status = GGML_STATUS_SUCCESS;
     // How many graphs there were, and threads of the last.
     alignas(64) std::atomic<uint64_t> graphs{ 0 };
+    // The last of them that the caller has come back from, and for which it was fetched.
+    std::atomic<uint64_t> returned{ 0 }, fetched{ 0 };
     std::atomic<bool> stop{ false };
 
     // Threads that meet inside an operation.
@@ -409,6 +425,8 @@ ggml_compute_params params_of(Pool & pool, int index, int count) {
 // Computes what is small and makes the next job. Called by one thread at a time, when
 // the job before is over and no other has what this writes.
 void advance(Pool & pool) {
+    // Who sees what is written from here on also sees that the job before is over.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
     Job & job = pool.job;
     if (job.kind == Job::COLUMNS) {
         job.kind = Job::WORK;
@@ -511,10 +529,24 @@ void run_graph(Pool & pool, Thread & self) {
     }
 }
 
+// Changes places with the caller of a graph that is over, if it does not come for the
+// result: somebody else has its processor, and this one is about to be free.
+void fetch_caller(Pool & pool, Thread & self, uint64_t graph) {
+    uint64_t fetched = pool.fetched.load();
+    if (fetched == graph || pool.returned.load() >= graph || !pool.places.are_as_many_as(graph & 0xffff)) return;
+    if (!pool.fetched.compare_exchange_strong(fetched, graph)) return;
+    Thread & caller = pool.threads[0];
+    const int here = self.place.load();
+    self.place.store(caller.place.exchange(here));
+    pool.places.put(caller.id, here);
+    pool.places.take(self.place.load(), graph & 0xffff);
+}
+
 void * run_thread(void * data) {
     Thread & self = *(Thread *) data;
     Pool & pool = *self.pool;
     uint64_t seen = 0;
+    self.id = gettid();
     pool.places.forget();
     for (;;) {
         // Between graphs each has a word of its own: those that a graph does not need
@@ -525,9 +557,10 @@ void * run_thread(void * data) {
         };
         const int64_t began = now_ns(), spin = pool.between.ns();
         int64_t lasted = 0;
-        while (!is_wanted() && lasted < spin) {
+        while (!is_wanted() && (lasted < spin || (lasted <= FETCH_NS && pool.returned.load() < seen))) {
             for (int i = 0; i < 32 && !is_wanted(); i++) relax();
             lasted = now_ns() - began;
+            if (lasted > FETCH_NS) fetch_caller(pool, self, seen);
         }
         const bool sleeps = !is_wanted();
         while (!is_wanted()) {
@@ -538,7 +571,7 @@ void * run_thread(void * data) {
         if (pool.stop.load()) return nullptr;
         pool.between.learn(lasted, sleeps);
         seen = pool.graphs.load();
-        pool.places.take(self.index, seen & 0xffff);
+        pool.places.take(self.place.load(), seen & 0xffff);
         run_graph(pool, self);
     }
 }
@@ -552,6 +585,7 @@ ggml_threadpool * start(int count, int poll) {
     for (int i = 0; i < count; i++) {
         pool->threads[i].pool = pool;
         pool->threads[i].index = i;
+        pool->threads[i].place = i;
         if (i > 0 && pthread_create(&pool->threads[i].handle, nullptr, run_thread, &pool->threads[i]) != 0) {
             GGML_ABORT("a thread cannot be started");
         }
@@ -613,9 +647,13 @@ ggml_status ggml_graph_compute(ggml_cgraph * graph, ggml_cplan * plan) {
         Word & asleep = pool.threads[i].asleep;
         if (asleep.load() == 1 && asleep.exchange(0) == 1) futex_wake(asleep);
     }
-    pool.places.take(0, count);
+    Thread & self = pool.threads[0];
+    static thread_local const pid_t id = gettid();
+    self.id = id;
+    pool.places.take(self.place.load(), count);
     advance(pool);
-    run_graph(pool, pool.threads[0]);
+    run_graph(pool, self);
+    pool.returned.store(pool.graphs.load());
     const ggml_status status = pool.status;
     if (!plan->threadpool) ggml_threadpool_free(threadpool);
     return status;
