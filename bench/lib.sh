@@ -56,7 +56,8 @@ awk_statistics='
 # One private directory, gone at the end.
 open_bench() {
     scratch=$(mktemp -d "${TMPDIR:-/tmp}/zosia-bench.XXXXXX")
-    trap 'rm -rf "$scratch"' EXIT
+    neighbour_ids=''
+    trap 'end_neighbours; rm -rf "$scratch"' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
 }
@@ -96,6 +97,7 @@ prepare_native() {
     open_bench
     find_model "${model:-smollm2-135m}"
     get_model
+    engine_threads=${threads:-auto}
     threads=${threads:-$(host_cores)}
     "$tools/build.sh" --native >&2
 }
@@ -134,7 +136,7 @@ zosia_parameters() {
 measure() {
     if [ "$where" = native ]; then
         # shellcheck disable=SC2046 # one word a line, none with blanks
-        with_deadline "$top/out/native/init" --mode bench --bench "$1" --threads "$threads" \
+        with_deadline "$top/out/native/init" --mode bench --bench "$1" --threads "$engine_threads" \
             $(zosia_flags) "$model_file" </dev/null
         return
     fi
@@ -151,7 +153,7 @@ measure() {
 # its console shows goes to $scratch/console.
 run_guest() {
     qemu_for_bench
-    set -- --threads "$threads" --append "$1" ${cpu:+--cpu "$cpu"} ${accel:+--accel "$accel"}
+    set -- --smp "$threads" --append "zosia.threads=$engine_threads $1" ${cpu:+--cpu "$cpu"} ${accel:+--accel "$accel"}
     [ -z "$instructions" ] || set -- "$@" --accel tcg --smp 1
     with_deadline env ZOSIA_QEMU="$scratch/qemu/bin/qemu-system-aarch64" "$tools/run.sh" "$@" "$model_file" \
         >"$scratch/console" </dev/null
@@ -257,15 +259,7 @@ run_plain() {
 # a name, a tab and a line of JSON.
 run_versus() {
     line=$(measure 0,0,0) || return $?
-    level_flags=$(printf '%s\n' "$line" | awk "$awk_statistics"'{ print scalar($0, "cpu_flags") }')
-    if [ "$where" = native ]; then machine=native; else machine=aarch64; fi
-    for one_peer in $peer; do
-        case $one_peer in
-            llama-default) peer_build=$("$bench/peer.sh" "$machine") ;;
-            llama-flags) peer_build=$("$bench/peer.sh" "$machine" "$level_flags") ;;
-        esac
-        ln -s "$peer_build/bin/llama-bench" "$scratch/$one_peer"
-    done
+    link_peers
     : >"$scratch/rounds"
     if [ "$where" = native ]; then native_rounds; else guest_rounds; fi || return $?
     {
@@ -276,12 +270,25 @@ run_versus() {
     [ -n "$json" ] || print_versus
 }
 
+# The peers' executables, as $scratch/NAME; $line is a line of zosia's.
+link_peers() {
+    level_flags=$(printf '%s\n' "$line" | awk "$awk_statistics"'{ print scalar($0, "cpu_flags") }')
+    if [ "$where" = native ]; then machine=native; else machine=aarch64; fi
+    for one_peer in $peer; do
+        case $one_peer in
+            llama-default) peer_build=$("$bench/peer.sh" "$machine") ;;
+            llama-flags) peer_build=$("$bench/peer.sh" "$machine" "$level_flags") ;;
+        esac
+        ln -sfn "$peer_build/bin/llama-bench" "$scratch/$one_peer"
+    done
+}
+
 # The commands of one round, name first, words between tabs; every other ROUND
 # is turned round. PEERS is the folder of the peers' executables.
 round_commands() { # ROUND ZOSIA PEERS MODEL
     {
         # shellcheck disable=SC2046 # one word a line, none with blanks
-        words zosia "$2" --mode bench --bench "$pp,$tg,1" --threads "$threads" $(zosia_flags) "$4"
+        words zosia "$2" --mode bench --bench "$pp,$tg,1" --threads "$engine_threads" $(zosia_flags) "$4"
         for one_peer in $peer; do
             words "$one_peer" "$3/$one_peer" -m "$4" -p "$pp" -n "$tg" -r 1 -t "$threads" -o jsonl
         done
@@ -378,6 +385,102 @@ print_versus() {
         }' "$scratch/rounds"
 }
 
+# --- beside neighbours -------------------------------------------------------------
+
+# Endless loops, each in a session of its own where there are any to share by.
+start_neighbours() { # N
+    own_session=
+    ! command -v setsid >/dev/null || own_session=setsid
+    while [ "$(printf '%s' "$neighbour_ids" | wc -w)" -lt "$1" ]; do
+        $own_session sh -c 'while :; do :; done' </dev/null >/dev/null 2>&1 &
+        neighbour_ids="$neighbour_ids $!"
+    done
+}
+
+end_neighbours() {
+    for neighbour_id in $neighbour_ids; do
+        kill "$neighbour_id" 2>/dev/null || :
+        wait "$neighbour_id" 2>/dev/null || :
+    done
+    neighbour_ids=''
+}
+
+# One line of JSON for each kind of work, what is measured in front, appended to
+# $scratch/rounds. zosia's first of three runs finds out who is here.
+measure_beside() { # N
+    start_neighbours "$1"
+    line=$(measure "$pp,$tg,3") || return $?
+    printf 'zosia\t%s\t%s\n' "$1" "$line" >>"$scratch/rounds"
+    for one_peer in $peer; do
+        with_deadline "$scratch/$one_peer" -m "$model_file" -p "$pp" -n "$tg" -r 1 -t "$threads" -o jsonl \
+            </dev/null 2>"$scratch/peer.err" >"$scratch/peer.out" ||
+            die 1 "$one_peer failed: $(tail -n 1 "$scratch/peer.err")"
+        grep '^{' "$scratch/peer.out" | sed "s/^/$one_peer$tab$1$tab/" >>"$scratch/rounds"
+    done
+    end_neighbours
+}
+
+run_beside() {
+    line=$(measure 0,0,0) || return $?
+    link_peers
+    : >"$scratch/rounds"
+    beside_round=0
+    while [ "$beside_round" -lt "$runs" ]; do
+        beside_round=$((beside_round + 1))
+        measure_beside 0 || return $?
+        measure_beside "$neighbours" || return $?
+    done
+    {
+        printf '{%s,"unit":"","peer":"llama-bench of llama-cpp-python %s","pp":%s,"tg":%s,"threads":"%s","neighbours":%s,"settings":"%s","rounds":[\n' \
+            "$(environment)" "$("$bench/peer.sh" --version)" "$pp" "$tg" "$engine_threads" "$neighbours" "${settings# }"
+        awk -F '\t' '{ printf "%s{\"who\":\"%s\",\"neighbours\":%s,\"result\":%s}", (NR > 1 ? ",\n" : ""), $1, $2, $3 } END { print "\n]}" }' "$scratch/rounds"
+    } | record "neighbours-$neighbours-$where"
+    [ -n "$json" ] || print_beside
+}
+
+# Each kind of work: medians without and beside neighbours, their ratio, and beside
+# them that of zosia to each peer.
+print_beside() {
+    awk -F '\t' -v pp="$pp" -v tg="$tg" -v neighbours="$neighbours" "$awk_statistics"'
+        $1 == "zosia" {
+            each("pp", pp, $2, "prefill_ns")
+            each("tg", tg, $2, "decode_ns")
+            what = scalar($3, "model") ", level " scalar($3, "cpu") ", up to " scalar($3, "threads") " threads, beside " neighbours
+            next
+        }
+        { add(scalar($3, "n_gen") > 0 ? "tg" : "pp", $1, $2, scalar($3, "n_gen") > 0 ? tg : pp, scalar($3, "avg_ns")) }
+        END {
+            print what
+            if (pp > 0) table("pp", pp)
+            if (tg > 0) table("tg", tg)
+        }
+        function each(kind, tokens, beside, key,   n, i, v) {
+            n = array($3, key, v)
+            for (i = 1; i <= n; i++) add(kind, "zosia", beside, tokens, v[i])
+        }
+        function add(kind, who, beside, tokens, ns) {
+            if (tokens > 0 && ns > 0) rate[kind, who, beside, ++count[kind, who, beside]] = tokens * 1e9 / ns
+        }
+        function table(kind, tokens) {
+            row(kind, tokens, "zosia"); row(kind, tokens, "llama-default"); row(kind, tokens, "llama-flags")
+        }
+        function sorted(kind, who, beside, into,   i, n) {
+            n = count[kind, who, beside]
+            for (i = 1; i <= n; i++) into[i] = rate[kind, who, beside, i]
+            sort(into, n)
+            return n
+        }
+        function row(kind, tokens, who,   n, m, a, b) {
+            n = sorted(kind, who, 0, a)
+            m = sorted(kind, who, neighbours, b)
+            if (!n || !m) return
+            printf "%s %-5d %-14s without %9.2f (%.2f to %.2f of %d)   beside %9.2f (%.2f to %.2f of %d)   ratio %.3f", kind, tokens, who, median(a, n), a[1], a[n], n, median(b, m), b[1], b[m], m, median(b, m) / median(a, n)
+            if (who == "zosia") ours[kind] = median(b, m)
+            else printf "   zosia / this, beside: %.1f", ours[kind] / median(b, m)
+            print ""
+        }' "$scratch/rounds"
+}
+
 # --- sweeps ------------------------------------------------------------------------
 
 gen_matrix() {
@@ -411,7 +514,7 @@ run_matrix() {
             for (i = 1; i <= n; i++) print name[i] "=" value[i]
         }'); do
             case $matrix_setting in
-                threads=*) threads=${matrix_setting#*=} ;;
+                threads=*) threads=${matrix_setting#*=} engine_threads=${matrix_setting#*=} ;;
                 *) settings="$settings $matrix_setting" ;;
             esac
         done

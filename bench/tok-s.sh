@@ -13,12 +13,15 @@
 #   --pp N, --tg N    tokens evaluated, generated       (default 128, 128)
 #   --runs N          runs counted, after a first that is not   (default 5)
 #   --threads N       threads of the engine, and processors of the guest
-#                     (default: performance or physical cores)
+#                     (default: what gives the most, up to performance or
+#                     physical cores)
 #   --set NAME=VALUE  a parameter of zosia, such as repack=on; repeatable
 #   --vs llama-bench  beside llama.cpp's own benchmark, in turn, in the same
 #                     guest or natively: built with llama.cpp's defaults and
 #                     with zosia's architecture flags (bench/peer.sh);
 #                     llama-default or llama-flags: one of the two
+#   --neighbours N    in turn without and beside N endless loops on this machine,
+#                     each in a session of its own; --vs: the peers, too
 #   --instructions    guest instructions instead of seconds: one processor, the
 #                     same number every time (QEMU's -icount shift=0)
 #   --cpu NAME        processor of the guest            (as tools/run.sh)
@@ -44,11 +47,11 @@ bench=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 . "$bench/lib.sh"
 usage_error() { die 2 "$* (bench/tok-s.sh --help)"; }
 
-model='' where=vm profile='' pp=128 tg=128 runs=5 threads='' settings='' peer='' instructions=''
+model='' where=vm profile='' pp=128 tg=128 runs=5 threads='' neighbours='' settings='' peer='' instructions=''
 cpu='' accel='' min='' matrix='' loop=1 timeout=3600 json=''
 while [ $# -gt 0 ]; do
     case $1 in
-        --profile | --pp | --tg | --runs | --threads | --set | --vs | --cpu | --accel | --min | --matrix | --loop | --timeout)
+        --profile | --pp | --tg | --runs | --threads | --neighbours | --set | --vs | --cpu | --accel | --min | --matrix | --loop | --timeout)
             [ $# -ge 2 ] || usage_error "$1 needs a value"
             ;;
     esac
@@ -60,6 +63,7 @@ while [ $# -gt 0 ]; do
         --tg) tg=$2 && shift ;;
         --runs) runs=$2 && shift ;;
         --threads) threads=$2 && shift ;;
+        --neighbours) neighbours=$2 && shift ;;
         --set) settings="$settings $2" && shift ;;
         --vs) peer=$2 && shift ;;
         --instructions) instructions=1 ;;
@@ -84,7 +88,7 @@ case $profile in
     phi35) model=${model:-phi-3.5-mini} ;;
     *) usage_error "--profile $profile: there is phi35" ;;
 esac
-are_counts "$runs" "$loop" "$timeout" "${threads:-1}" || usage_error "--runs, --loop, --timeout and --threads take whole numbers above 0"
+are_counts "$runs" "$loop" "$timeout" "${threads:-1}" "${neighbours:-1}" || usage_error "--runs, --loop, --timeout, --threads and --neighbours take whole numbers above 0"
 are_counts "1$pp" "1$tg" || usage_error "--pp and --tg take whole numbers"
 case $peer in
     '' | llama-default | llama-flags) ;;
@@ -94,6 +98,8 @@ esac
 case $matrix in '') ;; *) [ -r "$matrix" ] || die 2 "--matrix: $matrix cannot be read" ;; esac
 [ -z "$instructions" ] || [ "$where" = vm ] || usage_error "--instructions counts the guest's: not with --native"
 [ -z "$peer" ] || [ -z "$matrix" ] || usage_error "--matrix goes without --vs"
+[ -z "$neighbours" ] || [ -z "$matrix$instructions" ] || usage_error "--neighbours goes without --matrix and --instructions"
+[ -z "$neighbours" ] || [ -z "$peer" ] || [ "$where" = native ] || usage_error "--neighbours with --vs: only with --native"
 
 detect_host
 [ "$where" = vm ] || [ "$host_os" = Linux ] || die 2 "--native: the plain command runs on Linux"
@@ -101,6 +107,7 @@ open_bench
 find_model "${model:-smollm2-135m}"
 get_model
 if [ -n "$instructions" ]; then threads=1; fi
+engine_threads=${threads:-auto}
 threads=${threads:-$(host_cores)}
 if [ "$where" = native ]; then
     "$tools/build.sh" --native >&2
@@ -112,6 +119,8 @@ while [ "$round" -lt "$loop" ]; do
     round=$((round + 1))
     if [ -n "$matrix" ]; then
         run_matrix || status=$?
+    elif [ -n "$neighbours" ]; then
+        run_beside || status=$?
     elif [ -n "$peer" ]; then
         run_versus || status=$?
     else
