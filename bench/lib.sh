@@ -6,12 +6,12 @@
 
 top=${bench%/*}
 tools=$top/tools
+# shellcheck source=tools/lib/script.sh
+. "$tools/lib/script.sh"
 # shellcheck source=tools/lib/host.sh
 . "$tools/lib/host.sh"
 # shellcheck source=tools/lib/catalogue.sh
 . "$tools/lib/catalogue.sh"
-
-usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
 
 # Statistics of tokens a second, from JSON lines with nanoseconds in arrays.
 # shellcheck disable=SC2016 # awk's own variables

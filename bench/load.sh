@@ -8,7 +8,6 @@
 # context. MODEL: default smollm2-135m.
 set -eu
 
-program=load.sh
 bench=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 # shellcheck source=bench/lib.sh
 . "$bench/lib.sh"

@@ -13,15 +13,14 @@
 # ZOSIA_CACHE keeps; a first build takes ten minutes on two cores.
 set -eu
 
-program=peer.sh
 top=$(cd "$(dirname "$0")/.." && pwd -P)
+# shellcheck source=tools/lib/script.sh
+. "$top/tools/lib/script.sh"
 # shellcheck source=tools/lib/host.sh
 . "$top/tools/lib/host.sh"
 
 version=0.3.36
 sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
-
-usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
 
 [ $# -le 2 ] || die 2 "too many arguments; --help tells what there is"
 flags=${2:-}

@@ -10,7 +10,6 @@
 # for new ones. Fails if a text differs. MODEL: default smollm2-135m.
 set -eu
 
-program=spec.sh
 bench=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 # shellcheck source=bench/lib.sh
 . "$bench/lib.sh"

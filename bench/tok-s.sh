@@ -41,7 +41,6 @@
 # tools/run.sh.
 set -eu
 
-program=tok-s.sh
 bench=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 # shellcheck source=bench/lib.sh
 . "$bench/lib.sh"

@@ -10,7 +10,6 @@
 # MODEL: default smollm2-135m.
 set -eu
 
-program=typed.sh
 bench=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 # shellcheck source=bench/lib.sh
 . "$bench/lib.sh"

@@ -1,38 +1,41 @@
 #!/bin/sh
 # Links the static executable INIT into a kernel: one EFI file.
 #
-# Usage: kernel/build.sh INIT EFI
+# Usage: kernel/build.sh [--locked] INIT EFI
+#
+#   --locked   fail if the source that kernel/source names cannot be had,
+#              instead of building the newest one with a warning
 #
 # The compiled kernel stays in the cache ($ZOSIA_CACHE, else zosia/ under
 # $XDG_CACHE_HOME or ~/.cache), under a hash of what it is made from: source,
 # configuration, compiler, and the settings below. A new INIT is only linked in
 # again. Beside EFI, a file named .kernel instead of .efi tells what was used.
 #
-#   ZOSIA_JOBS   compilers at once (default: the processors)
+#   ZOSIA_JOBS            compilers at once (default: the processors)
+#   ZOSIA_KERNEL_SOURCE   where to look for the pinned source first: the .deb, or
+#                         the address of an archive that keeps old packages
 set -eu
 
-say() { printf 'kernel: %s\n' "$*" >&2; }
-
-die() {
-    say "$*"
-    exit 1
-}
-
-show() {
-    printf '+ %s\n' "$*" >&2
-    "$@"
-}
+top=$(cd "$(dirname "$0")/.." && pwd -P)
+# shellcheck source=tools/lib/script.sh
+. "$top/tools/lib/script.sh"
+program=kernel/build.sh
 
 hash_of() { sha256sum "$1" | cut -d ' ' -f 1; }
 
 case ${1-} in
     -h | --help)
-        sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"
+        usage
         exit 0
         ;;
 esac
-[ $# -eq 2 ] || die "usage: kernel/build.sh INIT EFI"
-[ -f "$1" ] || die "$1: no such file"
+locked=
+if [ "${1-}" = --locked ]; then
+    locked=yes
+    shift
+fi
+[ $# -eq 2 ] || die 2 "usage: kernel/build.sh [--locked] INIT EFI"
+[ -f "$1" ] || die 1 "$1: no such file"
 here=$(cd "$(dirname "$0")" && pwd -P)
 init=$(cd "$(dirname "$1")" && pwd -P)/$(basename "$1")
 mkdir -p "$(dirname "$2")"
@@ -63,56 +66,86 @@ kbuild() {
     make -s $settings KBUILD_BUILD_TIMESTAMP="$(pinned date) UTC" "$@"
 }
 
-# get_source: $cache/$sha256.deb is there, and is $version.
+# get_source: $cache/$sha256.deb is there, and is $version: what is pinned, from
+# wherever it can be had; or else, unless --locked, the newest that apt knows.
 get_source() {
     [ ! -f "$cache/$sha256.deb" ] || return 0
-    if ! fetch; then
-        newest=$(apt-cache madison "$package" | awk 'NR == 1 { print $3 }')
-        [ -n "$newest" ] || die "apt knows no $package; run: tools/deps.sh build"
-        say "*** the archive no longer has $package $version ***"
-        say "*** building the newest that it has, $newest ***"
-        say "*** this is not the kernel that kernel/source names ***"
-        version=$newest
-        sha256=$(apt-cache show "$package=$newest" | sed -n 's/^SHA256: //p' | head -n 1)
-        [ ! -f "$cache/$sha256.deb" ] || return 0
-        fetch || die "$package $version cannot be fetched either; see above"
+    rm -rf "$cache/fetch"
+    mkdir "$cache/fetch"
+    if fetch_named || fetch_package || fetch_kept; then
+        keep_source
+        return
     fi
+    [ -z "$locked" ] ||
+        die 3 "$package $version is nowhere to be had, and --locked takes no other; set ZOSIA_KERNEL_SOURCE"
+    version=$(apt-cache madison "$package" | awk 'NR == 1 { print $3 }')
+    [ -n "$version" ] || die 3 "apt knows no $package; run: tools/deps.sh build"
+    say "*** $package $(pinned version) is nowhere to be had ***"
+    say "*** building the newest that the archive has, $version ***"
+    say "*** this is not the kernel that kernel/source names ***"
+    sha256=$(apt-cache show "$package=$version" | sed -n 's/^SHA256: //p' | head -n 1)
+    [ ! -f "$cache/$sha256.deb" ] || return 0
+    fetch_package || die 3 "$package $version cannot be fetched either; see above"
+    keep_source
+}
+
+# What was fetched becomes the source that the cache has, if it is the right one.
+keep_source() {
     got=$(hash_of "$fetched")
     [ "$got" = "$sha256" ] ||
-        die "$package $version should have the sha256 $sha256, and has $got"
+        die 3 "$package $version should have the SHA-256 $sha256, and $fetched has $got"
     mv "$fetched" "$cache/$sha256.deb"
     rm -rf "$cache/fetch"
 }
 
-# fetch: the package into $fetched. apt checks the archive's signature.
-fetch() {
-    rm -rf "$cache/fetch"
-    mkdir "$cache/fetch"
+# A file that the caller names.
+fetch_named() {
+    [ -f "${ZOSIA_KERNEL_SOURCE:-}" ] || return 1
+    fetched=$cache/fetch/named.deb
+    cp "$ZOSIA_KERNEL_SOURCE" "$fetched"
+}
+
+# The package, as apt fetches it: it checks the archive's signature.
+fetch_package() {
     (cd "$cache/fetch" && show apt-get -q -o APT::Sandbox::User="$(id -un)" \
         download "$package=$version" >&2) || return 1
     fetched=$(echo "$cache/fetch"/*.deb)
     [ -f "$fetched" ]
 }
 
-# One build at a time; a lock whose owner is gone is taken over.
-lock() {
-    waited=
-    until mkdir "$cache/lock" 2>/dev/null; do
-        owner=$(cat "$cache/lock/pid" 2>/dev/null) || owner=
-        if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then
-            say "process $owner died while it built; taking over"
-            rm -rf "$cache/lock"
-            continue
-        fi
-        [ -n "$waited" ] || say "waiting for process ${owner:-?}, which builds"
-        waited=yes
-        sleep 1
-    done
-    echo $$ >"$cache/lock/pid"
-    trap 'rm -rf "$cache/lock"' EXIT
-    trap 'exit 129' HUP
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
+# The pinned file from an archive that no longer lists it, or from one that
+# keeps everything that ever was in it. Here the checksum alone decides.
+fetch_kept() {
+    places >"$cache/fetch/places"
+    while read -r place; do
+        fetched=$cache/fetch/kept.deb
+        ! show /usr/lib/apt/apt-helper -q -o APT::Sandbox::User="$(id -un)" \
+            download-file "${place%/}/$(pinned path)" "$fetched" "SHA256:$sha256" >&2 || return 0
+    done <"$cache/fetch/places"
+    return 1
+}
+
+# Where the file may be kept: what the caller names; the archives that apt
+# uses, whose pools keep a file for a while; and their snapshots, where apt's
+# configuration has the addresses: as settings from apt 2.9 on, and in Debian's
+# container images as comments beside the archives.
+# shellcheck disable=SC2016 # apt expands it
+places() {
+    case ${ZOSIA_KERNEL_SOURCE:-} in *://*) printf '%s\n' "$ZOSIA_KERNEL_SOURCE" ;; esac
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' |
+        sort -u >"$cache/fetch/archives"
+    cat "$cache/fetch/archives"
+    apt-config dump Acquire::Snapshots::URI::Host |
+        sed -n 's/^Acquire::Snapshots::URI::Host::\([^ ]*\) "\(.*\)";$/\1 \2/p' |
+        while read -r host template; do
+            sed -n "s|^[a-z+]*://$host/\(.*[^/]\)/*\$|\1|p" "$cache/fetch/archives" |
+                while read -r folder; do
+                    printf '%s\n' "$template" |
+                        sed "s|@PATH@|$folder|; s|@SNAPSHOTID@|$(pinned snapshot)|"
+                done
+        done
+    cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+        sed -n "s|^# *\(https*://[^ ]*\)/[0-9]\{8\}T[0-9]\{6\}Z/*\$|\1/$(pinned snapshot)|p"
 }
 
 # The lines of the fragment that ask for something.
@@ -154,7 +187,7 @@ configure() {
     scripts/kconfig/merge_config.sh -m .config "$here/zosia.config" >/dev/null
     kbuild olddefconfig
     lost=$(lost_requests)
-    [ -z "$lost" ] || die "these lines of kernel/zosia.config did not survive into .config:
+    [ -z "$lost" ] || die 1 "these lines of kernel/zosia.config did not survive into .config:
 $lost"
     cd "$here"
     mv "$tree.new" "$tree"
@@ -169,11 +202,12 @@ is_current() {
         grep -Fxq "kernel.efi.sha256=$(hash_of "$efi")" "$record"
 }
 
-command -v "${prefix}gcc" >/dev/null || die "there is no ${prefix}gcc; run: tools/deps.sh build"
+command -v "${prefix}gcc" >/dev/null || die 3 "there is no ${prefix}gcc; run: tools/deps.sh build"
 compiler=$("${prefix}gcc" --version | head -n 1)
 linker=$("${prefix}ld" --version | head -n 1)
 
-lock
+# One build at a time.
+lock "$cache/lock" "building the kernel"
 # What a build that was broken off has left.
 rm -rf "$cache/fetch" "$cache"/*.new
 get_source
@@ -194,7 +228,7 @@ jobs=${ZOSIA_JOBS:-$(getconf _NPROCESSORS_ONLN)}
 say "building Linux in $tree, $jobs compilers at once"
 kbuild -C "$tree" -j "$jobs" Image >"$tree/initramfs/log" 2>&1 || {
     tail -n 20 "$tree/initramfs/log" >&2
-    die "the kernel did not build; the whole log is $tree/initramfs/log"
+    die 1 "the kernel did not build; the whole log is $tree/initramfs/log"
 }
 cp "$tree/arch/arm64/boot/Image" "$efi.new"
 mv "$efi.new" "$efi"

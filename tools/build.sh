@@ -2,12 +2,14 @@
 # Builds out/init, the static AArch64 executable, and out/zosia.efi, the kernel
 # with that executable inside.
 #
-# Usage: tools/build.sh [--native | --init | --container]
+# Usage: tools/build.sh [--native | --init | --container] [--locked]
 #
 #   --native      out/native/init instead: the same program for this machine
 #   --init        out/init alone, no kernel
 #   --container   both artefacts, built in a Debian container by docker, podman
 #                 or Apple's container: for machines that are not Linux
+#   --locked      fail where the pinned source of the kernel cannot be had any
+#                 more, instead of building the newest one and saying so
 #
 # What is missing on a Debian machine is installed (tools/deps.sh build). The
 # Rust that is used is the PATH's, rustup's or the distribution's: the first
@@ -18,25 +20,16 @@
 #
 #   ZOSIA_CACHE   what is kept between builds (default ~/.cache/zosia)
 #   ZOSIA_JOBS    compilers at once (default: the processors)
+#   ZOSIA_KERNEL_SOURCE   where to look for the kernel's pinned source first: the
+#                 .deb, or the address of an archive that keeps old packages
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
+# shellcheck source=tools/lib/script.sh
+. "$top/tools/lib/script.sh"
 # shellcheck source=tools/lib/rust.sh disable=SC2154
 . "$top/tools/lib/rust.sh"
 
-say() { printf 'build.sh: %s\n' "$*" >&2; }
-
-die() {
-    say "$*"
-    exit 1
-}
-
-show() {
-    printf '+ %s\n' "$*" >&2
-    "$@"
-}
-
-usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
 
 hash_of() { sha256sum "$1" | cut -d ' ' -f 1; }
 
@@ -112,8 +105,8 @@ container_engine() {
         fi
         silent="$silent $engine"
     done
-    [ -z "$silent" ] || die "nothing answers$silent: start it, with podman machine start or the like"
-    die "there is no docker, podman or container to build with"
+    [ -z "$silent" ] || die 1 "nothing answers$silent: start it, with podman machine start or the like"
+    die 1 "there is no docker, podman or container to build with"
 }
 
 # in_container: this script, in an image that has everything it needs. What it
@@ -121,22 +114,25 @@ container_engine() {
 in_container() {
     engine=$(container_engine)
     show "$engine" build --tag zosia-build --file tools/Containerfile . >&2 ||
-        die "$engine could not make the image; see above"
+        die 1 "$engine could not make the image; see above"
+    # shellcheck disable=SC2086 # one word or none
     show "$engine" run --rm --volume "$top:/zosia" --volume zosia-cache:/cache \
-        --env ZOSIA_JOBS="${ZOSIA_JOBS:-}" zosia-build tools/build.sh
+        --env ZOSIA_JOBS="${ZOSIA_JOBS:-}" zosia-build tools/build.sh $locked
 }
 
 what=efi
+locked=
 for option in "$@"; do
     case $option in
         --native) what=native ;;
         --init) what=init ;;
         --container) what=container ;;
+        --locked) locked=--locked ;;
         -h | --help)
             usage
             exit 0
             ;;
-        *) die "unknown option $option; --help tells what there is" ;;
+        *) die 2 "unknown option $option (tools/build.sh --help)" ;;
     esac
 done
 
@@ -146,7 +142,7 @@ if [ "$what" = container ]; then
     exit 0
 fi
 "$top/tools/deps.sh" build
-find_rust || die "no Rust for $rust_target: run tools/deps.sh build"
+find_rust || die 1 "no Rust for $rust_target: run tools/deps.sh build"
 PATH=$rust_dir:$PATH
 ZOSIA_CACHE=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
 # A folder of its own: artefacts never mix with what cargo made with other flags,
@@ -168,13 +164,17 @@ if [ "$what" = native ]; then
 fi
 build_init "$rust_target" out/init
 if aarch64-linux-gnu-readelf -l out/init | grep -q INTERP; then
-    die "out/init asks for an interpreter: it is not static"
+    die 1 "out/init asks for an interpreter: it is not static"
 fi
 [ "$what" = efi ] || exit 0
-kernel/build.sh out/init out/zosia.efi
+# shellcheck disable=SC2086 # one word or none
+kernel/build.sh $locked out/init out/zosia.efi
 write_manifest
 tools/sbom.py cyclonedx "$rust_target" >out/zosia.cdx.json.new
 mv out/zosia.cdx.json.new out/zosia.cdx.json
 # Newer than every source, which is what tools/run.sh looks at.
 touch out/zosia.efi
 say "built out/zosia.efi, $(wc -c <out/zosia.efi | tr -d ' ') bytes; out/manifest.txt and out/zosia.cdx.json say from what"
+recorded() { sed -n "s/^$1=//p" out/zosia.kernel; }
+[ "$(recorded kernel.version)" = "$(recorded kernel.version.pinned)" ] ||
+    say "its kernel is NOT the pinned one: $(recorded kernel.package) $(recorded kernel.version), not $(recorded kernel.version.pinned)"

@@ -18,24 +18,11 @@
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
+# shellcheck source=tools/lib/script.sh
+. "$top/tools/lib/script.sh"
 # shellcheck source=tools/lib/rust.sh disable=SC2154
 . "$top/tools/lib/rust.sh"
 
-say() { printf 'deps.sh: %s\n' "$*" >&2; }
-
-die() {
-    say "$*"
-    exit 1
-}
-
-show() {
-    printf '+ %s\n' "$*" >&2
-    "$@"
-}
-
-have() { command -v "$1" >/dev/null 2>&1; }
-
-usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
 
 # as_root COMMAND...
 as_root() {
@@ -44,7 +31,7 @@ as_root() {
     elif have sudo; then
         show sudo "$@"
     else
-        die "this needs root, and there is no sudo; as root: $*"
+        die 1 "this needs root, and there is no sudo; as root: $*"
     fi
 }
 
@@ -106,7 +93,7 @@ pinned() { sed -n "s/^$1=//p" "$top/kernel/source"; }
 updated=
 update() {
     [ -z "$updated" ] || return 0
-    as_root apt-get -q update >&2 || die "apt-get update failed; see above"
+    as_root apt-get -q update >&2 || die 1 "apt-get update failed; see above"
     updated=yes
 }
 
@@ -119,7 +106,7 @@ add_suite() {
     archive=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
         sed -n "s/^$codename //p" | head -n 1)
     archive=${archive%/}
-    [ -n "$archive" ] || die "apt has no suite $codename to take the archive's address from"
+    [ -n "$archive" ] || die 1 "apt has no suite $codename to take the archive's address from"
     case $1 in
         *-security) archive=${archive%/*}/debian-security ;;
     esac
@@ -127,7 +114,7 @@ add_suite() {
     as_root sh -c 'echo "deb $1 $2 main" >"$3"' sh "$archive" "$1" "$list"
     if ! as_root apt-get -q update >&2; then
         as_root rm -f "$list"
-        as_root apt-get -q update >&2 || die "apt-get update failed; see above"
+        as_root apt-get -q update >&2 || die 1 "apt-get update failed; see above"
         say "the archive has no suite $1 at $archive"
         return 1
     fi
@@ -137,7 +124,7 @@ add_suite() {
 install() {
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get -q -y install --no-install-recommends "$@" >&2 ||
-        die "apt-get could not install: $*"
+        die 1 "apt-get could not install: $*"
 }
 
 need_build() {
@@ -264,7 +251,7 @@ for group in "$@"; do
             exit 0
             ;;
         build | run | test | bench | docs) "need_$group" ;;
-        *) die "unknown group $group; groups are build, run, test, bench and docs" ;;
+        *) die 2 "unknown group $group; groups are build, run, test, bench and docs" ;;
     esac
 done
 [ -n "$packages$rust_missing$source_missing$lints_missing" ] || exit 0
@@ -291,7 +278,7 @@ if [ -n "$source_missing" ]; then
     done
     # Another version will do, and kernel/build.sh says so.
     has_package "$(pinned package)" ||
-        die "apt has no package $(pinned package) in $codename, nor in its security and backports suites"
+        die 1 "apt has no package $(pinned package) in $codename, nor in its security and backports suites"
 fi
 if [ -n "$packages" ]; then
     update
@@ -305,7 +292,7 @@ if [ -n "$packages" ]; then
             ;;
     esac
     for package in $packages; do
-        has_package "$package" || die "apt has no package $package in $codename"
+        has_package "$package" || die 1 "apt has no package $package in $codename"
     done
     qemu=
     rest=
@@ -321,7 +308,7 @@ if [ -n "$packages" ]; then
     [ -z "$qemu" ] || install $options $qemu
 fi
 if [ -n "$rust_missing" ]; then
-    install_rust || die "there is no Rust 1.$rust_needs or newer for $rust_target to be had: install rustup"
+    install_rust || die 1 "there is no Rust 1.$rust_needs or newer for $rust_target to be had: install rustup"
 fi
 [ -z "$lints_missing" ] || install_lints ||
-    die "rustfmt and clippy could not be installed"
+    die 1 "rustfmt and clippy could not be installed"

@@ -18,14 +18,14 @@
 # is missing on this machine; 4 no usable model.
 
 set -eu
-program=model.sh
 tools=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+# shellcheck source-path=SCRIPTDIR source=lib/script.sh
+. "$tools/lib/script.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/host.sh
 . "$tools/lib/host.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/catalogue.sh
 . "$tools/lib/catalogue.sh"
 
-usage() { sed -n '2,/^$/s/^#\( \|$\)//p' "$0"; }
 
 # Names of everything known: the catalogue's, then the imported.
 known_names() {

@@ -12,17 +12,11 @@
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd -P)
+# shellcheck source=tools/lib/script.sh
+. "$top/tools/lib/script.sh"
 # shellcheck source=tools/lib/rust.sh disable=SC2154
 . "$top/tools/lib/rust.sh"
 
-say() { printf 'reproduce.sh: %s\n' "$*" >&2; }
-
-die() {
-    say "$*"
-    exit 1
-}
-
-usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
 
 # build HOME CHECKOUT UMASK JOBS [COMMAND...]: COMMAND runs it as someone else.
 build() {
@@ -41,8 +35,8 @@ build() {
         umask "$mask"
         unset CARGO_HOME XDG_CACHE_HOME
         HOME=$home ZOSIA_CACHE=$home/cache ZOSIA_JOBS=$jobs RUSTUP_HOME=$rustup_home \
-            "$@" "$checkout/tools/build.sh"
-    ) || die "the build in $checkout failed; see above"
+            "$@" "$checkout/tools/build.sh" --locked
+    ) || die 1 "the build in $checkout failed; see above"
 }
 
 # compare FILE: whether both builds made the same; if not, where they part.
@@ -66,7 +60,7 @@ case ${1-} in
         exit 0
         ;;
 esac
-[ $# -le 1 ] || die "one DIRECTORY at most; --help tells more"
+[ $# -le 1 ] || die 2 "more than one DIRECTORY (tools/reproduce.sh --help)"
 git -C "$top" diff --quiet HEAD ||
     say "the checkout has changes that are not committed: they are not built"
 rustup_home=${RUSTUP_HOME:-$HOME/.rustup}
@@ -82,7 +76,7 @@ else
 fi
 chmod 755 "$work"
 "$top/tools/deps.sh" build
-find_rust || die "no Rust for $rust_target: run tools/deps.sh build"
+find_rust || die 1 "no Rust for $rust_target: run tools/deps.sh build"
 
 first=$work/a/zosia
 second=$work/b/a/longer/path/to/zosia-again
@@ -96,4 +90,4 @@ same=yes
 for artefact in init zosia.efi manifest.txt zosia.cdx.json; do
     compare "$artefact" || same=
 done
-[ -n "$same" ] || die "this tree does not build reproducibly"
+[ -n "$same" ] || die 1 "this tree does not build reproducibly"

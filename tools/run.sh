@@ -34,19 +34,21 @@
 # crashed; 6 QEMU failed or was killed; 129, 130, 143 hangup, Ctrl-C, SIGTERM.
 
 set -eu
-program=run.sh
 tools=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 top=${tools%/*}
+# shellcheck source-path=SCRIPTDIR source=lib/script.sh
+. "$tools/lib/script.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/host.sh
 . "$tools/lib/host.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/qemu.sh
 . "$tools/lib/qemu.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/catalogue.sh
 . "$tools/lib/catalogue.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/transcripts.sh
+. "$tools/lib/transcripts.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/session.sh
 . "$tools/lib/session.sh"
 
-usage() { sed -n '2,/^$/s/^#\( \|$\)//p' "$0"; }
 usage_error() { die 2 "$* (tools/run.sh --help)"; }
 
 model='' prompt='' turn='' json='' batch='' threads='' smp='' mem='' accel_wanted='' cpu_wanted=''
@@ -75,7 +77,7 @@ while [ $# -gt 0 ]; do
         --accel) accel_wanted=$2 && shift ;;
         --cpu) cpu_wanted=$2 && shift ;;
         --no-firmware) firmware_wanted='' ;;
-        --append) append="$append $2" && shift ;;
+        --append) append="$append $(percent_encode "$2")" && shift ;;
         --efi) efi=$2 && shift ;;
         --log) log=$2 && shift ;;
         --vmm) vmm=$2 && shift ;;
@@ -239,7 +241,7 @@ else
     set -- "$@" \
         -chardev "stdio,id=console,mux=on,signal=off,logfile=$(qemu_value "$scratch/console.log"),logappend=off" \
         -serial chardev:console -echr 0x1d \
-        -chardev "file,id=save,path=$(qemu_value "$scratch/save")" -device virtserialport,chardev=save,name=zosia.save
+        -chardev "pipe,id=save,path=$(qemu_value "$scratch/save")" -device virtserialport,chardev=save,name=zosia.save
 fi
 
 if [ -n "$dry_run" ]; then

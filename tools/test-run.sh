@@ -33,7 +33,7 @@ fail() {
 
 # What /usr/bin and /bin have on a Mac, of what the scripts may want. There is
 # no readlink -f, timeout, nproc, sha256sum or lscpu.
-everywhere='awk basename cat cp cut date dd df dirname du env find grep head id ln ls mkdir mkfifo mktemp mv od rm sed sleep sort tail tee touch tr wc'
+everywhere='awk basename cat cp cut date dd df dirname du env find grep head id ln ls mkdir mkfifo mktemp mv od ps readlink rm rmdir sed sleep sort sync tail tee touch tr wc'
 
 # machine NAME COMMAND...: a fresh PATH of the commands that are everywhere and
 # of these.
@@ -98,7 +98,7 @@ got_prompt() { printf '%b' "$1" | cmp -s - "$FAKE_LOG.prompt" || fail "the guest
 command_is() { # ACCEL CPU SMP MEM [MACHINE] [PARAMETERS]
     sed "s|$TMPDIR/zosia\.[A-Za-z0-9]*|SCRATCH|g" "$work/out" >"$work/command"
     cat >"$work/expected" <<END
-$prefix/bin/qemu-system-aarch64 -name zosia -no-user-config -nodefaults -display none -nic none -no-reboot -machine ${5:-virt,acpi=off} -accel $1 -cpu $2 -smp $3 -m $4 -bios $firmware -kernel $checkout/out/zosia.efi -append '${6:-console=ttyAMA0 quiet loglevel=2 panic=-1}' -drive if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$model -device virtio-blk-device,drive=model,serial=zosia-$model_bytes -chardev pipe,id=control,path=SCRATCH/control -mon chardev=control,mode=control -device virtio-serial-device -chardev stdio,id=console,mux=on,signal=off,logfile=SCRATCH/console.log,logappend=off -serial chardev:console -echr 0x1d -chardev file,id=save,path=SCRATCH/save -device virtserialport,chardev=save,name=zosia.save
+$prefix/bin/qemu-system-aarch64 -name zosia -no-user-config -nodefaults -display none -nic none -no-reboot -machine ${5:-virt,acpi=off} -accel $1 -cpu $2 -smp $3 -m $4 -bios $firmware -kernel $checkout/out/zosia.efi -append '${6:-console=ttyAMA0 quiet loglevel=2 panic=-1}' -drive if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$model -device virtio-blk-device,drive=model,serial=zosia-$model_bytes -chardev pipe,id=control,path=SCRATCH/control -mon chardev=control,mode=control -device virtio-serial-device -chardev stdio,id=console,mux=on,signal=off,logfile=SCRATCH/console.log,logappend=off -serial chardev:console -echr 0x1d -chardev pipe,id=save,path=SCRATCH/save -device virtserialport,chardev=save,name=zosia.save
 END
     cmp -s "$work/expected" "$work/command" || {
         fail "the command differs"
@@ -313,6 +313,8 @@ linuxes() {
 
     try options 0 run.sh --dry-run --threads=3 --mem=2G --cpu max --append 'zosia.temp=0 zosia.seed=1' --append zosia.x=y "$model"
     command_is tcg max 3 2048 '' 'console=ttyAMA0 quiet loglevel=2 panic=-1 zosia.threads=3 zosia.temp=0 zosia.seed=1 zosia.x=y'
+    try letters_that_firmware_garbles 0 run.sh --dry-run --threads=1 --append 'zosia.system="50 % für żółć, ok%20"' "$model"
+    prints 'zosia.system="50 % f%C3%BCr %C5%BC%C3%B3%C5%82%C4%87, ok%20"'
     try no_firmware 0 run.sh --dry-run --no-firmware "$model"
     ! grep -q -- -bios "$work/out" || fail "there is firmware"
     cp "$model" "$work/a, 'b'.gguf"
@@ -497,9 +499,12 @@ at_terminal() { # NAME GUEST:STATUS OPTION...
 
 check_transcripts() {
     printf 'one\ntwo' | cmp -s - "$checkout/transcripts/a talk.md" || fail "the first transcript is not kept"
-    printf 'żółć\n' | cmp -s - "$checkout/transcripts/run.sh" || fail "the second transcript is not kept"
-    [ "$(ls "$checkout/transcripts")" = "$(printf 'a talk.md\nrun.sh')" ] || fail "there are other transcripts"
-    rm -r "$checkout/transcripts"
+    printf 'żółć\n' | cmp -s - "$checkout/transcripts/a talk-2.md" || fail "the second transcript is not kept beside it"
+    [ "$(ls -A "$checkout/transcripts")" = "$(printf 'a talk-2.md\na talk.md\nempty')" ] || fail "there are other transcripts"
+    printf '%s\n' 'ok 1 a talk.md' 'error 0 this is not the header of a save: this is noise' 'ok 2 a talk-2.md' \
+        'error 3 a name has no slash and no leading dot' 'ok 4 empty' | cmp -s - "$FAKE_LOG.answers" ||
+        fail "the guest was answered $(cat "$FAKE_LOG.answers")"
+    rm -r "$checkout/transcripts" "$FAKE_LOG.answers"
 }
 
 downloads() {
@@ -514,6 +519,28 @@ downloads() {
     try get 0 model.sh get tiny
     printed_exactly "$stored\n"
     cmp -s "$work/data" "$stored" || fail "what is stored differs"
+
+    # Two at once: one fetches, the other waits for it.
+    rm -rf "$ZOSIA_MODELS"
+    case_name=two_gets_at_once checks=$((checks + 1))
+    : >"$FAKE_LOG"
+    for one in 1 2; do
+        # shellcheck disable=SC2086 # a shell may be two words
+        PATH=$prefix/bin $shell "$checkout/tools/model.sh" get tiny >"$work/out.$one" 2>"$work/err.$one" &
+        eval "get_$one=$!"
+    done
+    for one in 1 2; do
+        eval "wait \"\$get_$one\"" || fail "number $one: $(cat "$work/err.$one")"
+        printf '%s\n' "$stored" | cmp -s - "$work/out.$one" || fail "number $one got $(cat "$work/out.$one")"
+    done
+    cmp -s "$work/data" "$stored" || fail "what is stored differs"
+    [ "$(grep -c 'curl .* -C - ' "$FAKE_LOG")" = 1 ] || fail "it was fetched otherwise: $(cat "$FAKE_LOG")"
+    [ ! -e "$stored.part" ] || fail "a part is left"
+    # One that died and left its lock, which no process is given a number for.
+    rm "$stored"
+    ln -s 99999999 "$stored.pid"
+    try get_after_one_that_died 0 model.sh get tiny
+    printed_exactly "$stored\n"
     try get_again 0 model.sh get tiny
     logged_not curl
     try verify 0 model.sh verify

@@ -29,20 +29,10 @@ cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 ZOSIA_CACHE=$cache
 export CARGO_TARGET_DIR ZOSIA_CACHE
+# shellcheck source=tools/lib/script.sh
+. "$top/tools/lib/script.sh"
 # shellcheck source=tools/lib/rust.sh disable=SC2154
 . "$top/tools/lib/rust.sh"
-
-die() {
-    printf 'test.sh: %s\n' "$*" >&2
-    exit 1
-}
-
-show() {
-    printf '+ %s\n' "$*" >&2
-    "$@"
-}
-
-usage() { sed -n '2,/^set -eu/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
 
 shell_scripts() {
     find . \( -name .git -o -name target -o -name out -o -name site \) -prune -o -type f -print |
@@ -67,7 +57,7 @@ test_lint() {
 # Tests that need a real model find it here; without one they would say nothing.
 provide_model() {
     if [ -z "${ZOSIA_TEST_MODEL:-}" ]; then
-        ZOSIA_TEST_MODEL=$(tools/model.sh get smollm2-135m) || die "there is no model to test with"
+        ZOSIA_TEST_MODEL=$(tools/model.sh get smollm2-135m) || die 1 "there is no model to test with"
     fi
     export ZOSIA_TEST_MODEL
 }
@@ -115,9 +105,9 @@ test_docs() {
     show "$python/bin/mkdocs" build --strict --quiet --site-dir "$scratch/site"
     show "$python/bin/python" docs/check_messages.py
     named_files >"$scratch/named"
-    [ -s "$scratch/named" ] || die "the documentation names no files: the check looks for nothing"
+    [ -s "$scratch/named" ] || die 1 "the documentation names no files: the check looks for nothing"
     while read -r named; do
-        [ -e "$named" ] || die "the documentation names $named, which is not there"
+        [ -e "$named" ] || die 1 "the documentation names $named, which is not there"
     done <"$scratch/named"
 }
 
@@ -129,7 +119,7 @@ for part in "$@"; do
             usage
             exit 0
             ;;
-        *) die "unknown part $part; parts are lint, unit, build, vm and docs" ;;
+        *) die 2 "unknown part $part; parts are lint, unit, build, vm and docs" ;;
     esac
 done
 
@@ -141,7 +131,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 show tools/deps.sh test
-find_rust || die "there is no Rust for AArch64, although deps.sh should have installed it"
+find_rust || die 1 "there is no Rust for AArch64, although deps.sh should have installed it"
 PATH=$rust_dir:$PATH
 for part in ${parts:-lint unit build vm docs}; do
     printf '\n== %s ==\n' "$part" >&2

@@ -71,6 +71,15 @@ require_ram() { # NAME NEED_MIB
 # and checked, or not at all. Returns 1 if the source cannot be reached.
 fetch_model() {
     mkdir -p "$models_dir"
+    lock "$model_file" "fetching $model_name"
+    # Somebody else may have fetched it meanwhile.
+    fetch_status=0
+    [ -f "$model_file" ] || fetch_locked || fetch_status=$?
+    unlock
+    return "$fetch_status"
+}
+
+fetch_locked() {
     require_disk "$model_bytes"
     fetch_part=$model_file.part
     say "fetching $model_name ($(human_bytes "$model_bytes"), $model_licence)"

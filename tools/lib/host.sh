@@ -1,25 +1,6 @@
 # shellcheck shell=sh
-# What the host is and has: sourced, not run. Everything here works with the
-# tools of macOS, of Debian and of busybox.
-
-# Messages go to standard error: standard output belongs to the answer.
-say() { printf '%s: %s\n' "${program:-zosia}" "$*" >&2; }
-
-# die STATUS MESSAGE: one message, its remedy in it, and out.
-die() {
-    die_status=$1
-    shift
-    say "$*"
-    exit "$die_status"
-}
-
-# show COMMAND...: runs what takes long or changes the machine, visibly.
-show() {
-    printf '+ %s\n' "$*" >&2
-    "$@"
-}
-
-have() { command -v "$1" >/dev/null 2>&1; }
+# What the host is and has. Sourced after script.sh; everything here works with
+# the tools of macOS, of Debian and of busybox.
 
 # Prints the words so that a shell reads them back as they are.
 quote() {
@@ -33,6 +14,21 @@ quote() {
         quote_line="$quote_line${quote_line:+ }$quote_word"
     done
     printf '%s\n' "$quote_line"
+}
+
+# What of a kernel command line firmware does not pass on faithfully, anything
+# but printable ASCII, becomes %XX, which the guest undoes in its own parameters.
+percent_encode() {
+    printf '%s' "$1" | od -An -v -tx1 | LC_ALL=C awk '
+        function value(hex) { return index("0123456789abcdef", substr(hex, 1, 1)) * 16 + index("0123456789abcdef", substr(hex, 2)) - 17 }
+        {
+            for (i = 1; i <= NF; i++) {
+                byte = value($i)
+                if (byte < 32 || byte > 126) printf "%%%s", toupper($i)
+                else printf "%c", byte
+            }
+        }
+        END { print "" }'
 }
 
 # Whether the words are all whole numbers above zero.

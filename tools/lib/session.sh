@@ -7,15 +7,10 @@ scratch=''
 terminal=''
 children=''
 
-# One private directory for everything of this run, gone with it.
+# One private directory for everything of this run, gone with it. mktemp lets
+# nobody else in, so that the files in it need no umask but the user's own.
 open_scratch() {
-    if [ -n "$dry_run" ]; then
-        scratch=$(mktemp -d "${TMPDIR:-/tmp}/zosia.XXXXXX")
-    else
-        umask 077
-        scratch=$(mktemp -d "${TMPDIR:-/tmp}/zosia.XXXXXX")
-        umask 022
-    fi
+    scratch=$(mktemp -d "${TMPDIR:-/tmp}/zosia.XXXXXX")
     trap close_session EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
@@ -101,14 +96,23 @@ fetch_release() {
 
 fetch_release_file() {
     mkdir -p "${release_file%/*}"
+    lock "$release_file" "fetching zosia.efi $release_version"
+    if [ -f "$release_file" ]; then
+        unlock
+        return 0
+    fi
     say "fetching zosia.efi $release_version"
-    curl -fL -sS --connect-timeout 15 -C - -o "$release_file.part" "$release_url" >&2 || return 1
+    if ! curl -fL -sS --connect-timeout 15 -C - -o "$release_file.part" "$release_url" >&2; then
+        unlock
+        return 1
+    fi
     release_got=$(file_sha256 "$release_file.part")
     if [ "$release_got" != "$(release_pin sha256)" ]; then
         rm -f "$release_file.part"
         die 3 "what was fetched as zosia.efi $release_version has SHA-256 $release_got, not $(release_pin sha256), and was removed; try again"
     fi
     mv "$release_file.part" "$release_file"
+    unlock
 }
 
 release_pin() { sed -n "s/^$1=//p" "${ZOSIA_RELEASE:-$tools/release}"; }
@@ -176,36 +180,18 @@ report_end() {
     die 6 "QEMU $qemu_version ended with status $1: ${end_line:-it gave no reason}"
 }
 
-# What the guest's /save sends, again and again: "NAME LENGTH", a newline and
-# that many bytes. Each appears in transcripts/ at once, whole or not at all,
-# under a name without directories.
-keep_transcripts() {
-    transcripts=$top/transcripts
-    while IFS= read -r save_head; do
-        save_length=${save_head##* }
-        save_name=${save_head% *}
-        save_name=${save_name##*/}
-        case $save_name in '' | .*) save_name=unnamed$save_name ;; esac
-        case $save_length in '' | *[!0-9]*) return 1 ;; esac
-        mkdir -p "$transcripts"
-        # A byte at a time, so that not one of the next save's is taken.
-        dd bs=1 count="$save_length" of="$scratch/transcript" 2>/dev/null
-        [ "$(file_bytes "$scratch/transcript")" != "$save_length" ] ||
-            mv "$scratch/transcript" "$transcripts/$save_name"
-    done
-}
-
 # QEMU in the background and the shell in wait, so that a signal to the shell
 # is heard at once; the terminal goes along as descriptor 3. The shell holds
-# the writing end of the transcripts until QEMU has it.
+# the writing end of the saves until QEMU has it.
 run_interactive() {
     open_control
     save_terminal
-    mkfifo "$scratch/save"
-    keep_transcripts <"$scratch/save" &
+    mkfifo "$scratch/save.in" "$scratch/save.out"
+    : >"$scratch/saves.log"
+    keep_transcripts "$top/transcripts" "$scratch" <"$scratch/save.out" 6<>"$scratch/save.in" 2>"$scratch/saves.log" &
     keeper=$!
     children=$keeper
-    exec 3<&0 5>"$scratch/save"
+    exec 3<&0 5>"$scratch/save.out"
     "$qemu" "$@" <&3 2>"$scratch/qemu.log" 3<&- 4>&- &
     machine_pid=$!
     children="$keeper $machine_pid"
@@ -214,6 +200,9 @@ run_interactive() {
     wait "$machine_pid" 2>/dev/null || session_status=$?
     wait "$keeper" 2>/dev/null || :
     children=''
+    restore_terminal
+    # Not before: the terminal was the guest's.
+    while IFS= read -r unsaved; do say "$unsaved"; done <"$scratch/saves.log"
     report_end "$session_status"
 }
 

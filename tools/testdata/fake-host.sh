@@ -117,9 +117,23 @@ run_qemu() {
             end_guest guest-shutdown
             ;;
         saves)
-            # The last is cut off with the machine.
+            # A host that answers each; the last is cut off with the machine.
             chardev_id=save save=$(chardev_path "$@")
-            printf 'a talk.md 7\none\ntwo../tools/run.sh 9\nżółć\ncut.md 9\nhalf' >"$save"
+            exec 7>"$save.out" 8<"$save.in"
+            for transcript in 'save 1 7 a talk.md
+one
+two' 'this is noise
+' 'save 2 9 a talk.md
+żółć
+' 'save 3 1 ../tools/run.sh
+x' 'save 4 0 empty
+'; do
+                printf '%s' "$transcript" >&7
+                IFS= read -r answer <&8
+                printf '%s\n' "$answer" >>"$FAKE_LOG.answers"
+            done
+            printf 'save 5 9 cut.md\nhalf' >&7
+            exec 7>&- 8<&-
             end_guest guest-shutdown
             ;;
         silent) end_guest guest-shutdown ;;

@@ -11,10 +11,9 @@
 # and the registration is taken back afterwards.
 set -eu
 
-die() {
-    printf 'run-aarch64.sh: %s\n' "$*" >&2
-    exit 125
-}
+top=$(cd "$(dirname "$0")/../.." && pwd -P)
+# shellcheck source=tools/lib/script.sh
+. "$top/tools/lib/script.sh"
 
 formats=/proc/sys/fs/binfmt_misc
 
@@ -35,11 +34,11 @@ case ${1:-} in
         ;;
 esac
 
-[ $# -ge 2 ] || die "usage: run-aarch64.sh CPU PROGRAM [ARGUMENT]..."
+[ $# -ge 2 ] || die 125 "usage: run-aarch64.sh CPU PROGRAM [ARGUMENT]..."
 cpu=$1
 shift
 qemu=$(command -v qemu-aarch64 || command -v qemu-aarch64-static) ||
-    die "there is no qemu-aarch64; Debian's package is qemu-user-static"
+    die 125 "there is no qemu-aarch64; Debian's package is qemu-user-static"
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/zosia-aarch64.XXXXXX")
 registered=
 clean_up() {
@@ -57,9 +56,9 @@ inside="unshare --user --map-root-user --mount"
 if $inside "$0" --inside "$interpreter" true 2>/dev/null; then
     $inside "$0" --inside "$interpreter" "$@"
 else
-    [ "$(id -u)" = 0 ] || die "this kernel is older than 6.7: it takes root to run the engine in user mode"
+    [ "$(id -u)" = 0 ] || die 125 "this kernel is older than 6.7: it takes root to run the engine in user mode"
     [ -e "$formats/register" ] || mount -t binfmt_misc none "$formats" ||
-        die "the kernel has no binfmt_misc"
+        die 125 "the kernel has no binfmt_misc"
     registered=zosia-$$
     register "$registered" "$interpreter"
     "$@"
