@@ -27,7 +27,7 @@ impl Screen {
     ///
     /// # Errors
     /// The terminal's.
-    pub(super) fn new(host: Host, tty: Tty, params: &ScreenParams, _limits: Limits) -> Self {
+    pub(super) fn new(host: Host, tty: Tty, params: &ScreenParams, limits: Limits) -> Self {
         let given = given_size(params).or_else(|| tty.size());
         let colour = has_colour(params.color, host);
         let look = Look {
@@ -35,7 +35,7 @@ impl Screen {
             colour,
             ..Look::default()
         };
-        let mut editor = Prompt::new(given, look);
+        let mut editor = Prompt::new(given, look, limits);
         // A size from the host is right at the start only: a window that is
         // resized heals at the next prompt. The kernel's own is always right.
         editor.set_asking(tty.size().is_none());

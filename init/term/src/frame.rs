@@ -22,18 +22,18 @@ impl View<'_> {
     /// and follows the cursor.
     pub(crate) fn rows(&self, layout: &mut Layout, top: &mut usize) -> (Vec<Row>, (usize, usize)) {
         let (row, column) = layout.locate(self.text, self.cursor);
-        layout.find_rows(self.text, (*top).min(row) + self.height);
+        layout.find_rows(self.text, (*top).min(row).saturating_add(self.height));
         let (known, complete) = layout.known();
         if complete {
             *top = (*top).min(known.saturating_sub(self.height));
         }
-        *top = (*top).clamp((row + 1).saturating_sub(self.height), row);
-        layout.find_rows(self.text, *top + self.height);
+        *top = (*top).clamp(row.saturating_add(1).saturating_sub(self.height), row);
+        layout.find_rows(self.text, (*top).saturating_add(self.height));
         let (known, _) = layout.known();
-        let rows = (*top..known.min(*top + self.height))
+        let rows = (*top..known.min((*top).saturating_add(self.height)))
             .map(|i| self.row(layout, i))
             .collect();
-        (rows, (row - *top, column))
+        (rows, (row.saturating_sub(*top), column))
     }
 
     fn row(&self, layout: &Layout, i: usize) -> Row {
@@ -74,22 +74,45 @@ pub(crate) fn choice_rows(choices: &[String], chosen: Option<usize>, columns: us
         row.push_text(choice.trim_end(), Style::Dim, columns / 2);
         row.width()
     };
-    let step = choices.iter().map(cells).max().unwrap_or(0) + 2;
-    let across = (columns - 1).checked_div(step).unwrap_or(1).max(1);
+    let step = choices
+        .iter()
+        .map(cells)
+        .max()
+        .unwrap_or(0)
+        .saturating_add(2);
+    let across = columns
+        .saturating_sub(1)
+        .checked_div(step)
+        .unwrap_or(1)
+        .max(1);
     // The rows shown follow what is chosen.
-    let skipped = (chosen.unwrap_or(0) / across + 1).saturating_sub(CHOICE_ROWS_MAX);
+    let skipped = chosen
+        .unwrap_or(0)
+        .checked_div(across)
+        .unwrap_or(0)
+        .saturating_add(1)
+        .saturating_sub(CHOICE_ROWS_MAX);
     let mut rows = Vec::new();
     let shown = choices.chunks(across).enumerate().skip(skipped);
     for (i, choices) in shown.take(CHOICE_ROWS_MAX) {
         let mut row = Row::default();
         for (j, choice) in choices.iter().enumerate() {
-            let is_chosen = chosen == Some(i * across + j);
+            let is_chosen = chosen == Some(i.saturating_mul(across).saturating_add(j));
             let style = if is_chosen { Style::Chosen } else { Style::Dim };
             let text = choice.trim_end();
-            row.push_text(text, style, (j * step + columns / 2).min(columns - 1));
-            let pad = ((j + 1) * step).saturating_sub(row.width());
-            if j + 1 < choices.len() {
-                row.push_text(&" ".repeat(pad), Style::Plain, columns - 1);
+            row.push_text(
+                text,
+                style,
+                j.saturating_mul(step)
+                    .saturating_add(columns / 2)
+                    .min(columns.saturating_sub(1)),
+            );
+            let pad = j
+                .saturating_add(1)
+                .saturating_mul(step)
+                .saturating_sub(row.width());
+            if j.saturating_add(1) < choices.len() {
+                row.push_text(&" ".repeat(pad), Style::Plain, columns.saturating_sub(1));
             }
         }
         rows.push(row);

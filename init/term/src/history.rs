@@ -32,14 +32,14 @@ impl History {
         if blank || same || text.len() > BYTES_MAX {
             return;
         }
-        self.bytes += text.len();
+        self.bytes = self.bytes.saturating_add(text.len());
         self.entries.push_back(Entry {
             text: text.to_owned(),
             literal,
         });
         while self.entries.len() > ENTRIES_MAX || self.bytes > BYTES_MAX {
             if let Some(oldest) = self.entries.pop_front() {
-                self.bytes -= oldest.text.len();
+                self.bytes = self.bytes.saturating_sub(oldest.text.len());
             }
         }
     }
@@ -58,12 +58,12 @@ impl History {
     pub(crate) fn find_before(&self, needle: &str, end: usize) -> Option<(usize, usize)> {
         (0..end.min(self.len()))
             .rev()
-            .find_map(|i| Some((i, self.entries[i].text.rfind(needle)?)))
+            .find_map(|i| Some((i, self.entries.get(i)?.text.rfind(needle)?)))
     }
 
     /// The oldest line from `start` on that contains `needle`.
     pub(crate) fn find_from(&self, needle: &str, start: usize) -> Option<(usize, usize)> {
-        (start..self.len()).find_map(|i| Some((i, self.entries[i].text.rfind(needle)?)))
+        (start..self.len()).find_map(|i| Some((i, self.entries.get(i)?.text.rfind(needle)?)))
     }
 }
 

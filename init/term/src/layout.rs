@@ -15,6 +15,14 @@ pub(crate) struct RowStart {
     pub is_line: bool,
 }
 
+impl RowStart {
+    /// The first row's.
+    const FIRST: Self = Self {
+        offset: 0,
+        is_line: true,
+    };
+}
+
 /// The widths that rows are cut by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Measure {
@@ -60,13 +68,9 @@ pub(crate) struct Placed<'a> {
 impl Layout {
     /// The rows of a text cut by `measure`.
     pub(crate) fn new(measure: Measure) -> Self {
-        let first = RowStart {
-            offset: 0,
-            is_line: true,
-        };
         Layout {
             measure,
-            starts: vec![first],
+            starts: vec![RowStart::FIRST],
             complete: false,
         }
     }
@@ -98,10 +102,10 @@ impl Layout {
         }
         let row = self.starts.partition_point(|r| r.offset <= offset);
         let row = row.saturating_sub(1);
-        let mut column = self.measure.indent(self.starts[row]);
+        let mut column = self.measure.indent(self.start(row));
         self.place_row(text, row, |placed| {
             if placed.offset < offset {
-                column = placed.column + placed.glyph.width;
+                column = placed.column.saturating_add(placed.glyph.width);
             }
         });
         (row, column)
@@ -110,23 +114,26 @@ impl Layout {
     /// The byte at which the cursor stands in row `row` at `column`, or at the
     /// row's last place if that is further left; `None` if there is no such row.
     pub(crate) fn offset_at(&mut self, text: &str, row: usize, column: usize) -> Option<usize> {
-        self.find_rows(text, row + 2);
+        self.find_rows(text, row.saturating_add(2));
         let start = *self.starts.get(row)?;
-        let end = match self.starts.get(row + 1) {
+        let end = match self.starts.get(row.saturating_add(1)) {
             // The cursor of a full row's end stands in the next one.
             Some(next) if !next.is_line => None,
             // CR LF is one cluster: the cursor cannot stand inside it.
             Some(next) => {
-                let line_feed = next.offset - 1;
-                let is_pair = text[start.offset..line_feed].ends_with('\r');
-                Some(line_feed - usize::from(is_pair))
+                let line_feed = next.offset.saturating_sub(1);
+                let is_pair = text
+                    .get(start.offset..line_feed)
+                    .unwrap_or_default()
+                    .ends_with('\r');
+                Some(line_feed.saturating_sub(usize::from(is_pair)))
             }
             None => Some(text.len()),
         };
         let (mut at, mut last) = (None, start.offset);
         self.place_row(text, row, |placed| {
             last = placed.offset;
-            if at.is_none() && placed.column + placed.glyph.width > column {
+            if at.is_none() && placed.column.saturating_add(placed.glyph.width) > column {
                 at = Some(placed.offset);
             }
         });
@@ -139,18 +146,18 @@ impl Layout {
         (self.starts.len(), self.complete)
     }
 
-    /// Where row `row` begins; it must be known.
+    /// Where row `row` begins; of one that is not known, the text's beginning.
     pub(crate) fn start(&self, row: usize) -> RowStart {
-        self.starts[row]
+        self.starts.get(row).copied().unwrap_or(RowStart::FIRST)
     }
 
     /// Calls `f` with each cluster of the known row `row`.
     pub(crate) fn place_row<'t>(&self, text: &'t str, row: usize, f: impl FnMut(Placed<'t>)) {
-        place(text, self.starts[row], self.measure, f);
+        place(text, self.start(row), self.measure, f);
     }
 
     fn find_row(&mut self, text: &str) {
-        let last = self.starts[self.starts.len() - 1];
+        let last = self.starts.last().copied().unwrap_or(RowStart::FIRST);
         match place(text, last, self.measure, |_| ()) {
             Some(next) => self.starts.push(next),
             None => self.complete = true,
@@ -169,10 +176,10 @@ fn place<'t>(
     let mut column = measure.indent(start);
     let row_at = |offset: usize, is_line: bool| Some(RowStart { offset, is_line });
     for (i, cluster) in text[start.offset..].grapheme_indices(true) {
-        let offset = start.offset + i;
+        let offset = start.offset.saturating_add(i);
         let shown = match cluster {
             "\n" if column >= measure.columns => return row_at(offset, false),
-            "\n" => return row_at(offset + 1, true),
+            "\n" => return row_at(offset.saturating_add(1), true),
             "\r\n" => glyph("\r"),
             _ => glyph(cluster),
         };
@@ -181,8 +188,8 @@ fn place<'t>(
         } else {
             shown
         };
-        let room = shown.room + usize::from(cluster == "\r\n");
-        if column + room > measure.columns {
+        let room = shown.room.saturating_add(usize::from(cluster == "\r\n"));
+        if column.saturating_add(room) > measure.columns {
             return row_at(offset, false);
         }
         f(Placed {
@@ -190,9 +197,9 @@ fn place<'t>(
             column,
             glyph: shown.clone(),
         });
-        column += shown.width;
+        column = column.saturating_add(shown.width);
         if cluster == "\r\n" {
-            return row_at(offset + 2, true);
+            return row_at(offset.saturating_add(2), true);
         }
     }
     (column >= measure.columns).then_some(RowStart {

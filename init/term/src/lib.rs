@@ -10,6 +10,7 @@
 //! | [`width`], [`layout`], [`frame`] | clusters to cells, texts to rows |
 //! | [`screen`] | rows over rows, in few bytes |
 //! | [`prompt`] | these together: [`Prompt`] |
+//! | [`limits`], [`mod@sanitize`] | how much is taken; text of strangers, made harmless |
 //! | [`size`] | asks a serial line how large the terminal is |
 //! | [`markdown`] | an answer while it streams: [`Markdown`] |
 //! | [`mod@wrap`] | a line of our own to rows: [`wrap()`] |
@@ -32,14 +33,20 @@
 //! all but Ctrl-C ([`Action::Stop`]), until [`Prompt::open`].
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 mod editor;
 mod frame;
 mod history;
 mod keys;
 mod layout;
+mod limits;
 mod markdown;
 mod prompt;
+mod sanitize;
 mod screen;
 mod size;
 mod tty;
@@ -50,42 +57,10 @@ mod wrap;
 mod tests;
 
 pub use editor::Completion;
+pub use limits::Limits;
 pub use markdown::{Markdown, Rendering};
 pub use prompt::{Action, Look, Prompt};
+pub use sanitize::sanitize;
 pub use size::Size;
 pub use tty::Tty;
 pub use wrap::wrap;
-
-/// `text` without what moves a terminal's cursor or changes its state.
-#[must_use]
-pub fn sanitize(text: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() && !matches!(c, '\n' | '\t') {
-            '\u{fffd}'
-        } else {
-            c
-        }
-    };
-    text.chars().map(shown).collect()
-}
-
-/// How much the line editor may hold, bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// One paste.
-    pub paste_bytes: usize,
-    /// What can be taken back.
-    pub undo_bytes: usize,
-    /// What is typed while the prompt is closed.
-    pub waiting_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            paste_bytes: 16 << 20,
-            undo_bytes: 32 << 20,
-            waiting_bytes: 16 << 20,
-        }
-    }
-}

@@ -10,6 +10,7 @@ use super::frame::{View, choice_rows, measure};
 use super::history::History;
 use super::keys::{Decoder, Key, Pending};
 use super::layout::Layout;
+use super::limits::Limits;
 use super::screen::{Painter, Row, Style};
 use super::size::{Size, SizeQuery};
 
@@ -17,8 +18,6 @@ use super::size::{Size, SizeQuery};
 const KEY_PAUSE: Duration = Duration::from_millis(100);
 /// After this pause a paste without an end mark has ended: the line lost it.
 const PASTE_PAUSE: Duration = Duration::from_secs(5);
-/// What is typed while the prompt is closed is kept up to this many bytes.
-const WAITING_BYTES_MAX: usize = 16 << 20;
 /// What a key that waits counts for, pasted text aside.
 const KEY_BYTES: usize = 64;
 
@@ -74,6 +73,7 @@ pub struct Prompt {
     size: Size,
     query: SizeQuery,
     decoder: Decoder,
+    limits: Limits,
     keys: VecDeque<Key>,
     /// The size of `keys`, as far as they came while the prompt was closed.
     waiting_bytes: usize,
@@ -94,7 +94,7 @@ pub struct Prompt {
 impl Prompt {
     /// A closed prompt. With a `size` the terminal is never asked for it.
     #[must_use]
-    pub fn new(size: Option<Size>, look: Look) -> Self {
+    pub fn new(size: Option<Size>, look: Look, limits: Limits) -> Self {
         let query = match size {
             Some(_) => SizeQuery::fixed(),
             None => SizeQuery::default(),
@@ -108,11 +108,12 @@ impl Prompt {
             look,
             size,
             query,
-            decoder: Decoder::default(),
+            decoder: Decoder::new(limits.paste_bytes),
+            limits,
             keys: VecDeque::new(),
             waiting_bytes: 0,
             actions: VecDeque::new(),
-            editor: Editor::default(),
+            editor: Editor::new(limits),
             history: History::default(),
             is_open: false,
             ask: false,
@@ -177,12 +178,12 @@ impl Prompt {
         if self.is_open {
             return self.keys.push_back(key);
         }
-        let was_full = self.waiting_bytes > WAITING_BYTES_MAX;
-        self.waiting_bytes += KEY_BYTES;
+        let was_full = self.waiting_bytes > self.limits.waiting_bytes;
+        self.waiting_bytes = self.waiting_bytes.saturating_add(KEY_BYTES);
         if let Key::Paste(text) = &key {
-            self.waiting_bytes += text.len();
+            self.waiting_bytes = self.waiting_bytes.saturating_add(text.len());
         }
-        if self.waiting_bytes <= WAITING_BYTES_MAX {
+        if self.waiting_bytes <= self.limits.waiting_bytes {
             self.keys.push_back(key);
         } else if !was_full {
             let notice = "too much was typed ahead: the rest of it is not taken";
@@ -219,6 +220,10 @@ impl Prompt {
         };
         match outcome {
             Outcome::None | Outcome::Bell | Outcome::Changed | Outcome::Cleared => None,
+            Outcome::Full => Some(Action::Notice(format!(
+                "the line holds {} MiB: what would make it longer is not taken",
+                self.limits.text_bytes >> 20
+            ))),
             Outcome::Choices(choices) => {
                 self.choices = choices;
                 None
@@ -264,7 +269,11 @@ impl Prompt {
         let (text, cursor) = (self.editor.text(), self.editor.cursor());
         let (row, column) = self.layout.locate(text, cursor);
         let goal = self.editor.goal().unwrap_or(column);
-        let target = if up { row.checked_sub(1)? } else { row + 1 };
+        let target = if up {
+            row.checked_sub(1)?
+        } else {
+            row.saturating_add(1)
+        };
         let at = self.layout.offset_at(text, target, goal)?;
         Some((at, goal))
     }
@@ -453,8 +462,8 @@ impl Prompt {
         if let Some(status) = &self.status {
             below.push(self.status_row(status));
         }
-        below.truncate(usize::from(self.size.rows) - 1);
-        let height = usize::from(self.size.rows) - below.len();
+        below.truncate(usize::from(self.size.rows).saturating_sub(1));
+        let height = usize::from(self.size.rows).saturating_sub(below.len());
         let continuation = self.look.continuation.as_str();
         let (mut rows, cursor) = if let Some(search) = self.editor.search(&self.history) {
             let state = if search.failed { "no " } else { "" };
@@ -478,8 +487,15 @@ impl Prompt {
             };
             view.rows(&mut self.layout, &mut self.top)
         };
-        if self.editor.text().is_empty() && self.look.colour && rows.len() == 1 {
-            rows[0].push_text(&self.look.placeholder, Style::Dim, columns - 1);
+        if let [row] = rows.as_mut_slice()
+            && self.editor.text().is_empty()
+            && self.look.colour
+        {
+            row.push_text(
+                &self.look.placeholder,
+                Style::Dim,
+                columns.saturating_sub(1),
+            );
         }
         rows.append(&mut below);
         (rows, cursor)
@@ -487,7 +503,7 @@ impl Prompt {
 
     fn status_row(&self, status: &str) -> Row {
         let mut row = Row::default();
-        row.push_text(status, Style::Dim, self.columns() - 1);
+        row.push_text(status, Style::Dim, self.columns().saturating_sub(1));
         row
     }
 }

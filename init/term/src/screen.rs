@@ -54,7 +54,7 @@ impl Row {
     /// Appends a glyph.
     pub(crate) fn push(&mut self, glyph: &Glyph<'_>, style: Style) {
         self.text.push_str(&glyph.text);
-        self.width += glyph.width;
+        self.width = self.width.saturating_add(glyph.width);
         self.cells.push(Cell {
             end: self.text.len(),
             width: glyph.width,
@@ -68,7 +68,7 @@ impl Row {
         use unicode_segmentation::UnicodeSegmentation;
         for cluster in text.graphemes(true) {
             let glyph = super::width::glyph(cluster);
-            if self.width + glyph.room > columns {
+            if self.width.saturating_add(glyph.room) > columns {
                 break;
             }
             self.push(&glyph, style);
@@ -82,17 +82,20 @@ impl Row {
 
     /// The text of the cells `from..to`.
     fn text_of(&self, from: usize, to: usize) -> &str {
-        let end = |cells: usize| cells.checked_sub(1).map_or(0, |last| self.cells[last].end);
-        &self.text[end(from)..end(to)]
+        let end = |cells: usize| {
+            let last = cells.checked_sub(1).and_then(|last| self.cells.get(last));
+            last.map_or(0, |cell| cell.end)
+        };
+        self.text.get(end(from)..end(to)).unwrap_or_default()
     }
 
     fn cell_text(&self, i: usize) -> &str {
-        self.text_of(i, i + 1)
+        self.text_of(i, i.saturating_add(1))
     }
 
     fn same_cell(&self, i: usize, other: &Row, j: usize) -> bool {
-        let (a, b) = (self.cells[i], other.cells[j]);
-        (a.width, a.style, a.exact) == (b.width, b.style, b.exact)
+        let looks = |cell: &Cell| (cell.width, cell.style, cell.exact);
+        self.cells.get(i).map(looks) == other.cells.get(j).map(looks)
             && self.cell_text(i) == other.cell_text(j)
     }
 }
@@ -142,7 +145,7 @@ impl Painter {
             }
             if i > 0 {
                 // Only a line feed from the last row scrolls.
-                self.go_to_row(i - 1, out);
+                self.go_to_row(i.saturating_sub(1), out);
                 out.extend_from_slice(b"\r\n");
                 self.row = i;
                 self.column = Some(0);
@@ -172,7 +175,7 @@ impl Painter {
         if self.rows.is_empty() {
             return;
         }
-        self.go_to_row(self.rows.len() - 1, out);
+        self.go_to_row(self.rows.len().saturating_sub(1), out);
         out.extend_from_slice(b"\r\n");
         self.forget();
     }
@@ -192,18 +195,21 @@ impl Painter {
         if same == old.cells.len() && same == new.cells.len() {
             return;
         }
-        let from: usize = new.cells[..same].iter().map(|c| c.width).sum();
-        let inexact = |row: &Row| row.cells[same..].iter().any(|cell| !cell.exact);
+        let from: usize = new.cells.iter().take(same).map(|c| c.width).sum();
+        let inexact = |row: &Row| row.cells.iter().skip(same).any(|cell| !cell.exact);
         let to_end = old.width != new.width || inexact(old) || inexact(new);
         let kept = if to_end {
             0
         } else {
-            (0..shorter - same)
-                .find(|&k| !old.same_cell(old.cells.len() - 1 - k, new, new.cells.len() - 1 - k))
-                .unwrap_or(shorter - same)
+            (0..shorter.saturating_sub(same))
+                .find(|&k| {
+                    let from_end = |row: &Row| row.cells.len().saturating_sub(k).saturating_sub(1);
+                    !old.same_cell(from_end(old), new, from_end(new))
+                })
+                .unwrap_or(shorter.saturating_sub(same))
         };
         self.go_to(i, from, out);
-        self.write_cells(new, same, new.cells.len() - kept, from, out);
+        self.write_cells(new, same, new.cells.len().saturating_sub(kept), from, out);
         let leftover = old.width > new.width || inexact(old);
         if to_end && leftover && new.width < self.columns {
             self.go_to(i, new.width, out);
@@ -215,8 +221,8 @@ impl Painter {
     fn write_cells(&mut self, row: &Row, from: usize, to: usize, column: usize, out: &mut Vec<u8>) {
         let mut column = column;
         let mut style = Style::Plain;
-        for i in from..to {
-            let cell = row.cells[i];
+        let cells = row.cells.iter().enumerate();
+        for (i, cell) in cells.take(to).skip(from) {
             if self.colour && cell.style != style {
                 if style != Style::Plain {
                     out.extend_from_slice(Style::Plain.sgr().as_bytes());
@@ -231,11 +237,11 @@ impl Painter {
                 out.extend_from_slice(b"\x1b[K");
             }
             out.extend_from_slice(row.cell_text(i).as_bytes());
-            column += cell.width;
+            column = column.saturating_add(cell.width);
             if !cell.exact && column < self.columns {
                 // Or more: go on at the right column whatever it was.
                 // Writing to a `Vec` cannot fail.
-                let _ = write!(out, "\x1b[{}G\x1b[K", column + 1);
+                let _ = write!(out, "\x1b[{}G\x1b[K", column.saturating_add(1));
             }
         }
         if style != Style::Plain {
@@ -248,15 +254,15 @@ impl Painter {
 
     fn go_to(&mut self, row: usize, column: usize, out: &mut Vec<u8>) {
         self.go_to_row(row, out);
-        let column = column.min(self.columns - 1);
+        let column = column.min(self.columns.saturating_sub(1));
         match self.column {
             Some(here) if here == column => {}
             _ if column == 0 => out.push(b'\r'),
-            Some(here) if here > column && here - column <= 3 => {
-                out.extend(std::iter::repeat_n(b'\x08', here - column));
+            Some(here) if here > column && here.saturating_sub(column) <= 3 => {
+                out.extend(std::iter::repeat_n(b'\x08', here.saturating_sub(column)));
             }
             _ => {
-                let _ = write!(out, "\x1b[{}G", column + 1);
+                let _ = write!(out, "\x1b[{}G", column.saturating_add(1));
             }
         }
         self.column = Some(column);
@@ -265,9 +271,9 @@ impl Painter {
     /// Moves to another painted row, or to the one after the last that was.
     fn go_to_row(&mut self, row: usize, out: &mut Vec<u8>) {
         let _ = match row.cmp(&self.row) {
-            std::cmp::Ordering::Less => write!(out, "\x1b[{}A", self.row - row),
+            std::cmp::Ordering::Less => write!(out, "\x1b[{}A", self.row.saturating_sub(row)),
             std::cmp::Ordering::Equal => Ok(()),
-            std::cmp::Ordering::Greater => write!(out, "\x1b[{}B", row - self.row),
+            std::cmp::Ordering::Greater => write!(out, "\x1b[{}B", row.saturating_sub(self.row)),
         };
         self.row = row;
     }

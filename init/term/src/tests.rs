@@ -7,7 +7,7 @@ use super::editor::{Editor, Outcome};
 use super::history::History;
 use super::keys::Key;
 use super::width::glyph;
-use super::{Action, Completion, Look, Markdown, Prompt, Rendering, Size};
+use super::{Action, Completion, Limits, Look, Markdown, Prompt, Rendering, Size};
 
 fn no_completion(_: &str) -> Completion {
     Completion::default()
@@ -60,7 +60,7 @@ impl Bench {
             colour: false,
             ..Look::default()
         };
-        let mut prompt = Prompt::new(Some(Size { columns, rows }), look);
+        let mut prompt = Prompt::new(Some(Size { columns, rows }), look, Limits::default());
         prompt.open();
         Bench {
             prompt,
@@ -232,7 +232,7 @@ fn control_keys_on_an_empty_line() {
 
 #[test]
 fn the_terminal_is_asked_for_its_size() {
-    let mut prompt = Prompt::new(None, Look::default());
+    let mut prompt = Prompt::new(None, Look::default(), Limits::default());
     let mut out = Vec::new();
     prompt.open();
     prompt.paint(&mut out);
@@ -863,4 +863,49 @@ proptest! {
             bench.prompt.open();
         }
     }
+}
+
+#[test]
+fn what_the_line_does_not_hold_is_said_and_what_can_be_taken_back_is_bounded() {
+    let limits = Limits {
+        paste_bytes: 100,
+        text_bytes: 150,
+        undo_bytes: 200,
+        ..Limits::default()
+    };
+    let mut prompt = Prompt::new(None, Look::default(), limits);
+    prompt.open();
+    let mut notices = Vec::new();
+    let mut paste = |prompt: &mut Prompt, bytes: usize| {
+        prompt.feed(format!("\x1b[200~{}\x1b[201~", "x".repeat(bytes)).as_bytes());
+        while let Some(action) = prompt.next_action(&no_completion) {
+            let Action::Notice(notice) = action else {
+                panic!("{action:?}")
+            };
+            notices.push(notice);
+        }
+        prompt.text().len()
+    };
+    assert_eq!(paste(&mut prompt, 101), 0);
+    assert_eq!(paste(&mut prompt, 100), 100);
+    assert_eq!(paste(&mut prompt, 60), 100);
+    assert_eq!(paste(&mut prompt, 50), 150);
+    assert_eq!(notices.len(), 2, "{notices:?}");
+    assert!(notices[0].contains("101 bytes was not taken: 100 bytes"));
+    assert!(notices[1].contains("would make it longer is not taken"));
+
+    // Ctrl-U removes and Ctrl-_ brings back: as much as is kept.
+    let mut editor = Editor::new(limits);
+    for _ in 0..3 {
+        for key in [Key::Paste("y".repeat(80)), Key::Ctrl('u')] {
+            editor.press(key, &History::default(), &no_completion);
+        }
+    }
+    let mut longest = 0;
+    for _ in 0..6 {
+        editor.press(Key::Ctrl('_'), &History::default(), &no_completion);
+        longest = longest.max(editor.text().len());
+    }
+    assert_eq!(longest, 80);
+    assert!(editor.text().is_empty() || editor.text().len() == 80);
 }

@@ -70,7 +70,7 @@ impl Tty {
                 Err(error) => return Err(error),
                 Ok(count) => {
                     let cooked = count.min(self.cooked_bytes);
-                    self.cooked_bytes -= cooked;
+                    self.cooked_bytes = self.cooked_bytes.saturating_sub(cooked);
                     for byte in buffer.iter_mut().take(cooked) {
                         if *byte == b'\n' {
                             *byte = b'\r';
@@ -108,7 +108,7 @@ fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = &bytes[written..],
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_writable(file)?,
             Err(error) => return Err(error),

@@ -45,7 +45,7 @@ impl<'a> Glyph<'a> {
 /// How to show one grapheme cluster (of a text without line breaks).
 pub(crate) fn glyph(cluster: &str) -> Glyph<'_> {
     let bytes = cluster.as_bytes();
-    if bytes.len() == 1 && (0x20..0x7f).contains(&bytes[0]) {
+    if matches!(bytes, [0x20..0x7f]) {
         return Glyph::plain(cluster, 1);
     }
     if cluster == "\t" {
@@ -103,7 +103,7 @@ pub(crate) fn narrow_glyph(cluster: &str) -> Glyph<'static> {
 /// Line feed and tab have one too: whoever lets them pass asks first.
 pub(crate) fn sign(c: char) -> Option<String> {
     match c {
-        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).map(String::from),
+        '\0'..='\x1f' => char::from_u32(u32::from(c) | 0x2400).map(String::from),
         '\x7f' => Some("\u{2421}".to_owned()),
         _ if is_hidden(c) => Some(format!("<{:X}>", u32::from(c))),
         _ => None,

@@ -12,21 +12,21 @@ pub fn wrap(line: &str, columns: usize) -> Vec<String> {
     let hang = hang(line);
     let hang = if hang > columns / 2 { 0 } else { hang };
     let mut rows = Vec::new();
-    let (mut row, mut width) = (String::new(), 0);
+    let (mut row, mut width) = (String::new(), 0_usize);
     for word in line.split_inclusive(' ') {
         let room = cells(word.trim_end_matches(' '));
-        if width + room > columns && width > hang {
+        if width.saturating_add(room) > columns && width > hang {
             rows.push(row.trim_end().to_owned());
             (row, width) = (" ".repeat(hang), hang);
         }
         for cluster in word.graphemes(true) {
             let glyph = glyph(cluster);
-            if width + glyph.room > columns && cluster != " " && width > hang {
+            if width.saturating_add(glyph.room) > columns && cluster != " " && width > hang {
                 rows.push(row.trim_end().to_owned());
                 (row, width) = (" ".repeat(hang), hang);
             }
             row.push_str(&glyph.text);
-            width += glyph.room;
+            width = width.saturating_add(glyph.room);
         }
     }
     rows.push(row.trim_end().to_owned());
@@ -36,9 +36,11 @@ pub fn wrap(line: &str, columns: usize) -> Vec<String> {
 /// Where the last column of a table begins: behind the last gap of two blanks
 /// in the first part of the line; else where its text begins.
 fn hang(line: &str) -> usize {
-    let indent = line.len() - line.trim_start_matches(' ').len();
+    let indent = line
+        .len()
+        .saturating_sub(line.trim_start_matches(' ').len());
     let head: String = line.chars().take(48).collect();
-    let gap = head.trim_end().rfind("  ").map(|at| at + 2);
+    let gap = head.trim_end().rfind("  ").map(|at| at.saturating_add(2));
     let hang = gap.filter(|at| *at > indent).unwrap_or(indent);
     cells(line.get(..hang).unwrap_or_default())
 }

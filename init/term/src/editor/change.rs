@@ -3,21 +3,27 @@
 
 use std::ops::Range;
 
-use super::{Edit, Editor, Outcome, TEXT_BYTES_MAX, UNDO_MAX};
+use super::{Edit, Editor, Outcome, UNDO_MAX};
 
 impl Editor {
     pub(super) fn replace(&mut self, range: Range<usize>, new: &str, is_paste: bool) -> Outcome {
         if range.is_empty() && new.is_empty() {
             return Outcome::Bell;
         }
-        if self.text.len() - range.len() + new.len() > TEXT_BYTES_MAX {
-            return Outcome::Bell;
+        if self
+            .text
+            .len()
+            .saturating_sub(range.len())
+            .saturating_add(new.len())
+            > self.limits.text_bytes
+        {
+            return Outcome::Full;
         }
         self.remember(&range, new.len());
         self.text.replace_range(range.clone(), new);
         self.shift_pasted(&range, new.len(), is_paste);
         self.note_change(range.start);
-        self.set_cursor(range.start + new.len());
+        self.set_cursor(range.start.saturating_add(new.len()));
         Outcome::Changed
     }
 
@@ -28,11 +34,11 @@ impl Editor {
                 && last.removed.is_empty()
                 && inserted <= 4
                 && last.inserted < 64
-                && last.at + last.inserted == range.start
+                && last.at.saturating_add(last.inserted) == range.start
                 && last.pasted == self.pasted
                 && !self.text[..range.start].ends_with(char::is_whitespace);
             if joins {
-                last.inserted += inserted;
+                last.inserted = last.inserted.saturating_add(inserted);
                 return;
             }
         }
@@ -43,8 +49,12 @@ impl Editor {
             cursor: self.cursor,
             pasted: self.pasted.clone(),
         });
-        if self.undo.len() > UNDO_MAX {
-            self.undo.pop_front();
+        self.undo_bytes = self.undo_bytes.saturating_add(range.len());
+        while self.undo.len() > UNDO_MAX || self.undo_bytes > self.limits.undo_bytes {
+            let Some(oldest) = self.undo.pop_front() else {
+                return;
+            };
+            self.undo_bytes = self.undo_bytes.saturating_sub(oldest.removed.len());
         }
     }
 
@@ -52,8 +62,10 @@ impl Editor {
         let Some(edit) = self.undo.pop_back() else {
             return Outcome::Bell;
         };
-        self.text
-            .replace_range(edit.at..edit.at + edit.inserted, &edit.removed);
+        self.text.replace_range(
+            edit.at..edit.at.saturating_add(edit.inserted),
+            &edit.removed,
+        );
         self.pasted = edit.pasted;
         self.note_change(edit.at);
         self.set_cursor(edit.cursor);
@@ -64,7 +76,8 @@ impl Editor {
         if self.pasted.is_empty() && !is_paste {
             return;
         }
-        let mut shifted: Vec<Range<usize>> = Vec::with_capacity(self.pasted.len() + 2);
+        let mut shifted: Vec<Range<usize>> =
+            Vec::with_capacity(self.pasted.len().saturating_add(2));
         for old in &self.pasted {
             let left = old.start..old.end.min(range.start);
             let right = old.start.max(range.end)..old.end;
@@ -72,12 +85,12 @@ impl Editor {
                 shifted.push(left);
             }
             if right.start < right.end {
-                let by = |at: usize| at - range.len() + inserted;
+                let by = |at: usize| at.saturating_sub(range.len()).saturating_add(inserted);
                 shifted.push(by(right.start)..by(right.end));
             }
         }
         if is_paste && inserted > 0 {
-            shifted.push(range.start..range.start + inserted);
+            shifted.push(range.start..range.start.saturating_add(inserted));
             shifted.sort_by_key(|r| r.start);
         }
         self.pasted.clear();

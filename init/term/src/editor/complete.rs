@@ -10,15 +10,15 @@ impl Editor {
         completer: &Completer<'_>,
     ) -> Outcome {
         if let Some(mut cycle) = cycle {
-            let count = cycle.candidates.len();
+            let last = cycle.candidates.len().saturating_sub(1);
             let chosen = match (cycle.chosen, forward) {
-                (None, true) => 0,
-                (None, false) => count - 1,
-                (Some(i), true) => (i + 1) % count,
-                (Some(i), false) => (i + count - 1) % count,
+                (None | Some(0), false) => last,
+                (Some(i), false) => i.saturating_sub(1),
+                (Some(i), true) if i < last => i.saturating_add(1),
+                (_, true) => 0,
             };
             cycle.chosen = Some(chosen);
-            let candidate = cycle.candidates[chosen].clone();
+            let candidate = cycle.candidates.get(chosen).cloned().unwrap_or_default();
             let choices = cycle.candidates.clone();
             self.replace(cycle.start..self.cursor, &candidate, false);
             self.cycle = Some(cycle);
@@ -39,7 +39,7 @@ impl Editor {
             }
             _ => {
                 let common = common_prefix(&candidates);
-                if common.len() > self.cursor - start {
+                if common.len() > self.cursor.saturating_sub(start) {
                     let common = common.to_owned();
                     self.replace(start..self.cursor, &common, false);
                 }

@@ -41,7 +41,7 @@ impl Editor {
         };
         let start = self.cursor;
         let outcome = self.insert(&kill, false);
-        self.yanked = Some((start..start + kill.len(), index));
+        self.yanked = Some((start..start.saturating_add(kill.len()), index));
         outcome
     }
 
@@ -49,13 +49,15 @@ impl Editor {
         let Some((range, index)) = yanked else {
             return Outcome::Bell;
         };
-        let index = (index + 1) % self.kills.len().max(1);
+        // After the oldest comes the newest.
+        let older = index.saturating_add(1);
+        let index = if older < self.kills.len() { older } else { 0 };
         let Some(kill) = self.kills.get(index).cloned() else {
             return Outcome::Bell;
         };
         let start = range.start;
         let outcome = self.replace(range, &kill, false);
-        self.yanked = Some((start..start + kill.len(), index));
+        self.yanked = Some((start..start.saturating_add(kill.len()), index));
         outcome
     }
 }

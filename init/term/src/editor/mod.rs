@@ -18,9 +18,7 @@ use std::ops::Range;
 
 use super::history::History;
 use super::keys::Key;
-
-/// The longest text that can be edited: the longest paste, twice.
-pub(crate) const TEXT_BYTES_MAX: usize = 16 << 20;
+use super::limits::Limits;
 
 const UNDO_MAX: usize = 2000;
 const KILLS_MAX: usize = 16;
@@ -40,10 +38,12 @@ pub(crate) enum Outcome {
     Cleared,
     /// Ctrl-D on an empty line.
     Eof,
-    /// Ctrl-L: paint everything anew.
+    /// Ctrl-L: repaint everything.
     Redraw,
     /// The key could do nothing.
     Bell,
+    /// The text would become longer than the line holds.
+    Full,
     /// Tab found several ways to go on; shown until the next key.
     Choices(Vec<String>),
 }
@@ -105,7 +105,10 @@ pub(crate) struct Editor {
     cursor: usize,
     /// The ranges of `text` that were pasted; sorted, apart from one another.
     pasted: Vec<Range<usize>>,
+    limits: Limits,
     undo: VecDeque<Edit>,
+    /// Bytes of the texts that `undo` would bring back.
+    undo_bytes: usize,
     kills: VecDeque<String>,
     killing: bool,
     yanked: Option<(Range<usize>, usize)>,
@@ -118,6 +121,14 @@ pub(crate) struct Editor {
 }
 
 impl Editor {
+    /// An empty line that holds what `limits` say.
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
     /// The text as it stands.
     pub(crate) fn text(&self) -> &str {
         &self.text
@@ -165,6 +176,7 @@ impl Editor {
             self.pasted.push(0..self.text.len());
         }
         self.undo.clear();
+        self.undo_bytes = 0;
         self.changed_from = Some(0);
         self.killing = false;
         self.yanked = None;

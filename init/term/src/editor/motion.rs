@@ -17,7 +17,7 @@ impl Editor {
     pub(super) fn set_cursor(&mut self, at: usize) {
         let mut at = at.min(self.text.len());
         while !self.text.is_char_boundary(at) {
-            at += 1;
+            at = at.saturating_add(1);
         }
         let inside = !matches!(
             GraphemeCursor::new(at, self.text.len(), true).is_boundary(&self.text, 0),
@@ -42,16 +42,18 @@ impl Editor {
     }
 
     pub(super) fn line_start(&self, at: usize) -> usize {
-        self.text[..at].rfind('\n').map_or(0, |i| i + 1)
+        self.text[..at]
+            .rfind('\n')
+            .map_or(0, |i| i.saturating_add(1))
     }
 
     pub(super) fn line_end(&self, at: usize) -> usize {
         let end = self.text[at..]
             .find('\n')
-            .map_or(self.text.len(), |i| at + i);
+            .map_or(self.text.len(), |i| at.saturating_add(i));
         // CR LF is one cluster: the cursor cannot stand inside it.
         if end > at && end < self.text.len() && self.text[..end].ends_with('\r') {
-            end - 1
+            end.saturating_sub(1)
         } else {
             end
         }
@@ -66,7 +68,7 @@ impl Editor {
                 (false, true) => break,
                 (word, _) => in_word |= word,
             }
-            at -= cluster.len();
+            at = at.saturating_sub(cluster.len());
         }
         at
     }
@@ -79,7 +81,7 @@ impl Editor {
                 (false, true) => break,
                 (word, _) => in_word |= word,
             }
-            at += cluster.len();
+            at = at.saturating_add(cluster.len());
         }
         at
     }
@@ -91,7 +93,7 @@ impl Editor {
             .char_indices()
             .rev()
             .find(|(_, c)| c.is_whitespace())
-            .map_or(0, |(i, c)| i + c.len_utf8());
+            .map_or(0, |(i, c)| i.saturating_add(c.len_utf8()));
         // A mark that combines with a space stays with it.
         match GraphemeCursor::new(start, self.text.len(), true).is_boundary(&self.text, 0) {
             Ok(true) => start,

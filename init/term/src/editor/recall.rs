@@ -10,13 +10,13 @@ impl Editor {
         if index == 0 {
             return Outcome::Bell;
         }
-        self.recall(index - 1, history)
+        self.recall(index.saturating_sub(1), history)
     }
 
     pub(super) fn recall_after(&mut self, history: &History) -> Outcome {
         match self.recalled {
             None => Outcome::Bell,
-            Some(index) => self.recall(index + 1, history),
+            Some(index) => self.recall(index.saturating_add(1), history),
         }
     }
 
@@ -52,7 +52,7 @@ impl Editor {
         let found = match key {
             Key::Char(c) => {
                 search.query.push(*c);
-                history.find_before(&search.query, here + 1)
+                history.find_before(&search.query, here.saturating_add(1))
             }
             Key::Backspace => {
                 search.query.pop();

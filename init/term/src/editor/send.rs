@@ -46,9 +46,9 @@ impl Editor {
             }
             Block::None => {}
         }
-        let slashes = end - self.text.trim_end_matches('\\').len();
-        if slashes % 2 == 1 && !self.is_pasted(end - 1) {
-            return self.replace(end - 1..end, "\n", false);
+        let slashes = end.saturating_sub(self.text.trim_end_matches('\\').len());
+        if slashes % 2 == 1 && !self.is_pasted(end.saturating_sub(1)) {
+            return self.replace(end.saturating_sub(1)..end, "\n", false);
         }
         let first = self.text.find(|c: char| !c.is_whitespace()).unwrap_or(0);
         let literal = self.is_pasted(first);
@@ -62,15 +62,15 @@ impl Editor {
     }
 
     pub(super) fn block(&self) -> Block {
-        let start = self.text.len() - self.text.trim_start().len();
+        let start = self.text.len().saturating_sub(self.text.trim_start().len());
         let end = self.text.trim_end().len();
         if !self.text[start..].starts_with(BLOCK) || self.is_pasted(start) {
             return Block::None;
         }
-        let inner = start + BLOCK.len()..end.saturating_sub(BLOCK.len());
+        let inner = start.saturating_add(BLOCK.len())..end.saturating_sub(BLOCK.len());
         let closed = inner.start <= inner.end
             && self.text[..end].ends_with(BLOCK)
-            && !self.is_pasted(end - 1);
+            && !self.is_pasted(end.saturating_sub(1));
         if closed {
             Block::Closed(inner)
         } else {

@@ -8,9 +8,6 @@ use std::collections::VecDeque;
 
 use sequence::{Parsed, parse};
 
-/// The longest paste that is taken.
-pub(crate) const PASTE_BYTES_MAX: usize = 8 << 20;
-
 const PASTE_START: &[u8] = b"\x1b[200~";
 const PASTE_END: &[u8] = b"\x1b[201~";
 const PASTE_READ_MAX: usize = 64 << 10;
@@ -85,10 +82,12 @@ pub(crate) enum Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PasteProblem {
     /// Nothing of it was taken.
-    #[error("the paste of {bytes} bytes was not taken: {PASTE_BYTES_MAX} bytes is the most")]
+    #[error("the paste of {bytes} bytes was not taken: {most} bytes is the most")]
     TooLong {
         /// Its length.
         bytes: usize,
+        /// The longest that is taken.
+        most: usize,
     },
     /// It was taken as far as it came.
     #[error("the terminal never ended the paste: check the end of the text")]
@@ -108,11 +107,13 @@ pub(crate) enum Pending {
 }
 
 /// The decoder's state between reads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(crate) struct Decoder {
     partial: Vec<u8>,
     paste: Option<Paste>,
+    /// The longest paste that is taken.
+    paste_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +124,15 @@ struct Paste {
 }
 
 impl Decoder {
+    /// Nothing unfinished; pastes may have `paste_bytes` bytes.
+    pub(crate) fn new(paste_bytes: usize) -> Self {
+        Self {
+            partial: Vec::new(),
+            paste: None,
+            paste_bytes,
+        }
+    }
+
     /// Decodes `bytes` and appends the keys in them to `keys`.
     pub(crate) fn feed(&mut self, bytes: &[u8], keys: &mut VecDeque<Key>) {
         let joined;
@@ -135,17 +145,18 @@ impl Decoder {
         };
         while !data.is_empty() {
             if self.paste.is_some() {
-                data = &data[self.feed_paste(data, keys)..];
+                let used = self.feed_paste(data, keys);
+                data = data.get(used..).unwrap_or_default();
                 continue;
             }
             match parse(data) {
                 Parsed::Key(used, key) => {
                     keys.push_back(key);
-                    data = &data[used..];
+                    data = data.get(used..).unwrap_or_default();
                 }
                 Parsed::PasteStart(used) => {
                     self.paste = Some(Paste::default());
-                    data = &data[used..];
+                    data = data.get(used..).unwrap_or_default();
                 }
                 Parsed::Incomplete => {
                     self.partial = data.to_vec();
@@ -170,7 +181,7 @@ impl Decoder {
     /// Ends what is unfinished: Escape was Escape alone.
     pub(crate) fn flush(&mut self, keys: &mut VecDeque<Key>) {
         if let Some(paste) = self.paste.take() {
-            paste.finish(keys);
+            paste.finish(self.paste_bytes, keys);
             keys.push_back(Key::PasteProblem(PasteProblem::Unfinished));
         }
         let partial = std::mem::take(&mut self.partial);
@@ -190,18 +201,24 @@ impl Decoder {
         };
         let before = paste.bytes.len();
         // The end mark may have begun in an earlier read.
-        let from = (before + 1).saturating_sub(PASTE_END.len());
-        let window = &bytes[..bytes.len().min(PASTE_READ_MAX)];
+        let from = before.saturating_add(1).saturating_sub(PASTE_END.len());
+        let window = bytes.get(..PASTE_READ_MAX).unwrap_or(bytes);
         paste.bytes.extend_from_slice(window);
-        if let Some(at) = find(&paste.bytes[from..], PASTE_END) {
-            paste.bytes.truncate(from + at);
-            paste.finish(keys);
-            return from + at + PASTE_END.len() - before;
+        if let Some(at) = find(paste.bytes.get(from..).unwrap_or_default(), PASTE_END) {
+            paste.bytes.truncate(from.saturating_add(at));
+            paste.finish(self.paste_bytes, keys);
+            return from
+                .saturating_add(at)
+                .saturating_add(PASTE_END.len())
+                .saturating_sub(before);
         }
-        if paste.bytes.len() > PASTE_BYTES_MAX || paste.dropped > 0 {
+        if paste.bytes.len() > self.paste_bytes || paste.dropped > 0 {
             // Too long already: keep only what may be a part of the end mark.
-            let dropped = paste.bytes.len().saturating_sub(PASTE_END.len() - 1);
-            paste.dropped += dropped;
+            let dropped = paste
+                .bytes
+                .len()
+                .saturating_sub(PASTE_END.len().saturating_sub(1));
+            paste.dropped = paste.dropped.saturating_add(dropped);
             paste.bytes.drain(..dropped);
         }
         self.paste = Some(paste);
@@ -210,10 +227,13 @@ impl Decoder {
 }
 
 impl Paste {
-    fn finish(self, keys: &mut VecDeque<Key>) {
-        let length = self.dropped + self.bytes.len();
-        if self.dropped > 0 || length > PASTE_BYTES_MAX {
-            let problem = PasteProblem::TooLong { bytes: length };
+    fn finish(self, most: usize, keys: &mut VecDeque<Key>) {
+        let length = self.dropped.saturating_add(self.bytes.len());
+        if self.dropped > 0 || length > most {
+            let problem = PasteProblem::TooLong {
+                bytes: length,
+                most,
+            };
             keys.push_back(Key::PasteProblem(problem));
             return;
         }
@@ -240,15 +260,9 @@ fn paste_text(text: String) -> String {
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    let mut from = 0;
-    while let Some(at) = haystack[from..].iter().position(|b| *b == needle[0]) {
-        from += at;
-        if haystack[from..].starts_with(needle) {
-            return Some(from);
-        }
-        from += 1;
-    }
-    None
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
 }
 
 #[cfg(test)]

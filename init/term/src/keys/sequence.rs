@@ -20,8 +20,11 @@ pub(super) enum Parsed {
 
 /// The first key in `data`, which is not empty.
 pub(super) fn parse(data: &[u8]) -> Parsed {
-    match data[0] {
-        0x1b => parse_escape(data),
+    let Some((first, rest)) = data.split_first() else {
+        return Parsed::Incomplete;
+    };
+    match first {
+        0x1b => parse_escape(data, rest),
         b'\r' => Parsed::Key(1, Key::Enter),
         b'\n' => Parsed::Key(1, Key::Newline),
         b'\t' => Parsed::Key(1, Key::Tab),
@@ -32,12 +35,13 @@ pub(super) fn parse(data: &[u8]) -> Parsed {
             Some((used, c)) => Parsed::Key(used, Key::Char(c)),
             None => Parsed::Incomplete,
         },
-        _ => Parsed::Key(1, plain(&data[..1])),
+        _ => Parsed::Key(1, plain(&[*first])),
     }
 }
 
-fn parse_escape(data: &[u8]) -> Parsed {
-    match data.get(1) {
+/// `data` begins with an escape; `rest` is what follows it.
+fn parse_escape(data: &[u8], rest: &[u8]) -> Parsed {
+    match rest.first() {
         None => Parsed::Incomplete,
         Some(b'[') => parse_csi(data),
         Some(b'O') => match data.get(2) {
@@ -49,24 +53,25 @@ fn parse_escape(data: &[u8]) -> Parsed {
         },
         Some(b'\r' | b'\n') => Parsed::Key(2, Key::Newline),
         Some(0x08 | 0x7f) => Parsed::Key(2, Key::EraseWord),
-        Some(0x80..) => match decode_utf8(&data[1..]) {
-            Some((used, c)) => Parsed::Key(used + 1, Key::Alt(c)),
+        Some(0x80..) => match decode_utf8(rest) {
+            Some((used, c)) => Parsed::Key(used.saturating_add(1), Key::Alt(c)),
             None => Parsed::Incomplete,
         },
         // Escape was a key of its own; what follows is the next.
         Some(..0x20) => Parsed::Key(1, Key::Esc),
-        Some(_) => Parsed::Key(2, plain(&data[..2])),
+        Some(&c) => Parsed::Key(2, plain(&[0x1b, c])),
     }
 }
 
 /// The first character of `data`, U+FFFD for what is not UTF-8, and its length;
 /// `None` when the rest of it has not arrived.
 fn decode_utf8(data: &[u8]) -> Option<(usize, char)> {
-    let head = &data[..data.len().min(4)];
+    let head = data.get(..4).unwrap_or(data);
     let valid = match std::str::from_utf8(head) {
         Ok(text) => text,
         Err(error) if error.valid_up_to() > 0 => {
-            std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default()
+            let valid = head.get(..error.valid_up_to()).unwrap_or_default();
+            std::str::from_utf8(valid).unwrap_or_default()
         }
         Err(error) => {
             return error
@@ -89,8 +94,15 @@ fn parse_csi(data: &[u8]) -> Parsed {
     for (i, byte) in data.iter().enumerate().skip(2) {
         match byte {
             0x20..=0x3f if i < SEQUENCE_BYTES_MAX => {}
-            0x40..=0x7e if data[..=i] == *PASTE_START => return Parsed::PasteStart(i + 1),
-            0x40..=0x7e => return Parsed::Key(i + 1, csi_key(&data[2..i], *byte)),
+            0x40..=0x7e if data.get(..=i) == Some(PASTE_START) => {
+                return Parsed::PasteStart(i.saturating_add(1));
+            }
+            0x40..=0x7e => {
+                return Parsed::Key(
+                    i.saturating_add(1),
+                    csi_key(data.get(2..i).unwrap_or_default(), *byte),
+                );
+            }
             _ => return Parsed::Key(i, Key::Ignored),
         }
     }

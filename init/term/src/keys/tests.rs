@@ -1,8 +1,10 @@
 use super::*;
 
+const PASTE_BYTES_MAX: usize = 2 << 20;
+
 fn keys(bytes: &[u8]) -> Vec<Key> {
     let mut keys = VecDeque::new();
-    let mut decoder = Decoder::default();
+    let mut decoder = Decoder::new(PASTE_BYTES_MAX);
     decoder.feed(bytes, &mut keys);
     assert_eq!(decoder.pending(), None, "{bytes:?} is complete");
     keys.into()
@@ -67,7 +69,7 @@ fn decodes_keys() {
 fn one_byte_at_a_time_decodes_the_same() {
     let bytes = "aé😀\x1b[1;5C\x1b[200~x\ry\x1b[201~\x1b\rz\x1b[24;80R".as_bytes();
     let mut split = VecDeque::new();
-    let mut decoder = Decoder::default();
+    let mut decoder = Decoder::new(PASTE_BYTES_MAX);
     for byte in bytes {
         decoder.feed(&[*byte], &mut split);
     }
@@ -84,7 +86,7 @@ fn a_pause_makes_escape_a_key() {
         (b"\xe2\x82", Key::Char('\u{fffd}')),
     ] {
         let mut keys = VecDeque::new();
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(PASTE_BYTES_MAX);
         decoder.feed(bytes, &mut keys);
         assert_eq!(decoder.pending(), Some(Pending::Key));
         assert!(keys.is_empty());
@@ -117,7 +119,7 @@ fn a_mebibyte_pastes_byte_exact_in_small_reads() {
     bytes.push(b'!');
     for read in [1, 7, 4096, usize::MAX] {
         let mut keys = VecDeque::new();
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(PASTE_BYTES_MAX);
         for chunk in bytes.chunks(read.min(bytes.len())) {
             decoder.feed(chunk, &mut keys);
         }
@@ -138,14 +140,17 @@ fn line_ends_of_a_paste_are_restored() {
 #[test]
 fn a_paste_that_is_too_long_is_refused_and_says_so() {
     let mut keys = VecDeque::new();
-    let mut decoder = Decoder::default();
+    let mut decoder = Decoder::new(PASTE_BYTES_MAX);
     decoder.feed(PASTE_START, &mut keys);
     for _ in 0..=PASTE_BYTES_MAX / 4096 {
         decoder.feed(&[b'x'; 4096], &mut keys);
     }
     decoder.feed(b"\x1b[201~a", &mut keys);
     let bytes = PASTE_BYTES_MAX + 4096;
-    let problem = PasteProblem::TooLong { bytes };
+    let problem = PasteProblem::TooLong {
+        bytes,
+        most: PASTE_BYTES_MAX,
+    };
     assert_eq!(
         Vec::from(keys),
         [Key::PasteProblem(problem), Key::Char('a')]
@@ -155,7 +160,7 @@ fn a_paste_that_is_too_long_is_refused_and_says_so() {
 #[test]
 fn an_endless_paste_ends_with_a_flush() {
     let mut keys = VecDeque::new();
-    let mut decoder = Decoder::default();
+    let mut decoder = Decoder::new(PASTE_BYTES_MAX);
     decoder.feed(b"\x1b[200~abc\x03", &mut keys);
     assert_eq!(decoder.pending(), Some(Pending::Paste));
     decoder.flush(&mut keys);

@@ -12,7 +12,7 @@ impl Markdown {
         }
         if let Some((mark, count)) = self.run {
             if c == mark {
-                self.run = Some((mark, count + 1));
+                self.run = Some((mark, count.saturating_add(1)));
                 return;
             }
             self.end_run(Some(c), out);
@@ -54,11 +54,11 @@ impl Markdown {
         let opens = next.is_some_and(|c| !c.is_whitespace()) && !inner(self.last);
         if closes && count >= 2 && self.bold == Some(mark) {
             self.bold = None;
-            count -= 2;
+            count = count.saturating_sub(2);
         }
         if closes && count >= 1 && self.italic == Some(mark) {
             self.italic = None;
-            count -= 1;
+            count = count.saturating_sub(1);
         }
         match count {
             1 if opens && self.italic.is_none() => self.italic = Some(mark),

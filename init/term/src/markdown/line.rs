@@ -71,10 +71,10 @@ impl Markdown {
     }
 
     pub(super) fn put_bar(&mut self, out: &mut Vec<u8>) {
-        if self.column + 2 <= self.columns / 2 {
+        if self.column.saturating_add(2) <= self.columns / 2 {
             let bar = self.bar();
             self.put_text(bar, Look::DIM, out);
-            self.bars += 1;
+            self.bars = self.bars.saturating_add(1);
             self.hang = self.column;
         }
     }
@@ -146,7 +146,7 @@ impl Markdown {
 /// `None` when more must be seen. `ended`: there is no more.
 fn line_kind(head: &str, ended: bool) -> Option<(Line, usize)> {
     let body = head.trim_start_matches([' ', '\t']);
-    let blank = head.len() - body.len();
+    let blank = head.len().saturating_sub(body.len());
     let indent = head[..blank]
         .chars()
         .map(|c| if c == '\t' { 4 } else { 1 })
@@ -158,7 +158,9 @@ fn line_kind(head: &str, ended: bool) -> Option<(Line, usize)> {
     let Some(first) = body.chars().next() else {
         return ended.then_some((Line::Blank, head.len()));
     };
-    let run = body.len() - body.trim_start_matches(first).len();
+    let run = body
+        .len()
+        .saturating_sub(body.trim_start_matches(first).len());
     let after = body[run..].chars().next();
     let undecided = if ended { text.clone() } else { None };
     match first {
@@ -169,8 +171,8 @@ fn line_kind(head: &str, ended: bool) -> Option<(Line, usize)> {
         },
         '>' => match body[1..].chars().next() {
             None if !ended => None,
-            Some(' ') => Some((Line::Quote, blank + 2)),
-            _ => Some((Line::Quote, blank + 1)),
+            Some(' ') => Some((Line::Quote, blank.saturating_add(2))),
+            _ => Some((Line::Quote, blank.saturating_add(1))),
         },
         '-' | '*' | '_' if body[run..].trim().is_empty() && (run > 1 || after.is_none()) => {
             match (ended, run) {
@@ -183,19 +185,24 @@ fn line_kind(head: &str, ended: bool) -> Option<(Line, usize)> {
             None => undecided,
             Some(' ' | '\t') => {
                 let mark = first.to_string();
-                Some((Line::Item { indent, mark }, blank + 2))
+                Some((Line::Item { indent, mark }, blank.saturating_add(2)))
             }
             Some(_) => text,
         },
         '0'..='9' => {
-            let digits = body.len() - body.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+            let digits = body
+                .len()
+                .saturating_sub(body.trim_start_matches(|c: char| c.is_ascii_digit()).len());
             let mut rest = body[digits..].chars();
             match (rest.next(), rest.next()) {
                 _ if digits > 9 => text,
                 (None, _) | (Some('.' | ')'), None) => undecided,
                 (Some('.' | ')'), Some(' ')) => {
                     let mark = body[..=digits].to_owned();
-                    Some((Line::Item { indent, mark }, blank + digits + 2))
+                    Some((
+                        Line::Item { indent, mark },
+                        blank.saturating_add(digits).saturating_add(2),
+                    ))
                 }
                 _ => text,
             }

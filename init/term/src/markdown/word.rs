@@ -14,10 +14,10 @@ impl Markdown {
         self.last = c;
         if c == ' ' || c == '\t' {
             self.flush_word(out);
-            self.spaces += 1;
+            self.spaces = self.spaces.saturating_add(1);
             return;
         }
-        if self.may_break_before(c) || self.word.len() > 4 * self.columns {
+        if self.may_break_before(c) || self.word.len() > self.columns.saturating_mul(4) {
             self.flush_word(out);
         }
         let look = self.look();
@@ -55,16 +55,22 @@ impl Markdown {
         let word = std::mem::take(&mut self.word);
         let looks = std::mem::take(&mut self.looks);
         let width: usize = word.graphemes(true).map(|c| glyph(c).room).sum();
-        if self.column + self.spaces + width > self.columns && self.column > self.hang {
+        if self
+            .column
+            .saturating_add(self.spaces)
+            .saturating_add(width)
+            > self.columns
+            && self.column > self.hang
+        {
             self.wrap_row(out);
         } else {
             let spaces = self
                 .spaces
-                .min(self.columns - self.column.min(self.columns));
+                .min(self.columns.saturating_sub(self.column.min(self.columns)));
             let base = self.base();
             self.put_look(base, out);
             out.extend(std::iter::repeat_n(b' ', spaces));
-            self.column += spaces;
+            self.column = self.column.saturating_add(spaces);
         }
         self.spaces = 0;
         let mut looks = looks.into_iter().peekable();
@@ -73,13 +79,13 @@ impl Markdown {
                 self.put_look(look, out);
             }
             let room = glyph(cluster).room;
-            if self.column + room > self.columns && self.column > self.hang {
+            if self.column.saturating_add(room) > self.columns && self.column > self.hang {
                 let look = self.shown;
                 self.wrap_row(out);
                 self.put_look(look, out);
             }
             out.extend_from_slice(cluster.as_bytes());
-            self.column += room;
+            self.column = self.column.saturating_add(room);
         }
     }
 
@@ -120,9 +126,10 @@ impl Markdown {
     pub(super) fn put_verbatim(&mut self, c: char, look: Look, out: &mut Vec<u8>) {
         self.put_look(look, out);
         out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-        self.column += match c {
-            '\t' => 8 - self.column % 8,
-            _ => c.width().unwrap_or(0),
+        self.column = match c {
+            // To the next multiple of eight.
+            '\t' => self.column.saturating_add(1).next_multiple_of(8),
+            _ => self.column.saturating_add(c.width().unwrap_or(0)),
         };
     }
 

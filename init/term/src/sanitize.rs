@@ -1,0 +1,37 @@
+//! Text of strangers on its way to a terminal that nothing else draws on.
+
+use super::width::sign;
+
+/// `text` without what moves a terminal's cursor, changes its state or reorders
+/// text: a visible sign stands for each such character, as in an answer. Line
+/// feeds and tabs stay.
+#[must_use]
+pub fn sanitize(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match sign(c).filter(|_| !matches!(c, '\n' | '\t')) {
+            Some(sign) => shown.push_str(&sign),
+            None => shown.push(c),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_becomes_a_sign_and_text_stays() {
+        for (text, shown) in [
+            ("a\x1b[2Jb", "a␛[2Jb"),
+            ("\x1b]0;title\x07", "␛]0;title␇"),
+            ("\u{9b}31m", "<9B>31m"),
+            ("a\u{202e}b", "a<202E>b"),
+            ("a\r\nb\tc", "a␍\nb\tc"),
+            ("zażółć 👋🏽\n", "zażółć 👋🏽\n"),
+        ] {
+            assert_eq!(sanitize(text), shown);
+        }
+    }
+}
