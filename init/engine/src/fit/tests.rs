@@ -1,0 +1,225 @@
+//! What memory allows, for a model of 1000 MiB.
+
+use super::*;
+use gguf::Tensor;
+use proptest::prelude::*;
+
+const MIB: u64 = 1 << 20;
+
+fn tensor(kind: sys::ggml_type, bytes: u64) -> Tensor {
+    Tensor { kind, bytes }
+}
+
+/// Room for `available` bytes of everything, all of which may be private.
+fn room(available: Option<u64>) -> Room {
+    Room {
+        available,
+        private: u64::MAX,
+    }
+}
+
+/// A model of 1000 MiB with 64 KiB of f16 KV cache a token.
+pub(crate) fn header() -> Header {
+    Header {
+        arch: "llama".into(),
+        name: None,
+        context_length: Some(8192),
+        block_count: Some(16),
+        embedding_length: Some(1024),
+        feed_forward_length: vec![4096],
+        head_count: vec![8],
+        head_count_kv: vec![],
+        key_length: None,
+        value_length: None,
+        shared_kv_layers: 0,
+        vocab_tokens: 32_000,
+        chat_template: None,
+        data_end: 1000 * MIB,
+        alignment: 32,
+        weights: 1,
+        tensors: vec![tensor(sys::GGML_TYPE_Q4_0, 100 * MIB)],
+    }
+}
+
+fn wishes() -> Wishes {
+    Wishes {
+        ctx_tokens: None,
+        kv: KvType::F16,
+        repack: Switch::Auto,
+        repacked: &[sys::GGML_TYPE_Q4_0],
+        batch_tokens: 128,
+        threads: 1,
+    }
+}
+
+#[test]
+fn the_default_context_is_4096_or_what_the_model_was_trained_for() {
+    let got = plan(&header(), &wishes(), room(None)).unwrap();
+    assert_eq!(got.ctx_tokens, 4096);
+    assert_eq!(got.weights, Weights::Repacked);
+    assert!(got.notices.is_empty());
+    let short = Header {
+        context_length: Some(2048),
+        ..header()
+    };
+    assert_eq!(
+        plan(&short, &wishes(), room(None)).unwrap().ctx_tokens,
+        2048
+    );
+    let long = Wishes {
+        ctx_tokens: Some(10_000),
+        ..wishes()
+    };
+    let got = plan(&header(), &long, room(None)).unwrap();
+    assert_eq!(got.ctx_tokens, 10_000);
+    assert!(got.notices[0].contains("8192"), "{:?}", got.notices);
+}
+
+#[test]
+fn a_context_that_does_not_fit_is_shortened_and_said_so() {
+    let got = plan(&header(), &wishes(), room(Some(1250 * MIB))).unwrap();
+    assert!(
+        got.ctx_tokens >= 512 && got.ctx_tokens < 4096,
+        "{}",
+        got.ctx_tokens
+    );
+    assert_eq!(got.ctx_tokens % 256, 0);
+    assert!(got.notices[0].contains("1250 MiB"), "{:?}", got.notices);
+    assert!(got.notices[0].contains("--mem"), "{:?}", got.notices);
+    let small = Wishes {
+        kv: KvType::Q8_0,
+        ..wishes()
+    };
+    let halved = plan(&header(), &small, room(Some(1250 * MIB))).unwrap();
+    assert!(halved.ctx_tokens > got.ctx_tokens);
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_refused_with_the_numbers() {
+    let error = plan(&header(), &wishes(), room(Some(700 * MIB))).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("700 MiB are there"), "{text}");
+    assert!(text.contains("1000 for weights"), "{text}");
+    assert!(text.contains("--mem 1536"), "{text}");
+}
+
+#[test]
+fn repacking_gives_way_to_a_mapped_file_where_memory_is_short() {
+    let mut tight = header();
+    tight.tensors = vec![tensor(sys::GGML_TYPE_Q4_0, 200 * MIB)];
+    let need = plan(&tight, &wishes(), room(Some(1500 * MIB))).unwrap();
+    assert_eq!(need.weights, Weights::Mapped);
+    let forced = Wishes {
+        repack: Switch::On,
+        ..wishes()
+    };
+    assert_eq!(
+        plan(&tight, &forced, room(Some(1500 * MIB)))
+            .unwrap()
+            .weights,
+        Weights::Repacked
+    );
+    let got = plan(&tight, &wishes(), room(Some(1700 * MIB))).unwrap();
+    assert_eq!(got.weights, Weights::Repacked);
+}
+
+#[test]
+fn weights_are_repacked_where_most_gain_by_it() {
+    let mut mixed = header();
+    mixed.tensors.push(tensor(sys::GGML_TYPE_Q6_K, 99 * MIB));
+    let weights = |header: &Header| plan(header, &wishes(), room(None)).unwrap().weights;
+    assert_eq!(weights(&mixed), Weights::Repacked);
+    mixed.tensors.push(tensor(sys::GGML_TYPE_Q4_K, 2 * MIB));
+    assert_eq!(weights(&mixed), Weights::Mapped);
+}
+
+#[test]
+fn private_memory_has_a_ceiling_of_its_own() {
+    // Everything fits the machine; the cache of 256 MiB does not fit the ceiling.
+    let low = Room {
+        available: Some(4000 * MIB),
+        private: 232 * MIB,
+    };
+    let got = plan(&header(), &wishes(), low).unwrap();
+    assert!((512..4096).contains(&got.ctx_tokens), "{got:?}");
+    assert_eq!(got.weights, Weights::Mapped, "a thousand MiB of weights");
+    let lower = Room {
+        private: 80 * MIB,
+        ..low
+    };
+    let error = plan(&header(), &wishes(), lower).unwrap_err().to_string();
+    assert!(error.contains("1080 MiB are there"), "{error}");
+}
+
+#[test]
+fn the_machine_that_is_suggested_is_large_enough() {
+    for ctx_tokens in [512, 4096, 65_536, 4_194_304] {
+        let long = Wishes {
+            ctx_tokens: Some(ctx_tokens),
+            ..wishes()
+        };
+        let error = plan(&header(), &long, room(Some(500 * MIB))).unwrap_err();
+        let machine = error.suggested_mib * MIB;
+        // What a kernel keeps for itself, measured: 2 percent and 64 MiB.
+        let total = machine - machine / 50 - 64 * MIB;
+        let room = Room {
+            available: Some(total),
+            private: Budget::of(Some(total)).engine_bytes,
+        };
+        let got = plan(&header(), &long, room).unwrap();
+        assert_eq!(got.ctx_tokens, ctx_tokens, "{machine}");
+    }
+}
+
+/// Where numbers break.
+fn extreme() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        Just(0),
+        Just(1),
+        Just(1 << 31),
+        Just(1 << 63),
+        Just(u64::MAX),
+        any::<u64>(),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_numbers_of_a_header_make_it_panic(
+        numbers in prop::collection::vec(extreme(), 11),
+        lists in prop::collection::vec(prop::collection::vec(extreme(), 0..3), 3),
+        tensors in prop::collection::vec(extreme(), 0..3),
+        available in prop::option::of(extreme()),
+        ctx_tokens in prop::option::of(any::<u32>()),
+        q8_0 in any::<bool>(),
+    ) {
+        let header = Header {
+            context_length: Some(numbers[0]),
+            // As many layers are looked at one by one.
+            block_count: Some(numbers[1].min(600)),
+            embedding_length: Some(numbers[2]),
+            feed_forward_length: lists[0].clone(),
+            head_count: lists[1].clone(),
+            head_count_kv: lists[2].clone(),
+            key_length: Some(numbers[3]),
+            value_length: Some(numbers[4]),
+            shared_kv_layers: numbers[5],
+            vocab_tokens: numbers[6],
+            data_end: numbers[7],
+            alignment: numbers[8],
+            weights: numbers[9],
+            tensors: tensors.iter().map(|bytes| tensor(sys::GGML_TYPE_Q4_0, *bytes)).collect(),
+            ..header()
+        };
+        let wishes = Wishes {
+            ctx_tokens,
+            kv: if q8_0 { KvType::Q8_0 } else { KvType::F16 },
+            ..wishes()
+        };
+        let room = Room { available, private: numbers[10] };
+        match plan(&header, &wishes, room) {
+            Ok(plan) => prop_assert!(plan.ctx_tokens > 0),
+            Err(error) => prop_assert!(error.to_string().contains("--mem")),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! From a path to a model that can be talked to, or to one line that says why
+//! not: here the header and what memory allows; then the weights, and what it takes
+//! to talk.
+
+mod ready;
+mod weights;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::num::NonZero;
+use std::path::Path;
+use std::thread::available_parallelism;
+
+use super::backend::Backend;
+use super::confine::Unconfined;
+use super::context::ContextError;
+use super::fit::{self, Plan, Room, TooLarge, Wishes};
+use super::warm::WarmError;
+use super::wire::Outbox;
+use ggml::{CpuError, Level};
+use gguf::{self, GgufError, Header};
+use protocol::{Event, Load, LogLevel, TurnError};
+
+/// Tokens evaluated at once: enough for the kernels to reuse each weight, few
+/// enough that progress can be shown and little memory is needed.
+const BATCH_TOKENS: u32 = 128;
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// No level of ggml-cpu.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+    /// The process has rights that it should not have.
+    #[error("{0}; a kernel of zosia's own lets it")]
+    Unconfined(Unconfined),
+    /// The file cannot be opened.
+    #[error("{path} cannot be opened: {source}; check the path")]
+    Open {
+        /// Which.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Its header is refused.
+    #[error("{path}: {source}")]
+    Header {
+        /// Which.
+        path: String,
+        /// Why.
+        source: GgufError,
+    },
+    /// It needs more memory than there is.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+    /// It cannot be read, or is another.
+    #[error(transparent)]
+    Warm(#[from] WarmError),
+    /// llama.cpp does not know the architecture.
+    #[error(
+        "llama.cpp does not know models of the architecture '{arch}'; \
+         use another model, or a zosia with a newer llama.cpp"
+    )]
+    Architecture {
+        /// `general.architecture`.
+        arch: String,
+    },
+    /// llama.cpp refuses it.
+    #[error("llama.cpp cannot load the model: {0}; the file may be damaged, copy it again")]
+    Model(String),
+    /// Memory ran out.
+    #[error(
+        "memory ran out while the model was loaded ({0}); \
+         give the machine more (run.sh --mem), a smaller zosia.ctx or zosia.repack=off"
+    )]
+    Memory(String),
+    /// It is no model that answers.
+    #[error("this model computes embeddings or fills in text; give a chat model")]
+    NoDecoder,
+    /// No context.
+    #[error("{0}; give the machine more memory (run.sh --mem) or set a smaller zosia.ctx")]
+    Context(ContextError),
+    /// No template at all.
+    #[error(transparent)]
+    Template(TurnError),
+    /// The other side is gone.
+    #[error("loading was interrupted")]
+    Interrupted,
+}
+
+/// A model's file, checked, and what is to become of it.
+pub(crate) struct Checked {
+    file: File,
+    header: Header,
+    bytes: u64,
+    plan: Plan,
+}
+
+/// Chooses the ggml-cpu level and initialises llama.cpp.
+///
+/// # Errors
+/// [`LoadError::Cpu`].
+pub(crate) fn init_backend(load: &Load) -> Result<(Backend, &'static Level), LoadError> {
+    let level = ggml::choose(load.params.cpu.as_deref())?;
+    Ok((
+        Backend::init(level, load.params.log >= LogLevel::Debug),
+        level,
+    ))
+}
+
+/// Checks the file's header in safe Rust and decides what memory allows.
+/// Notices go to `outbox`.
+///
+/// # Errors
+/// [`LoadError`] up to [`LoadError::TooLarge`].
+pub(crate) fn check(
+    load: &Load,
+    level: &Level,
+    outbox: &mut Outbox<impl Write>,
+) -> Result<Checked, LoadError> {
+    let path = load.path.display().to_string();
+    let file = open(&load.path).map_err(|source| LoadError::Open {
+        path: path.clone(),
+        source,
+    })?;
+    let bytes = load.bytes;
+    let header = gguf::check(&file, bytes).map_err(|source| LoadError::Header { path, source })?;
+    let threads = load.params.threads.unwrap_or_else(processors);
+    let wishes = Wishes {
+        ctx_tokens: load.params.ctx_tokens,
+        kv: load.params.kv,
+        repack: load.params.repack,
+        repacked: level.repacked,
+        batch_tokens: BATCH_TOKENS,
+        threads: threads
+            .max(1)
+            .saturating_add(load.params.batch_threads.unwrap_or(0)),
+    };
+    let room = Room {
+        available: fit::available_bytes(),
+        private: load.budget.engine_bytes,
+    };
+    let plan = fit::plan(&header, &wishes, room)?;
+    for notice in &plan.notices {
+        outbox.send(&Event::Notice(notice.clone()));
+    }
+    Ok(Checked {
+        file,
+        header,
+        bytes,
+        plan,
+    })
+}
+
+/// A file or device.
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    Ok(file)
+}
+
+/// Processors that this process may use.
+fn processors() -> u32 {
+    let processors = available_parallelism().map_or(1, NonZero::get);
+    u32::try_from(processors).unwrap_or(1)
+}

@@ -1,0 +1,140 @@
+//! What it takes to talk with a loaded model: a context, a template, and what the
+//! user is told.
+
+use std::io::Write;
+use std::num::Saturating;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::{BATCH_TOKENS, Checked, LoadError, processors};
+use crate::backend::Backend;
+use crate::context::{Context, ContextError, ContextParams};
+use crate::counter;
+use crate::fit;
+use crate::interrupt::Interrupt;
+use crate::model::{Model, Weights};
+use crate::prompt::{ContextRoom, Prompter};
+use crate::sequence::Sequence;
+use crate::speculate::WIDTH_MAX;
+use crate::vocab::Vocab;
+use crate::wire::Outbox;
+use protocol::{Event, Load, ModelInfo, Switch};
+
+/// Shorter contexts are tried down to this when llama.cpp cannot allocate.
+const CTX_TOKENS_MIN: u32 = 512;
+
+/// A model that can be talked to.
+pub(crate) struct Loaded<'m> {
+    /// Template and vocabulary.
+    pub prompter: Prompter<'m>,
+    /// The context and what it holds.
+    pub sequence: Sequence<Context<'m>>,
+    /// Whether several tokens may be tried at once.
+    pub speculate: Switch,
+    /// For the user.
+    pub info: ModelInfo,
+}
+
+impl Checked {
+    /// Makes the context and everything to talk with.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub(crate) fn finish<'m>(
+        &self,
+        backend: &'m Backend,
+        model: &'m Model<'m>,
+        load: &Load,
+        interrupt: &Arc<Interrupt>,
+        outbox: &mut Outbox<impl Write>,
+        started: Instant,
+    ) -> Result<Loaded<'m>, LoadError> {
+        let speculate = self.speculation(model, load.params.speculate);
+        let mut wanted = ContextParams {
+            ctx_tokens: self.plan.ctx_tokens,
+            batch_tokens: BATCH_TOKENS.min(self.plan.ctx_tokens),
+            outputs: match speculate {
+                Switch::Off => 1,
+                Switch::Auto | Switch::On => WIDTH_MAX,
+            },
+            kv: load.params.kv,
+            threads: load.params.threads,
+            batch_threads: load.params.batch_threads,
+            processors: processors(),
+            poll: load.params.poll,
+        };
+        let context = loop {
+            match Context::new(backend, model, &wanted, Arc::clone(interrupt)) {
+                Ok(context) => break context,
+                Err(ContextError::Llama(_)) if wanted.ctx_tokens >= 2 * CTX_TOKENS_MIN => {
+                    wanted.ctx_tokens /= 2;
+                }
+                Err(e) => return Err(LoadError::Context(e)),
+            }
+        };
+        if wanted.ctx_tokens < self.plan.ctx_tokens {
+            outbox.send(&Event::Notice(format!(
+                "the context is {} tokens instead of {}: memory for more cannot be had",
+                wanted.ctx_tokens, self.plan.ctx_tokens
+            )));
+        }
+        let source = self.header.chat_template.as_deref();
+        let room = ContextRoom {
+            ctx_tokens: context.ctx_tokens(),
+            ctx_max_tokens: self.plan.ctx_max_tokens,
+        };
+        let prompter =
+            Prompter::new(Vocab::of(model), source, now_s(), room).map_err(LoadError::Template)?;
+        let (threads, batch_threads) = wanted.most_threads();
+        let file_name = load.path.file_name().unwrap_or(load.path.as_os_str());
+        let name = self.header.name.clone();
+        let per_token = self.header.kv_bytes_per_token(load.params.kv);
+        let kv_bytes = per_token * Saturating(context.ctx_tokens() as u64);
+        let info = ModelInfo {
+            name: name.unwrap_or_else(|| file_name.display().to_string()),
+            arch: self.header.arch.clone(),
+            description: model.description(),
+            file_bytes: self.bytes,
+            parameters: model.parameters(),
+            ctx_tokens: u32::try_from(context.ctx_tokens()).unwrap_or(u32::MAX),
+            ctx_train_tokens: model.ctx_train_tokens(),
+            kv_bytes: kv_bytes.0,
+            cpu: backend.level().to_owned(),
+            repacked: self.plan.weights == Weights::Repacked,
+            threads,
+            batch_threads,
+            template: prompter.template_origin().to_owned(),
+            load_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            anonymous_bytes: fit::anonymous_bytes(),
+            before_kernel_ms: counter::before_kernel_ms(),
+        };
+        Ok(Loaded {
+            prompter,
+            sequence: Sequence::new(context),
+            speculate,
+            info,
+        })
+    }
+    /// Whether several tokens may be tried at once.
+    fn speculation(&self, model: &Model<'_>, asked: Switch) -> Switch {
+        match asked {
+            // What was tried and not drawn must be rewound.
+            _ if !model.can_rewind() => Switch::Off,
+            // Upstream's kernels for repacked weights sum several tokens in another
+            // order than one: an answer could differ.
+            Switch::Auto if self.plan.weights == Weights::Repacked => Switch::Off,
+            asked => asked,
+        }
+    }
+}
+
+/// Seconds since 1970, if the machine has a clock that knows.
+fn now_s() -> Option<i64> {
+    /// Before 2020 the clock was never set: a guest without one starts in 1970.
+    const PLAUSIBLE_S: i64 = 1_577_836_800;
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok()?;
+    let seconds = i64::try_from(since.as_secs()).ok()?;
+    (seconds > PLAUSIBLE_S).then_some(seconds)
+}

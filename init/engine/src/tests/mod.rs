@@ -1,0 +1,195 @@
+//! The engine on a real model, over its pipes, as PID 1 uses it. They run when
+//! `ZOSIA_TEST_MODEL` names the GGUF of a small chat model (`tools/test.sh`
+//! names SmolLM2-135M); without it there is nothing to run them on, and they
+//! say so.
+
+mod loading;
+mod memory;
+mod turns;
+
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::*;
+use chat::{Message, Role};
+use protocol::memory::Budget;
+use protocol::{
+    EngineParams, ModelInfo, Sampling, Switch, TextKind, TurnError, TurnStats, receive, send,
+};
+
+fn test_model() -> Option<PathBuf> {
+    let path = std::env::var_os("ZOSIA_TEST_MODEL").map(PathBuf::from);
+    if path.is_none() {
+        eprintln!("skipped: ZOSIA_TEST_MODEL names no model");
+    }
+    path
+}
+
+pub(crate) fn load_of(path: PathBuf) -> Load {
+    Load {
+        bytes: std::fs::metadata(&path).map_or(0, |file| file.len()),
+        path,
+        sha256: None,
+        params: EngineParams {
+            threads: Some(1),
+            poll: 0,
+            ctx_tokens: Some(1024),
+            speculate: Switch::Off,
+            ..EngineParams::default()
+        },
+        budget: Budget::of(None),
+    }
+}
+
+/// The ignored test of this path in a process of its own.
+pub(crate) fn alone(test: &str) -> std::process::Output {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", test])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    output
+}
+
+fn greedy() -> Sampling {
+    Sampling {
+        temp: 0.0,
+        top_p: 1.0,
+        top_k: 0,
+        min_p: 0.0,
+        repeat_penalty: 1.0,
+        seed: Some(1),
+        max_tokens: Some(24),
+    }
+}
+
+/// With the default of its template, SmolLM2-135M answers in French.
+fn system() -> Message {
+    Message::new(Role::System, "You are a helpful assistant.")
+}
+
+/// An engine on a thread, and this side of its pipes.
+struct Session {
+    pipe: UnixStream,
+    engine: Option<JoinHandle<ExitCode>>,
+    budget: Budget,
+    messages: Vec<Message>,
+}
+
+impl Session {
+    fn start(load: Load) -> Self {
+        Self::start_with(load, |_| Ok(None))
+    }
+
+    fn start_with(
+        load: Load,
+        limit_memory: impl FnOnce(u64) -> Result<Option<String>, Unconfined> + Send + 'static,
+    ) -> Self {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(Duration::from_secs(120)))
+            .unwrap();
+        let input = theirs.try_clone().unwrap();
+        let mut session = Self {
+            pipe: ours,
+            engine: Some(thread::spawn(move || run(input, theirs, limit_memory))),
+            budget: load.budget,
+            messages: vec![system()],
+        };
+        session.request(&Request::Load(Box::new(load)));
+        session
+    }
+
+    fn ready(load: Load) -> (Self, ModelInfo) {
+        let mut session = Self::start(load);
+        let info = session.wait_until_ready();
+        (session, info)
+    }
+
+    fn wait_until_ready(&mut self) -> ModelInfo {
+        loop {
+            match self.event() {
+                Event::Ready(info) => return *info,
+                Event::Progress(_) | Event::Notice(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn refused(load: Load) -> String {
+        let mut session = Self::start(load);
+        loop {
+            match session.event() {
+                Event::Refused { error } => return error,
+                Event::Progress(_) | Event::Notice(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn request(&mut self, request: &Request) {
+        send(&mut self.pipe, request, self.budget.request_bytes).unwrap();
+    }
+
+    fn event(&mut self) -> Event {
+        receive(&mut self.pipe, self.budget.event_bytes).unwrap()
+    }
+
+    fn ask(&mut self, text: &str, sampling: Sampling) {
+        self.ask_under(None, text, sampling);
+    }
+
+    fn ask_under(&mut self, grammar: Option<&str>, text: &str, sampling: Sampling) {
+        self.messages.push(Message::new(Role::User, text));
+        self.request(&Request::Turn {
+            messages: self.messages.clone(),
+            sampling,
+            grammar: grammar.map(str::to_owned),
+        });
+    }
+
+    /// What comes until the turn ends. The answer joins the conversation.
+    fn answer(&mut self) -> Result<(String, TurnStats), TurnError> {
+        let mut answer = String::new();
+        loop {
+            match self.event() {
+                Event::Text { kind, text } => {
+                    assert_eq!(kind, TextKind::Answer);
+                    assert!(!text.is_empty());
+                    answer.push_str(&text);
+                }
+                Event::Prefill { done, total } => assert!(done <= total),
+                Event::TurnDone(stats) => {
+                    self.messages.push(Message::new(Role::Assistant, &answer));
+                    return Ok((answer, stats));
+                }
+                Event::TurnFailed(error) => {
+                    self.messages.pop();
+                    return Err(error);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn tokens_of(&mut self, messages: &[Message]) -> Vec<i32> {
+        self.request(&Request::Render {
+            messages: messages.to_vec(),
+        });
+        match self.event() {
+            Event::Rendered { tokens, .. } => tokens,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.pipe.shutdown(std::net::Shutdown::Both).unwrap();
+        if let Some(engine) = self.engine.take() {
+            engine.join().unwrap();
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The vocabulary: its arrays agree, and its tokens are what llama.cpp takes them to
+//! be without looking.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use super::{Kind, Metadata, TOKENS, Value};
+use crate::GgufError;
+
+impl Metadata {
+    /// Checks that the arrays which llama.cpp reads beside the tokens are of
+    /// its types and as long as the tokens, and that the tokens are what it takes
+    /// them to be without looking; returns their number.
+    pub(crate) fn check_vocabulary(&mut self) -> Result<u64, GgufError> {
+        let wrong = |key: &str, problem: String| GgufError::Key {
+            key: key.into(),
+            problem,
+        };
+        let tokens = match self.values.get(TOKENS) {
+            Some(Value::Array {
+                element: Kind::Text,
+                count,
+                ..
+            }) => *count,
+            Some(_) => {
+                let problem = "it is not an array of texts".to_owned();
+                return Err(wrong(TOKENS, problem));
+            }
+            None => 0,
+        };
+        for key in ["tokenizer.ggml.scores", "tokenizer.ggml.token_type"] {
+            match self.values.get(key) {
+                None => {}
+                Some(Value::Array { element, .. }) if element.bytes() != Some(4) => {
+                    return Err(wrong(key, "its items are not 32-bit numbers".into()));
+                }
+                Some(Value::Array { count, .. }) if *count == tokens => {}
+                Some(Value::Array { count, .. }) => {
+                    let problem = format!("it has {count} items for {tokens} tokens");
+                    return Err(wrong(key, problem));
+                }
+                Some(_) => return Err(wrong(key, "it is not an array".into())),
+            }
+        }
+        match self.values.get("tokenizer.ggml.merges") {
+            None
+            | Some(Value::Array {
+                element: Kind::Text,
+                ..
+            }) => {}
+            Some(_) => {
+                let problem = "it is not an array of texts".to_owned();
+                return Err(wrong("tokenizer.ggml.merges", problem));
+            }
+        }
+        self.check_tokens()
+            .map_err(|(key, problem)| wrong(key, problem.into()))?;
+        Ok(tokens)
+    }
+
+    /// llama.cpp aborts when two tokens have one text, and when it needs a byte's
+    /// token that a vocabulary does not have.
+    fn check_tokens(&mut self) -> Result<(), (&'static str, &'static str)> {
+        const MODEL: &str = "tokenizer.ggml.model";
+        let mut tokens = std::mem::take(&mut self.tokens);
+        tokens.sort_unstable();
+        if tokens
+            .iter()
+            .zip(tokens.iter().skip(1))
+            .any(|(a, b)| a == b)
+        {
+            return Err((TOKENS, "two tokens have the same text"));
+        }
+        match self.text(MODEL) {
+            Some("none" | "no_vocab") => Err((MODEL, "it names no tokenizer")),
+            Some("llama") if !(0..=u8::MAX).all(|byte| has_byte(&tokens, byte)) => Err((
+                TOKENS,
+                "some of the 256 tokens for single bytes are missing",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A hash of a token's text as llama.cpp reads it: up to a zero byte, and a text
+/// of its own where there is none.
+pub(super) fn hash_of(text: &[u8], token: u64) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match text.split(|byte| *byte == 0).next() {
+        Some(text @ [_, ..]) => text.hash(&mut hasher),
+        _ => format!("[EMPTY_{token}]").into_bytes().hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+/// Whether `byte` has a token, of the name or the text that llama.cpp looks for.
+fn has_byte(sorted: &[u64], byte: u8) -> bool {
+    let name = format!("<0x{byte:02X}>");
+    let has = |text: &[u8]| sorted.binary_search(&hash_of(text, 0)).is_ok();
+    has(name.as_bytes()) || has(&[byte])
+}
