@@ -59,7 +59,7 @@ pub(super) fn confine() -> Confined {
 }
 
 impl Confined {
-    /// Gives up memory beyond `private_bytes`, of which the mapped model is no part:
+    /// Gives up memory beyond `private_bytes`, which do not include the mapped model:
     /// an engine that asks for more ends, and the rest of the machine does not notice.
     ///
     /// Returns what could not be given up, if anything; in the machine, where all

@@ -15,7 +15,7 @@ pub(crate) struct Prompter<'m> {
     bos: Option<Token>,
     /// Ends an answer besides what the vocabulary says.
     end_of_turn: Option<Token>,
-    /// Ends an answer where it is no token.
+    /// Ends an answer where no token does.
     end_text: Option<String>,
     /// Control tokens whose text the splitter must see.
     visible: Vec<Token>,
@@ -168,8 +168,8 @@ impl<'m> Prompter<'m> {
     }
 
     fn render(&self, messages: &[Message], next: Next) -> Result<Rendered<'_>, TurnError> {
-        // What fits into no context is not rendered first, and tokenized into many
-        // times its own memory.
+        // What cannot fit into the context is neither rendered nor tokenized: that
+        // takes many times its own memory.
         let bytes: usize = messages.iter().map(|message| message.text.len()).sum();
         let least_tokens = bytes / self.token_bytes_max;
         self.room.refuse_beyond(least_tokens, false)?;

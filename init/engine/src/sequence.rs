@@ -85,7 +85,7 @@ impl<M: Memory> Sequence<M> {
     }
 
     /// Makes the context equal `target`, at least its last token evaluated
-    /// anew, so that its logits are there. `progress` is told how many of the
+    /// again, so that its logits are there. `progress` is told how many of the
     /// new tokens are evaluated, and how many there are. Returns their number.
     ///
     /// # Errors
@@ -259,7 +259,7 @@ pub(crate) mod tests {
         assert_eq!(
             set(&mut sequence, &[1, 2, 3, 4, 5, 6]),
             1,
-            "appending is no rewinding"
+            "appending is not rewinding"
         );
         assert_eq!(set(&mut sequence, &[1, 2, 3]), 3);
     }

@@ -200,7 +200,7 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         let Some((_, certain)) = target.split_last() else {
             return;
         };
-        // It is no more than a guess: it must not cost the room of an answer.
+        // It is only a guess: it must not cost the room of an answer.
         if certain.len() >= self.sequence.ctx_tokens() {
             return;
         }

@@ -101,7 +101,7 @@ impl<'m> Vocab<'m> {
         })
     }
 
-    /// Whether `token` is markup and no text.
+    /// Whether `token` is markup, not text.
     pub(crate) fn is_control(&self, token: Token) -> bool {
         self.attributes(token) & (sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN)
             != 0

@@ -78,7 +78,7 @@ pub(crate) fn warm(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), WarmError> {
     // A device is read, not mapped: its metadata has no length, and a fault on
-    // a sector that cannot be read may be tried again without end.
+    // a sector that cannot be read may be tried again for ever.
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return read_through(file, bytes, interrupt, progress, &mut |_, _| {});
     }
@@ -236,7 +236,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Tells of progress at intervals, with the rate of late.
+/// Tells of progress at intervals, with the latest rate.
 pub(crate) struct Meter<'a> {
     progress: &'a mut dyn FnMut(u64, u64),
     told: Instant,

@@ -25,7 +25,7 @@ use std::fs::File;
 use std::num::Saturating;
 
 pub use error::GgufError;
-pub use reader::ReadAt;
+use reader::ReadAt;
 pub use tensors::Tensor;
 
 use metadata::Metadata;
@@ -152,7 +152,7 @@ pub fn check(file: &File, bytes: u64) -> Result<Header, GgufError> {
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_at<S: ReadAt + ?Sized>(source: &S, bytes: u64) -> Result<Header, GgufError> {
+pub(crate) fn check_at<S: ReadAt + ?Sized>(source: &S, bytes: u64) -> Result<Header, GgufError> {
     let mut reader = Reader::new(source, bytes);
     read_preamble(&mut reader)?;
     let tensor_count = reader.count("the number of tensors", TENSORS_MAX)?;
@@ -186,7 +186,7 @@ fn read_preamble<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<(), G
     }
 }
 
-/// Refuses files that are valid GGUF and no chat model.
+/// Refuses files that are valid GGUF but not chat models.
 fn refuse_unusable(metadata: &Metadata, tensor_count: u64) -> Result<(), GgufError> {
     if let Some(count @ 2..) = metadata.uint("split.count") {
         return Err(GgufError::Split {

@@ -19,7 +19,7 @@ use gguf::{Bytes, Header};
 use protocol::memory::{Budget, meminfo_bytes};
 use protocol::{CTX_TOKENS_MAX, KvType, Switch};
 
-/// A context shorter than this is no conversation.
+/// A shorter context does not hold a conversation.
 const CTX_TOKENS_MIN: u32 = 512;
 
 /// The step of context lengths that are not asked for, tokens.

@@ -74,7 +74,7 @@ pub(crate) enum LoadError {
          give the machine more (run.sh --mem), a smaller zosia.ctx or zosia.repack=off"
     )]
     Memory(String),
-    /// It is no model that answers.
+    /// It is not a model that answers.
     #[error("this model computes embeddings or fills in text; give a chat model")]
     NoDecoder,
     /// No context.

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::super::*;
 use super::writer::Writer;
 
-/// A file without end whose every part wants as much memory as it may.
+/// An endless file whose every part wants as much memory as it may.
 struct Greedy {
     head: Vec<u8>,
     key_count: u64,
