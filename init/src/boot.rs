@@ -9,7 +9,7 @@ use protocol::{Config, LogLevel, from_kernel_command_line};
 
 use crate::console::{self, ConsoleError};
 use crate::disk::{self, Finder};
-use crate::host::{Host, answer_output, chain, warn};
+use crate::host::{Host, Sanitized, answer_output, chain, warn};
 use crate::job::{self, Given, Job, Outputs};
 use crate::models::Models;
 use crate::mounts::{self, MountError, Mounted};
@@ -124,9 +124,14 @@ fn tune_kernel(_proof: Mounted, log: LogLevel) {
 fn take_order(mounted: Mounted, budget: &Budget, outputs: &mut Outputs) -> io::Result<Job> {
     let mut port = ports::open(mounted, ports::TURN)?;
     let order = ports::read_order(&mut port, budget.prompt_bytes)?;
-    outputs.answer = Box::new(port);
+    outputs.answer = match &order {
+        Order::Prompt {
+            at_terminal: true, ..
+        } => Box::new(Sanitized(port)),
+        _ => Box::new(port),
+    };
     Ok(match order {
-        Order::Prompt(text) => Job::Turn(text),
+        Order::Prompt { text, .. } => Job::Turn(text),
         Order::Batch(lines) => Job::Batch(lines),
     })
 }

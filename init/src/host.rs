@@ -88,7 +88,7 @@ pub(crate) fn standard_output() -> io::Result<File> {
 }
 
 /// Text on its way to a terminal.
-struct Sanitized<W>(W);
+pub(crate) struct Sanitized<W>(pub(crate) W);
 
 impl<W: Write> Write for Sanitized<W> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {

@@ -118,9 +118,11 @@ fetch_release_file() {
 release_pin() { sed -n "s/^$1=//p" "${ZOSIA_RELEASE:-$tools/release}"; }
 
 # What the guest reads from its port: a length in bytes, a newline and the
-# prompt; or "batch", the length and the lines of JSON.
+# prompt, after "terminal" if the answer is shown at one; or "batch", the length
+# and the lines of JSON.
 write_frame() {
     frame_head=''
+    if [ -z "$json" ] && [ -t 1 ]; then frame_head='terminal '; fi
     if [ "$turn" = batch ]; then
         frame_head='batch '
         cat -- "$batch" >"$scratch/prompt"

@@ -328,6 +328,8 @@ pub enum Stop {
     MaxTokens,
     /// The context holds no further token.
     ContextFull,
+    /// The answer was longer than PID 1 keeps of one.
+    TooLong,
 }
 
 /// Counts and times of one turn.

@@ -37,8 +37,8 @@ pub(crate) fn run<P: Peer>(
     if let Some(info) = session.info() {
         writeln!(
             out,
-            "selftest: {} on {}, {} threads, ready after {} ms",
-            info.description, info.cpu, info.threads, info.load_ms
+            "selftest: {} ({}) on {}, {} threads, ready after {} ms",
+            info.name, info.description, info.cpu, info.threads, info.load_ms
         )?;
     }
     match tokens.as_slice() {

@@ -54,6 +54,11 @@ impl Outcome {
                 host.option("ctx")
             ));
         }
+        if self.stop == Some(Stop::TooLong) {
+            let why = "the answer was cut: it is longer than this machine keeps of one; more memory \
+                       (run.sh --mem) keeps more";
+            self.error = Some(why.to_owned());
+        }
         if self.text.is_empty() {
             self.answered = false;
             self.error.get_or_insert_with(|| ONLY_THOUGHT.to_owned());

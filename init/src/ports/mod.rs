@@ -58,8 +58,14 @@ fn find(class: &Path, name: &str) -> Option<PathBuf> {
 /// What the host asks for on [`TURN`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// `LENGTH\n`, then the prompt: one turn.
-    Prompt(String),
+    /// `LENGTH\n`, then the prompt: one turn. `terminal LENGTH\n`: its answer is
+    /// shown at a terminal.
+    Prompt {
+        /// The message.
+        text: String,
+        /// Whether the answer goes to a terminal.
+        at_terminal: bool,
+    },
     /// `batch LENGTH\n`, then lines of JSON: a conversation of its own for each.
     Batch(String),
 }
@@ -80,10 +86,7 @@ pub(crate) fn read_order(from: &mut impl Read, bytes_max: u64) -> io::Result<Ord
             _ => return Err(invalid(&format!("{header:?} is not a header of a prompt"))),
         }
     }
-    let (batch, digits) = match header.strip_prefix("batch ") {
-        Some(digits) => (true, digits),
-        None => (false, header.as_str()),
-    };
+    let (kind, digits) = header.split_once(' ').unwrap_or(("", &header));
     let length: u64 = digits
         .parse()
         .map_err(|_| invalid(&format!("{header:?} is not a header of a prompt")))?;
@@ -98,11 +101,14 @@ pub(crate) fn read_order(from: &mut impl Read, bytes_max: u64) -> io::Result<Ord
     let mut text = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     from.read_exact(&mut text)?;
     let text = String::from_utf8(text).map_err(|e| invalid(&format!("it is not UTF-8: {e}")))?;
-    Ok(if batch {
-        Order::Batch(text)
-    } else {
-        Order::Prompt(text)
-    })
+    match kind {
+        "batch" => Ok(Order::Batch(text)),
+        "" | "terminal" => Ok(Order::Prompt {
+            text,
+            at_terminal: kind == "terminal",
+        }),
+        _ => Err(invalid(&format!("{header:?} is not a header of a prompt"))),
+    }
 }
 
 fn invalid(what: &str) -> io::Error {
@@ -115,11 +121,12 @@ mod tests {
 
     #[test]
     fn orders_are_read_to_their_length() {
-        let mut wire: &[u8] = b"5\nab\ncdbatch 2\n{}";
-        assert_eq!(
-            read_order(&mut wire, 100).unwrap(),
-            Order::Prompt("ab\ncd".into())
-        );
+        let mut wire: &[u8] = b"5\nab\ncdterminal 1\nabatch 2\n{}";
+        for (text, at_terminal) in [("ab\ncd", false), ("a", true)] {
+            let text = text.to_owned();
+            let order = Order::Prompt { text, at_terminal };
+            assert_eq!(read_order(&mut wire, 100).unwrap(), order);
+        }
         assert_eq!(
             read_order(&mut wire, 100).unwrap(),
             Order::Batch("{}".into())
@@ -135,6 +142,7 @@ mod tests {
             b"99999999999\n",
             b"101\n",
             b"1\n\xff",
+            b"other 1\na",
             &[b'1'; 100],
         ] {
             assert!(read_order(&mut &*wire, 100).is_err(), "{wire:?}");

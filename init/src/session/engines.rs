@@ -121,10 +121,6 @@ impl<P: Peer> Session<P> {
             answer.cut = true;
             // A request of no length is never too long.
             let _ = loaded.peer.send(&Request::Cancel);
-            self.updates.push_back(Update::Notice(format!(
-                "the answer is cut at {} MiB, the most that this machine keeps of one",
-                limit >> 20
-            )));
             return;
         }
         let part = match kind {
@@ -135,11 +131,14 @@ impl<P: Peer> Session<P> {
         self.updates.push_back(Update::Text(kind, text));
     }
 
-    fn on_turn_done(&mut self, stats: TurnStats) {
+    fn on_turn_done(&mut self, mut stats: TurnStats) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Answering { loaded, answer } => {
                 self.deaths = 0;
                 self.state = State::Ready(loaded);
+                if answer.cut {
+                    stats.stop = Stop::TooLong;
+                }
                 if self.transcript.answer(answer.message) {
                     self.last_stats = Some(stats.clone());
                     self.updates.push_back(Update::Done(stats));

@@ -446,8 +446,10 @@ fn an_answer_without_end_is_cut_and_said_so() {
     let limit = usize::try_from(Budget::of(None).answer_bytes).unwrap();
     let kept = session.messages().last().map_or(0, |m| m.text.len());
     assert!(kept <= limit && kept + piece.len() > limit, "{kept}");
-    let notices = updates.iter().filter(|u| matches!(u, Update::Notice(_)));
-    assert_eq!(notices.count(), 1);
+    let Some(Update::Done(stats)) = updates.last() else {
+        panic!("{:?}", names(&updates))
+    };
+    assert_eq!(stats.stop, Stop::TooLong);
     let sent = &world.borrow().sent;
     assert_eq!(sent.iter().filter(|r| **r == Request::Cancel).count(), 1);
 }

@@ -83,5 +83,6 @@ pub(crate) fn stop_text(stop: Stop) -> Option<&'static str> {
         Stop::Cancelled => Some("stopped"),
         Stop::MaxTokens => Some("cut at max_tokens"),
         Stop::ContextFull => Some("cut: the context is full"),
+        Stop::TooLong => Some("cut: longer than this machine keeps"),
     }
 }

@@ -333,7 +333,7 @@ impl Vm {
             command.arg("-append").arg(spec.command_line());
         }
         if spec.has_slot {
-            command.args(["-device", "pcie-root-port,id=slot,chassis=1"]);
+            command.args(["-device", "pcie-root-port,id=socket,chassis=1"]);
         }
         for (index, drive) in spec.drives.iter().enumerate() {
             command.args(drive.arguments(index, spec.board));
@@ -411,7 +411,7 @@ impl Vm {
             "driver": "raw", "node-name": "plugged", "read-only": true, "file": file,
         });
         self.monitor.execute("blockdev-add", &disk);
-        let device = json!({ "driver": "virtio-blk-pci", "bus": "slot", "drive": "plugged" });
+        let device = json!({ "driver": "virtio-blk-pci", "bus": "socket", "drive": "plugged" });
         self.monitor.execute("device_add", &device);
     }
 
