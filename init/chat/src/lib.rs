@@ -3,8 +3,10 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
 mod guard;
 mod jinja;
+mod json;
 mod reasoning;
 mod template;
 

@@ -48,9 +48,8 @@ impl Chat {
         let said = self.command.ask(&format!("/save {name}"), SOON);
         // A name that is taken gets a number.
         let (stem, extension) = name.rsplit_once('.').or_fail("find an extension");
-        let place = said
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("saved as "));
+        let after = said.split_once("saved as ").map(|(_, after)| after);
+        let place = after.and_then(|after| after.split_whitespace().next());
         let place = place.or_fail(format_args!("find where it was saved in {said:?}"));
         assert!(
             place.starts_with(&format!("transcripts/{stem}")) && place.ends_with(extension),

@@ -549,6 +549,15 @@ fn pythons_ways_are_known() {
             "{{ bos_token }}{{ eos_token }}{{ add_generation_prompt }}",
             "<s></s>True",
         ),
+        (
+            "{{ {'b': ['é\u{7f}😀', 1e16, 1.5e-7, 0.0001, 1e22, 123456789.125], 'a': []} \
+             | tojson(sort_keys=true, ensure_ascii=true) }}",
+            r#"{"a": [], "b": ["\u00e9\u007f\ud83d\ude00", 1e+16, 1.5e-07, 0.0001, 1e+22, 123456789.125]}"#,
+        ),
+        (
+            "{{ [[], [{}]] | tojson(indent=1) }}",
+            "[\n [],\n [\n  {}\n ]\n]",
+        ),
         ("{{ strftime_now('%d %b %Y') }}", "unknown"),
     ];
     for (source, expected) in cases {
@@ -591,6 +600,10 @@ fn the_date_is_the_callers() {
     assert_eq!(
         at(Some(1_735_603_200), "%F %j %-I %p"),
         "2024-12-31 366 12 AM"
+    );
+    assert_eq!(
+        at(Some(1_735_603_200), "%x|%c|%X|%U|%G|%V|%C|%D|%R|%z%Z"),
+        "12/31/24|Tue Dec 31 00:00:00 2024|00:00:00|52|2025|01|20|12/31/24|00:00|"
     );
     assert_eq!(at(Some(0), "%F"), "1970-01-01");
     assert_eq!(at(Some(-1), "%F %T %A"), "1969-12-31 23:59:59 Wednesday");
