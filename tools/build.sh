@@ -2,10 +2,12 @@
 # Builds out/init, the static AArch64 executable, and out/zosia.efi, the kernel
 # with that executable inside.
 #
-# Usage: tools/build.sh [--native | --init | --container] [--locked]
+# Usage: tools/build.sh [--native | --init | --kernel-tests | --container] [--locked]
 #
 #   --native      out/native/init instead: the same program for this machine
 #   --init        out/init alone, no kernel
+#   --kernel-tests  out/kernel-tests instead: the tests of ggml's kernels, linked
+#                 with the very objects that are in out/init
 #   --container   both artefacts, built in a Debian container by docker, podman
 #                 or Apple's container: for machines that are not Linux
 #   --locked      fail where the pinned source of the kernel cannot be had any
@@ -71,6 +73,18 @@ build_init() {
     replace "$built" "$2"
 }
 
+# build_kernel_tests FILE
+build_kernel_tests() {
+    show cargo fetch --quiet --locked --target "$rust_target"
+    CARGO_ENCODED_RUSTFLAGS=$(rust_flags)
+    export CARGO_ENCODED_RUSTFLAGS
+    show cargo test --quiet --release --locked --package ggml --lib --target "$rust_target" \
+        --no-run --message-format=json ${ZOSIA_JOBS:+--jobs "$ZOSIA_JOBS"} >"$1.json"
+    built=$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' "$1.json")
+    rm "$1.json"
+    replace "$built" "$1"
+}
+
 write_manifest() {
     {
         echo "zosia.version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)"
@@ -126,6 +140,7 @@ for option in "$@"; do
     case $option in
         --native) what=native ;;
         --init) what=init ;;
+        --kernel-tests) what=tests ;;
         --container) what=container ;;
         --locked) locked=--locked ;;
         -h | --help)
@@ -160,6 +175,11 @@ unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS CFLAGS CXXFLAGS CPPFLAGS LDFLAGS
 if [ "$what" = native ]; then
     build_init "$(rustc -vV | sed -n 's/^host: //p')" out/native/init
     say "built out/native/init"
+    exit 0
+fi
+mkdir -p out
+if [ "$what" = tests ]; then
+    build_kernel_tests out/kernel-tests
     exit 0
 fi
 build_init "$rust_target" out/init

@@ -6,6 +6,8 @@
 #   lint   formatting, clippy, shellcheck
 #   unit   the Rust tests that need no machine, and the scripts' own tests
 #   build  out/zosia.efi and out/init
+#   levels the kernels of every processor level, on processors that QEMU
+#          emulates where this machine's is another
 #   vm     boots what was built in QEMU, through firmware, and uses it; the
 #          same program as a plain command; what is inside the artefacts
 #   docs   the documentation builds, explains every error, and names files
@@ -54,7 +56,7 @@ test_lint() {
     show cargo clippy --release --workspace --all-targets --locked -- -D warnings
 }
 
-# Tests that need a real model find it here; without one they would say nothing.
+# Tests that need a real model find it here; cargo alone ignores them.
 provide_model() {
     if [ -z "${ZOSIA_TEST_MODEL:-}" ]; then
         ZOSIA_TEST_MODEL=$(tools/model.sh get smollm2-135m) || die 1 "there is no model to test with"
@@ -62,9 +64,25 @@ provide_model() {
     export ZOSIA_TEST_MODEL
 }
 
+# Of the tests that cargo ignores, those that say they need a model: the others
+# are parts of a test, run by it, or never end.
+names_with_model() {
+    find init -name '*.rs' -exec awk '
+        /#\[ignore = "needs a model/ { wanted = 1 }
+        wanted && match($0, /fn [a-z0-9_]+/) {
+            print substr($0, RSTART + 3, RLENGTH - 3)
+            wanted = 0
+        }' {} +
+}
+
 test_unit() {
     provide_model
     show cargo test --release --workspace --exclude vmtest --locked
+    names=$(names_with_model)
+    [ -n "$names" ] || die 1 "no test needs a model: the search looks for nothing"
+    echo "+ cargo test --release --package engine --package gguf -- --ignored ($(echo "$names" | wc -l | tr -d ' ') tests)" >&2
+    # shellcheck disable=SC2086 # words
+    cargo test --release --package engine --package gguf --locked --lib -- --ignored $names
     show cargo test --package vmtest --lib --locked
     for script in tools/test-*.sh; do
         [ ! -f "$script" ] || show sh "$script"
@@ -73,6 +91,42 @@ test_unit() {
 
 test_build() {
     show tools/build.sh
+}
+
+# emulator NAME: QEMU's user mode for this kind of processor.
+emulator() {
+    command -v "qemu-$1" || command -v "qemu-$1-static" ||
+        die 1 "there is no qemu-$1, although deps.sh should have installed it"
+}
+
+# Each level's kernels alone: what the level does not permit is then an illegal
+# instruction. A processor that lacks the level fails the test.
+test_levels() {
+    show tools/build.sh --kernel-tests
+    qemu=$(emulator aarch64)
+    for level_cpu in v80:cortex-a72 v82:neoverse-n1 v86:max; do
+        show env ZOSIA_TEST_LEVEL="${level_cpu%:*}" "$qemu" -cpu "${level_cpu#*:}" out/kernel-tests
+    done
+    if [ "$(uname -m)" != x86_64 ]; then
+        say "levels x64, avx2 and avx512: SKIPPED; they are built on x86_64 only"
+        return 0
+    fi
+    qemu=$(emulator x86_64)
+    for level in x64 avx2 avx512; do
+        if native_level "$level" env this_processor >"$scratch/level" 2>&1; then
+            show native_level "$level" env
+        elif native_level "$level" "$qemu -cpu max" this_processor >"$scratch/level" 2>&1; then
+            show native_level "$level" "$qemu -cpu max"
+        else
+            say "level $level: SKIPPED; neither this processor nor QEMU's runs it:" \
+                "$(sed -n 's/.*missing: "\([^"]*\)".*/it lacks \1/p' "$scratch/level")"
+        fi
+    done
+}
+
+native_level() { # LEVEL RUNNER [TEST]
+    env ZOSIA_TEST_LEVEL="$1" CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$2" \
+        cargo test --release --quiet --package ggml --lib --locked -- ${3:+"$3"}
 }
 
 test_vm() {
@@ -114,12 +168,12 @@ test_docs() {
 parts=
 for part in "$@"; do
     case $part in
-        lint | unit | build | vm | docs) parts="$parts $part" ;;
+        lint | unit | build | levels | vm | docs) parts="$parts $part" ;;
         -h | --help)
             usage
             exit 0
             ;;
-        *) die 2 "unknown part $part; parts are lint, unit, build, vm and docs" ;;
+        *) die 2 "unknown part $part; parts are lint, unit, build, levels, vm and docs" ;;
     esac
 done
 
@@ -133,7 +187,7 @@ trap 'exit 143' TERM
 show tools/deps.sh test
 find_rust || die 1 "there is no Rust for AArch64, although deps.sh should have installed it"
 PATH=$rust_dir:$PATH
-for part in ${parts:-lint unit build vm docs}; do
+for part in ${parts:-lint unit build levels vm docs}; do
     printf '\n== %s ==\n' "$part" >&2
     began=$(date +%s)
     "test_$part"

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn this_processor_runs_a_level() {
-        assert!(choose(None).is_ok());
+    fn this_processor_runs_what_is_tested() {
+        assert!(!kernels::tested().is_empty());
     }
 }
