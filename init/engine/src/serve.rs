@@ -75,6 +75,7 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
                 self.interrupt.begin(number);
                 self.draft(&messages);
                 self.interrupt.end();
+                self.outbox.send(&Event::Drafted);
             }
             Request::Render { messages } => {
                 let event = match self.prompter.show(&messages) {

@@ -26,8 +26,8 @@ pub enum Request {
         grammar: Option<String>,
     },
     /// Evaluate what is already known of the next turn: `messages` as rendered
-    /// up to the end of the last one's text. Answered by nothing; any later
-    /// request ends it.
+    /// up to the end of the last one's text. Answered by [`Event::Drafted`]; any
+    /// later request ends it.
     Draft {
         /// The transcript; the last message is what has been typed so far.
         messages: Vec<Message>,
@@ -105,6 +105,8 @@ pub enum Event {
     Counted(Vec<u32>),
     /// What [`Request::Render`] or [`Request::Count`] asked for cannot be had.
     NotRendered(TurnError),
+    /// [`Request::Draft`] has been evaluated, or was ended.
+    Drafted,
     /// What [`Request::Measure`] cost.
     Measured(Measured),
 }

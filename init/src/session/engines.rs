@@ -75,6 +75,8 @@ impl<P: Peer> Session<P> {
             Event::Rendered { text, tokens } => self.on_result(Update::Rendered { text, tokens }),
             Event::Counted(counts) => self.on_result(Update::Counted(counts)),
             Event::NotRendered(error) => self.on_result(Update::NotRendered(error.to_string())),
+            // Nobody waits for a draft.
+            Event::Drafted => {}
             Event::Ready(info) => self.on_ready(info),
             Event::Refused { error } => self.refuse(error),
             Event::Text { kind, text } => self.on_text(kind, text),

@@ -321,8 +321,12 @@ fn a_history_search_is_shown() {
     assert_eq!(bench.feed(b"\x7f\r").sent(), [("tell me a story", false)]);
 }
 
+/// A whole screen in colour, and what moves the cursor about in it: what is not
+/// shown is not sent.
+const SCREEN_BYTES: usize = 80 * 24 * 4;
+
 #[test]
-fn ten_thousand_characters_echo_in_time() {
+fn of_ten_thousand_characters_a_key_sends_a_screen_at_most() {
     let mut bench = Bench::new(80, 24);
     bench
         .feed("lorem ipsum 漢字 ".repeat(700).as_bytes())
@@ -331,37 +335,24 @@ fn ten_thousand_characters_echo_in_time() {
     for key in [
         "x", "\x7f", "\x02", "\x01", "y", "\x05", "\x1bb", "\x17", "\x1b[A",
     ] {
-        // The best of three, for a busy machine may take the time for itself.
-        let times = (0..3).map(|_| {
-            let mut bench = bench.clone();
-            let start = std::time::Instant::now();
-            bench.feed(key.as_bytes()).paint();
-            start.elapsed()
-        });
-        let took = times.min().unwrap();
-        assert!(took.as_millis() < 20, "{key:?} took {took:?}");
-        bench.feed(key.as_bytes()).paint();
+        let sent = bench.feed(key.as_bytes()).paint().len();
+        assert!(sent <= SCREEN_BYTES, "{key:?} sends {sent} bytes");
     }
 }
 
 #[test]
-fn a_mebibyte_is_pasted_and_edited_quickly_and_sent_whole() {
+fn a_mebibyte_is_pasted_and_edited_and_sent_whole() {
     let mut text = "0123456789 abcdef 漢字\n".repeat(1 << 15);
     text.truncate(1 << 20);
     for text in [text.clone(), text.replace('\n', " ")] {
         let mut bench = Bench::new(80, 24);
-        let start = std::time::Instant::now();
         let bytes = ["\x1b[200~", &text, "\x1b[201~"].concat();
-        for read in bytes.as_bytes().chunks(4096) {
-            bench.feed(read).paint();
-        }
-        let took = start.elapsed();
-        assert!(took.as_secs() < 2, "the paste took {took:?}");
+        let reads = bytes.as_bytes().chunks(4096);
+        let painted: usize = reads.map(|read| bench.feed(read).paint().len()).sum();
+        assert!(painted <= SCREEN_BYTES, "the paste sends {painted} bytes");
         for key in ["x", "\x7f", "\x02", "y", "\x7f", "\x1bb", "\x1bf", "\x1b[C"] {
-            let start = std::time::Instant::now();
-            bench.feed(key.as_bytes()).paint();
-            let took = start.elapsed();
-            assert!(took.as_millis() < 100, "{key:?} took {took:?}");
+            let sent = bench.feed(key.as_bytes()).paint().len();
+            assert!(sent <= SCREEN_BYTES, "{key:?} sends {sent} bytes");
         }
         bench.feed(b"\r").paint();
         assert!(bench.sent() == [(text.as_str(), true)]);

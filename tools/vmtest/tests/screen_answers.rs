@@ -1,8 +1,6 @@
 //! What the screen makes of an answer. Grammars make the small model say what
 //! a test wants to see.
 
-use std::time::Duration;
-
 use vmtest::{ANSWER, Attributes, Chat, OrFail, SOON, Seat, grammar_of};
 
 const ENDLESS: &str = "Write a long story about a lighthouse.";
@@ -440,8 +438,12 @@ fn typing_while_an_answer_streams_is_shown_when_it_ends() {
     let chat = Chat::start(&["--max-tokens", "30"], &[]);
     chat.type_line(ENDLESS);
     chat.type_keys("typed ahead");
-    std::thread::sleep(Duration::from_millis(100));
-    assert!(!chat.picture().text().contains("typed ahead"));
+    // Some words of the answer.
+    let screen = chat.expect_screen("an answer that streams", ANSWER, |screen| {
+        let words: usize = screen.rows.iter().map(|row| row.split(' ').count()).sum();
+        words > ENDLESS.split(' ').count() + 40
+    });
+    assert!(!screen.text().contains("typed ahead"));
     let screen = chat.expect_line(">>> typed ahead", 15);
     assert!(screen.rows[screen.cursor.0 - 1].contains("cut at max_tokens"));
 }

@@ -5,8 +5,9 @@ use std::fs;
 use super::{Session, load_of, test_model};
 
 #[test]
+#[ignore = "needs a model: tools/test.sh unit"]
 fn the_hash_of_the_file_is_checked() {
-    let Some(model) = test_model() else { return };
+    let model = test_model();
     let mut wrong = load_of(model);
     wrong.sha256 = Some("00".repeat(32));
     let error = Session::refused(wrong);
@@ -14,8 +15,9 @@ fn the_hash_of_the_file_is_checked() {
 }
 
 #[test]
+#[ignore = "needs a model: tools/test.sh unit"]
 fn what_cannot_be_loaded_is_refused_in_one_line() {
-    let Some(model) = test_model() else { return };
+    let model = test_model();
     let error = Session::refused(load_of("/nonexistent/model.gguf".into()));
     assert!(error.contains("/nonexistent/model.gguf"), "{error}");
 

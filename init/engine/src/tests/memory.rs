@@ -6,16 +6,15 @@ use super::super::*;
 use super::{Session, alone, greedy, load_of, test_model};
 
 #[test]
+#[ignore = "needs a model: tools/test.sh unit"]
 fn what_is_planned_fits_below_the_ceiling() {
-    if test_model().is_some() {
-        alone("tests::memory::answer_below_the_ceiling");
-    }
+    alone("tests::memory::answer_below_the_ceiling");
 }
 
 #[test]
 #[ignore = "limits its process; run by what_is_planned_fits_below_the_ceiling"]
 fn answer_below_the_ceiling() {
-    let mut small = load_of(test_model().unwrap());
+    let mut small = load_of(test_model());
     small.params.ctx_tokens = None;
     small.budget.engine_bytes = 128 << 20;
     let confined = confine::confine();
@@ -31,16 +30,15 @@ fn answer_below_the_ceiling() {
 }
 
 #[test]
+#[ignore = "needs a model: tools/test.sh unit"]
 fn a_text_that_memory_does_not_suffice_for_is_an_error() {
-    if test_model().is_some() {
-        alone("tests::memory::tokenize_without_memory");
-    }
+    alone("tests::memory::tokenize_without_memory");
 }
 
 #[test]
 #[ignore = "limits its process; run by a_text_that_memory_does_not_suffice_for_is_an_error"]
 fn tokenize_without_memory() {
-    let load = load_of(test_model().unwrap());
+    let load = load_of(test_model());
     let (backend, level) = load::init_backend(&load).unwrap();
     let mut outbox = Outbox::new(io::sink());
     let mut checked = load::check(&load, level, &mut outbox).unwrap();

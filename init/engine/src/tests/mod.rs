@@ -1,7 +1,6 @@
-//! The engine on a real model, over its pipes, as PID 1 uses it. They run when
-//! `ZOSIA_TEST_MODEL` names the GGUF of a small chat model (`tools/test.sh`
-//! names SmolLM2-135M); without it there is nothing to run them on, and they
-//! say so.
+//! The engine on a real model, over its pipes, as PID 1 uses it: the GGUF of a small
+//! chat model that `ZOSIA_TEST_MODEL` names. `tools/test.sh unit` names SmolLM2-135M
+//! and runs them; elsewhere they are ignored.
 
 mod loading;
 mod memory;
@@ -19,12 +18,10 @@ use protocol::{
     EngineParams, ModelInfo, Sampling, Switch, TextKind, TurnError, TurnStats, receive, send,
 };
 
-fn test_model() -> Option<PathBuf> {
-    let path = std::env::var_os("ZOSIA_TEST_MODEL").map(PathBuf::from);
-    if path.is_none() {
-        eprintln!("skipped: ZOSIA_TEST_MODEL names no model");
-    }
-    path
+fn test_model() -> PathBuf {
+    let path = std::env::var_os("ZOSIA_TEST_MODEL");
+    path.map(PathBuf::from)
+        .expect("ZOSIA_TEST_MODEL names a model")
 }
 
 pub(crate) fn load_of(path: PathBuf) -> Load {
