@@ -3,7 +3,7 @@
 #
 # Usage: tools/test.sh [PART]...
 #
-#   lint   formatting, clippy, shellcheck
+#   lint   formatting, clippy, shellcheck, licences and sources of crates
 #   unit   the Rust tests that need no machine, and the scripts' own tests
 #   build  out/zosia.efi and out/init
 #   levels the kernels of every processor level, on processors that QEMU
@@ -54,6 +54,18 @@ test_lint() {
     tr '\n' '\0' <"$scratch/scripts" | xargs -0 shellcheck -x
     # The release profile, so that llama.cpp is built once for everything.
     show cargo clippy --release --workspace --all-targets --locked -- -D warnings
+    # What may be linked, and from where. Known holes need the network:
+    # .github/workflows/ci.yml looks for them.
+    provide_cargo_deny
+    show "$cargo_deny/bin/cargo-deny" --locked --offline check licenses bans sources
+}
+
+# Compiled once, without optimization: it runs for a second.
+provide_cargo_deny() {
+    cargo_deny=$cache/cargo-deny-0.20.2
+    [ ! -x "$cargo_deny/bin/cargo-deny" ] || return 0
+    show cargo install --quiet --locked --debug --root "$cargo_deny" --target-dir "$scratch/cargo-deny" \
+        cargo-deny@0.20.2
 }
 
 # Tests that need a real model find it here; cargo alone ignores them.

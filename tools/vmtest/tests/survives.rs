@@ -295,6 +295,8 @@ fn a_disk_that_is_plugged_in_later_is_found() {
     let _ = vm.expect("zosia: ", LOAD);
     let _ = vm.expect_prompt(SOON);
     vm.plug_in(&disks.tiny(&tiny()));
+    // The kernel looks at a slot when the slot says that something is in it.
+    while !vm.ask("/model", SOON).contains("vda") {}
     vm.type_line("/model vda");
     let _ = vm.expect(TINY_NAME, LOAD);
     let _ = vm.expect_prompt(SOON);
