@@ -34,4 +34,19 @@ mod tests {
             assert_eq!(sanitize(text), shown);
         }
     }
+
+    #[test]
+    fn every_control_and_every_bidi_override_becomes_a_sign() {
+        let controls = ('\0'..='\u{9f}').filter(|c| c.is_control());
+        let bidi = ['\u{61c}', '\u{200e}', '\u{200f}']
+            .into_iter()
+            .chain('\u{202a}'..='\u{202e}')
+            .chain('\u{2066}'..='\u{2069}');
+        for c in controls.chain(bidi) {
+            let shown = sanitize(&format!("a{c}b"));
+            let stays = matches!(c, '\n' | '\t');
+            assert_eq!(shown.contains(c), stays, "{c:?} gives {shown:?}");
+            assert!(shown.len() > 2, "{c:?} leaves a sign");
+        }
+    }
 }
