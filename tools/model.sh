@@ -26,6 +26,9 @@ tools=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 # shellcheck source-path=SCRIPTDIR source=lib/catalogue.sh
 . "$tools/lib/catalogue.sh"
 
+is_model_name() {
+    case $1 in '' | .* | *[!A-Za-z0-9._-]*) return 1 ;; esac
+}
 
 # Names of everything known: the catalogue's, then the imported.
 known_names() {
@@ -34,7 +37,8 @@ known_names() {
         [ -f "$known_file" ] || continue
         known_name=${known_file##*/}
         known_name=${known_name%.gguf}
-        find_entry "$known_name" || printf '%s ' "$known_name"
+        # Other names, from other programs, are files to be given by their path.
+        ! is_model_name "$known_name" || find_entry "$known_name" || printf '%s ' "$known_name"
     done
 }
 
@@ -103,15 +107,15 @@ import_model() {
     [ -f "$1" ] || die 4 "there is no file $1"
     name=${2:-${1##*/}}
     name=${name%.gguf}
-    case $name in
-        '' | .* | *[!A-Za-z0-9._-]*) die 2 "import: $name is no name for a model; letters, digits, dots, dashes: import FILE NAME" ;;
-    esac
+    is_model_name "$name" ||
+        die 2 "import: $name cannot be a model's name, which has letters, digits, dots, dashes and underscores; give one: import FILE NAME"
     ! find_entry "$name" || die 2 "import: $name is in the catalogue; choose another NAME"
     [ "$(head -c 4 "$1")" = GGUF ] || die 4 "$1 is not a GGUF file; zosia reads models in that format only"
     model_file=$models_dir/$name.gguf
     model_name=$name
-    [ ! -e "$model_file" ] || die 4 "$model_file exists; remove it first, or choose another NAME"
     mkdir -p "$models_dir"
+    lock "$model_file" "importing $name"
+    [ ! -e "$model_file" ] || die 4 "$model_file exists; remove it first, or choose another NAME"
     require_disk "$(file_bytes "$1")"
     trap 'rm -f "$model_file.import"' EXIT
     trap 'exit 130' INT
@@ -121,6 +125,7 @@ import_model() {
     [ "$(file_sha256 "$model_file.import")" = "$import_sha256" ] || die 4 "the copy of $1 differs from it; check the disk"
     printf '%s\n' "$import_sha256" >"$model_file.sha256"
     mv "$model_file.import" "$model_file"
+    unlock
     say "imported; to chat: tools/run.sh $name"
 }
 

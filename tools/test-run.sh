@@ -19,7 +19,7 @@ checks=0
 FAKE_PATH=$PATH
 FAKE_LOG=$work/log
 FAKE_VIOLATIONS=$work/violations
-export FAKE_PATH FAKE_LOG FAKE_VIOLATIONS FAKE_OS FAKE_ARCH FAKE_SYSCTL FAKE_QEMU FAKE_RUNS FAKE_GUEST FAKE_CURL FAKE_CURL_DATA
+export FAKE_PATH FAKE_LOG FAKE_VIOLATIONS FAKE_OS FAKE_ARCH FAKE_SYSCTL FAKE_QEMU FAKE_RUNS FAKE_GUEST FAKE_CURL FAKE_CURL_DATA FAKE_FULL FAKE_BLOCKED
 export ZOSIA_PROC ZOSIA_CGROUP ZOSIA_KVM ZOSIA_CATALOGUE ZOSIA_MODELS ZOSIA_CACHE ZOSIA_RELEASE TMPDIR
 
 fail() {
@@ -331,6 +331,8 @@ refusals() {
     says "is empty"
     try directory_for_a_model 4 run.sh "$work"
     says "is a directory"
+    try names_do_nothing_to_the_terminal 4 run.sh "$(printf 'a\033[31m\302\233b')"
+    says 'there is no file a\x1b[31m\x9bb,'
     try unknown_option 2 run.sh --fast
     try bad_number 2 run.sh --threads x
     says "--threads x"
@@ -475,6 +477,19 @@ terminals_here() {
         [ "$FAKE_GUEST" != saves ] || check_transcripts
         logged_not zosia.color=off
     done
+    FAKE_FULL=$work/full
+    : >"$FAKE_FULL"
+    at_terminal full_disk saves-again:0
+    check_unwritten "No space left on device"
+    # A folder that cannot be made, until the first save was refused.
+    FAKE_FULL='' FAKE_BLOCKED=$checkout/transcripts
+    : >"$FAKE_BLOCKED"
+    at_terminal no_folder saves-again:0
+    FAKE_BLOCKED=''
+    check_unwritten "File exists"
+    # Nobody reads the answers, and still the session ends.
+    at_terminal unread_answers floods:0
+    [ ! -e "$checkout/transcripts" ] || fail "something was saved"
     terminal_kind=dumb
     at_terminal dumb answers:0
     logged zosia.color=off
@@ -501,9 +516,19 @@ check_transcripts() {
     printf 'one\ntwo' | cmp -s - "$checkout/transcripts/a talk.md" || fail "the first transcript is not kept"
     printf 'żółć\n' | cmp -s - "$checkout/transcripts/a talk-2.md" || fail "the second transcript is not kept beside it"
     [ "$(ls -A "$checkout/transcripts")" = "$(printf 'a talk-2.md\na talk.md\nempty')" ] || fail "there are other transcripts"
-    printf '%s\n' 'ok 1 a talk.md' 'error 0 this is not the header of a save: this is noise' 'ok 2 a talk-2.md' \
+    printf '%s\n' 'ok 1 a talk.md' 'error 0 what came is not the header of a save' 'ok 2 a talk-2.md' \
         'error 3 a name has no slash and no leading dot' 'ok 4 empty' | cmp -s - "$FAKE_LOG.answers" ||
         fail "the guest was answered $(cat "$FAKE_LOG.answers")"
+    rm -r "$checkout/transcripts" "$FAKE_LOG.answers"
+    grep -q 'not saved: cut.md: the machine ended before all of it had come' "$work/out" || fail "the cut one is not told"
+}
+
+# One save that cannot be written, and the next that can; both told.
+check_unwritten() { # WHY
+    printf '%s\n' "error 1 cannot write $checkout/transcripts/first.md: $1" 'ok 2 second.md' | cmp -s - "$FAKE_LOG.answers" ||
+        fail "the guest was answered $(cat "$FAKE_LOG.answers")"
+    grep -q "not saved: cannot write $checkout/transcripts/first.md: $1" "$work/out" || fail "the user is not told"
+    [ "$(ls -A "$checkout/transcripts")" = second.md ] || fail "there is more than the second: $(ls -A "$checkout/transcripts")"
     rm -r "$checkout/transcripts" "$FAKE_LOG.answers"
 }
 
@@ -585,6 +610,7 @@ downloads() {
 
     { printf GGUF && cat "$work/data"; } >"$work/own.gguf"
     try import 0 model.sh import "$work/own.gguf" mine
+    cp "$work/own.gguf" "$ZOSIA_MODELS/models/$(printf 'not\033[31m mine').gguf"
     try import_is_listed 0 model.sh list
     prints "imported     yes"
     try import_by_name 0 run.sh --dry-run mine
@@ -596,6 +622,7 @@ downloads() {
 
 run_all() {
     input=/dev/null
+    FAKE_FULL='' FAKE_BLOCKED=''
     TMPDIR=$work/tmp
     rm -rf "$TMPDIR" "$work/none"
     mkdir "$TMPDIR"

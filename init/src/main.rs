@@ -10,8 +10,8 @@
 mod boot;
 mod command;
 mod console;
+mod constraint;
 mod disk;
-mod grammar;
 mod host;
 mod input;
 mod job;

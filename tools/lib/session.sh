@@ -200,7 +200,11 @@ run_interactive() {
     exec 5>&-
     session_status=0
     wait "$machine_pid" 2>/dev/null || session_status=$?
+    # Answers that the guest no longer reads must not hold the keeper up.
+    cat <>"$scratch/save.in" >/dev/null &
+    children="$keeper $!"
     wait "$keeper" 2>/dev/null || :
+    kill "$!" 2>/dev/null || :
     children=''
     restore_terminal
     # Not before: the terminal was the guest's.

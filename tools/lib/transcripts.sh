@@ -18,37 +18,40 @@
 #   ok ID FINALNAME\n
 #   error ID TEXT\n
 #
-# FINALNAME is NAME, or a numbered one when that was taken: talk-2.md. A line
-# that is no header is answered with ID 0 and skipped. Nothing of a save that
-# ends in an error, or in the middle, is left.
+# FINALNAME is NAME, or a numbered one when that was taken: talk-2.md. Lines that
+# are no header are skipped, and the first of them is answered, with ID 0. Nothing
+# of a save that ends in an error, or in the middle, is left.
 
 # keep_transcripts FOLDER SCRATCH: saves from standard input, answers to
-# descriptor 6, and a line on standard error for each that is not kept.
+# descriptor 6, and a line on standard error for each that is not kept. Runs in
+# the background, in a shell of its own.
 keep_transcripts() {
     folder=$1
-    error_file=$2/save.err
+    errors=$2/saves.errors
     part=$folder/.save-$$.part
+    trap 'rm -f "$part"' EXIT
+    trap 'exit 143' TERM
     # Bytes, not characters.
     LC_ALL=C
     export LC_ALL
+    skipping=
     while IFS= read -r header; do
         if ! read_header; then
-            refuse 0 "this is not the header of a save: $(printf '%.80s' "$header")"
+            [ -n "$skipping" ] || refuse 0 "what came is not the header of a save"
+            skipping=yes
             continue
         fi
-        refusal=$(name_fault) || :
+        skipping=
+        : >"$errors"
         receive_into=/dev/null
-        if [ -z "$refusal" ]; then
-            receive_into=$part
-            # What cannot be made shows when it is to be stored.
-            if mkdir -p "$folder" 2>"$error_file"; then : 2>>"$error_file" >"$part" || :; fi
+        refusal=$(name_fault)
+        if [ -z "$refusal" ] && ! { mkdir -p "$folder" && (: >"$part"); } 2>>"$errors"; then
+            refusal="cannot write $folder/$save_name: $(why_not)"
         fi
+        [ -n "$refusal" ] || receive_into=$part
         if ! receive "$save_length"; then
-            rm -f "$part"
-            printf '%s\n' "$save_name was not saved: the machine ended before all of it had come" >&2
-            return
-        fi
-        if [ -n "$refusal" ]; then
+            refuse "$save_id" "$save_name: the machine ended before all of it had come"
+        elif [ -n "$refusal" ]; then
             refuse "$save_id" "$refusal"
         elif store; then
             printf 'ok %s %s\n' "$save_id" "$final_name" >&6
@@ -92,7 +95,7 @@ receive() {
     while [ "$receive_left" -gt 0 ]; do
         receive_want=$((receive_left < 65536 ? receive_left : 65536))
         # tee goes on when it cannot write, so that all bytes are counted.
-        receive_got=$(dd bs="$receive_want" count=1 2>/dev/null | { tee -a "$receive_into" 2>>"$error_file"; } | wc -c)
+        receive_got=$(($(dd bs="$receive_want" count=1 2>/dev/null | { tee -a "$receive_into" 2>>"$errors" || :; } | wc -c)))
         [ "$receive_got" -gt 0 ] || return 1
         receive_left=$((receive_left - receive_got))
     done
@@ -100,32 +103,29 @@ receive() {
 
 # store: the whole of $part, on the disk, under the first name that is free.
 store() {
-    [ "$(file_bytes "$part" 2>>"$error_file")" = "$save_length" ] || return 1
-    sync "$part" 2>>"$error_file" || return 1
+    [ "$(file_bytes "$part" 2>>"$errors")" = "$save_length" ] || return 1
+    sync "$part" 2>>"$errors" || return 1
     store_number=1
     final_name=$save_name
     # Claimed, as another machine may save under that name as well.
-    until (set -C && : >"$folder/$final_name") 2>"$error_file.claim"; do
-        if [ ! -e "$folder/$final_name" ] && [ ! -L "$folder/$final_name" ]; then
-            cat "$error_file.claim" >>"$error_file"
-            return 1
-        fi
+    until (set -C && : >"$folder/$final_name") 2>>"$errors"; do
+        [ -e "$folder/$final_name" ] || [ -L "$folder/$final_name" ] || return 1
         store_number=$((store_number + 1))
         case $save_name in
             *.*) final_name=${save_name%.*}-$store_number.${save_name##*.} ;;
             *) final_name=$save_name-$store_number ;;
         esac
     done
-    if ! mv -f "$part" "$folder/$final_name" 2>>"$error_file"; then
+    if ! mv -f "$part" "$folder/$final_name" 2>>"$errors"; then
         rm -f "$folder/$final_name"
         return 1
     fi
-    sync "$folder" 2>>"$error_file" || :
+    sync "$folder" 2>>"$errors" || :
 }
 
 # The system's words for what went wrong, without the program's and the file's.
 why_not() {
-    why=$(grep . "$error_file" | tail -n 1)
+    why=$(grep . "$errors" | tail -n 1)
     why=${why##*: }
     printf '%s\n' "${why:-it is not whole}"
 }

@@ -11,7 +11,9 @@
 # FAKE_RUNS           accel:cpu pairs that run a guest; a pair with "hang:"
 #                     before it never returns
 # FAKE_GUEST          how the guest behaves: answers, refuses, silent, saves,
-#                     panics, killed, waits, fails
+#                     saves-again, floods, panics, killed, waits, fails
+# FAKE_FULL           a file: while it exists, tee finds the disk full
+# FAKE_BLOCKED        a file that the guest removes after its first save
 # FAKE_CURL           ok, unreachable, breaks-once, breaks, wrong
 # FAKE_CURL_DATA      the file that curl downloads
 # FAKE_EFI            what build.sh makes
@@ -134,6 +136,28 @@ x' 'save 4 0 empty
             done
             printf 'save 5 9 cut.md\nhalf' >&7
             exec 7>&- 8<&-
+            end_guest guest-shutdown
+            ;;
+        saves-again)
+            chardev_id=save save=$(chardev_path "$@")
+            exec 7<>"$save.out" 8<>"$save.in"
+            for transcript in 'save 1 1 first.md
+x' 'save 2 1 second.md
+x'; do
+                printf '%s' "$transcript" >&7
+                IFS= read -r answer <&8
+                printf '%s\n' "$answer" >>"$FAKE_LOG.answers"
+                for hindrance in "$FAKE_FULL" "$FAKE_BLOCKED"; do
+                    [ ! -f "$hindrance" ] || rm "$hindrance"
+                done
+            done
+            end_guest guest-shutdown
+            ;;
+        floods)
+            # More answers than a pipe holds, of which none is read.
+            chardev_id=save save=$(chardev_path "$@")
+            exec 7<>"$save.out" 8<>"$save.in"
+            awk 'BEGIN { for (id = 1; id <= 2000; id++) print "save " id " 0 a name that is refused/" }' >&7
             end_guest guest-shutdown
             ;;
         silent) end_guest guest-shutdown ;;
@@ -284,6 +308,18 @@ case $name in
     curl) run_curl "$@" ;;
     vfkit) run_vfkit "$@" ;;
     podman) ;;
+    tee)
+        if [ -e "${FAKE_FULL:-}" ]; then
+            case $* in
+                *.part)
+                    cat
+                    echo "tee: $2: No space left on device" >&2
+                    exit 1
+                    ;;
+            esac
+        fi
+        exec tee "$@"
+        ;;
     build.sh)
         echo "building" # on standard output, where only the answer belongs
         sleep 0.1

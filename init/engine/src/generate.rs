@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::context::DecodeError;
 use super::interrupt::Interrupt;
-use super::prompt::Prompter;
+use super::prompter::Prompter;
 use super::sampler::{SampleError, Sampler};
 use super::sequence::{Memory, Sequence};
 use super::speculate::Speculator;

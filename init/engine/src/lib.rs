@@ -4,7 +4,6 @@
 //! ends. Only the files with `unsafe_code` expected speak to llama.cpp; the
 //! others are safe Rust. It keeps no conversation: each turn brings its own.
 
-mod answers;
 mod backend;
 mod confine;
 mod context;
@@ -18,12 +17,13 @@ mod interrupt;
 mod load;
 mod measure;
 mod model;
-mod prompt;
+mod prompter;
 mod sampler;
 mod sequence;
 mod serve;
 mod speculate;
 mod speech;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod text;

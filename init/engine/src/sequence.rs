@@ -164,6 +164,11 @@ fn common_prefix(a: &[Token], b: &[Token]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
+/// A number of tokens: never more than a context holds.
+pub(crate) fn count(tokens: usize) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

@@ -3,16 +3,16 @@
 use std::io::Write;
 use std::time::Instant;
 
-use super::answers::Answers;
 use super::context::{Context, DecodeError};
 use super::generate::{Answer, Generation};
 use super::grammar::Grammar;
 use super::interrupt::Interrupt;
 use super::measure;
-use super::prompt::{Prompt, Prompter};
+use super::prompter::{Prompt, Prompter};
 use super::sampler::Sampler;
-use super::sequence::Sequence;
+use super::sequence::{Sequence, count};
 use super::speculate::Speculator;
+use super::spelling::Answers;
 use super::text;
 use super::vocab::Token;
 use super::wire::{Numbered, Outbox};
@@ -260,9 +260,4 @@ fn say(outbox: &mut Outbox<impl Write>, kind: TextKind, text: &str) {
             text: piece.to_owned(),
         });
     }
-}
-
-/// A number of tokens: never more than a context holds.
-pub(super) fn count(tokens: usize) -> u32 {
-    u32::try_from(tokens).unwrap_or(u32::MAX)
 }

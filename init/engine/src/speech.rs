@@ -1,7 +1,7 @@
 //! From tokens to what the user reads: whole characters, reasoning apart from the
 //! answer.
 
-use super::prompt::Prompter;
+use super::prompter::Prompter;
 use super::text::Utf8;
 use super::vocab::Token;
 use chat::Splitter;

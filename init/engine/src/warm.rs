@@ -152,13 +152,13 @@ pub(crate) fn warm_and_hash(
             if let Some(part) = at.and_then(|at| data.get(from..at)) {
                 hash.update(part);
                 from += part.len();
-                hashes.push(hexadecimal(&hash.clone().finalize()));
+                hashes.push(hex::encode(hash.clone().finalize()));
             }
         }
         hash.update(data.get(from..).unwrap_or(&[]));
     };
     read_through(file, bytes, interrupt, progress, &mut take)?;
-    hashes.push(hexadecimal(&hash.finalize()));
+    hashes.push(hex::encode(hash.finalize()));
     if hashes.iter().any(|got| got.eq_ignore_ascii_case(expected)) {
         return Ok(());
     }
@@ -226,14 +226,6 @@ fn locate(file: &File, start: u64, window: &mut [u8], source: io::Error) -> Warm
         offset: start,
         source,
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
 }
 
 /// Tells of progress at intervals, with the latest rate.

@@ -1,7 +1,7 @@
 //! The prompt's loop: what is typed goes to the editor, what is sent to the
 //! session, what comes back to the screen. One thread, one `poll`.
 
-mod answer;
+mod answer_view;
 mod commands;
 mod draft;
 mod execute;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use protocol::{ScreenParams, Switch, TextKind};
 use term::{Action, Completion, Limits, Look, Prompt, Size, Tty, wrap};
 
-use super::answer::AnswerView;
+use super::answer_view::AnswerView;
 use crate::host::Host;
 
 /// A terminal, its edit line and what is being shown.

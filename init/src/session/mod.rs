@@ -28,8 +28,8 @@ use protocol::{
 };
 use rustix::event::PollFlags;
 
+use crate::constraint;
 use crate::disk::ModelFile;
-use crate::grammar;
 use crate::peer::{Heard, Peer, Wait};
 pub(crate) use transcript::Transcript;
 pub(crate) use update::{Phase, Reason, Update, stop_text};
@@ -163,7 +163,7 @@ impl<P: Peer> Session<P> {
     /// # Errors
     /// One line: why there is none, although one is asked for.
     pub(crate) fn grammar(&self, chat: &ChatParams) -> Result<Option<String>, String> {
-        grammar::wanted(chat, self.model())
+        constraint::wanted(chat, self.model())
     }
 
     /// Loads `file`, whose SHA-256 must be `sha256` if that is given, in a new

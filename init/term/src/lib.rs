@@ -9,7 +9,7 @@
 //! | [`editor`], [`history`] | (state, key) to edit |
 //! | [`width`], [`layout`], [`frame`] | clusters to cells, texts to rows |
 //! | [`screen`] | rows over rows, in few bytes |
-//! | [`prompt`] | these together: [`Prompt`] |
+//! | [`edit_line`] | these together: [`Prompt`] |
 //! | [`limits`], [`mod@sanitize`] | how much is taken; text of strangers, made harmless |
 //! | [`size`] | asks a serial line how large the terminal is |
 //! | [`markdown`] | an answer while it streams: [`Markdown`] |
@@ -38,6 +38,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+mod edit_line;
 mod editor;
 mod frame;
 mod history;
@@ -45,7 +46,6 @@ mod keys;
 mod layout;
 mod limits;
 mod markdown;
-mod prompt;
 mod sanitize;
 mod screen;
 mod size;
@@ -56,10 +56,10 @@ mod wrap;
 #[cfg(test)]
 mod tests;
 
+pub use edit_line::{Action, Look, Prompt};
 pub use editor::Completion;
 pub use limits::Limits;
 pub use markdown::{Markdown, Rendering};
-pub use prompt::{Action, Look, Prompt};
 pub use sanitize::sanitize;
 pub use size::Size;
 pub use tty::Tty;

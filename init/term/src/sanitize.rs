@@ -8,7 +8,12 @@ use super::width::sign;
 #[must_use]
 pub fn sanitize(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '\r' && chars.peek() == Some(&'\n') {
+            // A line end as some write it.
+            continue;
+        }
         match sign(c).filter(|_| !matches!(c, '\n' | '\t')) {
             Some(sign) => shown.push_str(&sign),
             None => shown.push(c),
@@ -28,7 +33,7 @@ mod tests {
             ("\x1b]0;title\x07", "␛]0;title␇"),
             ("\u{9b}31m", "<9B>31m"),
             ("a\u{202e}b", "a<202E>b"),
-            ("a\r\nb\tc", "a␍\nb\tc"),
+            ("a\r\nb\tc\r", "a\nb\tc␍"),
             ("zażółć 👋🏽\n", "zażółć 👋🏽\n"),
         ] {
             assert_eq!(sanitize(text), shown);

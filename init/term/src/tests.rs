@@ -904,3 +904,29 @@ fn what_can_be_taken_back_is_bounded_in_bytes() {
         .count();
     assert_eq!(undone, 4);
 }
+
+#[test]
+fn a_yank_that_the_line_does_not_hold_replaces_nothing() {
+    let limits = Limits {
+        text_bytes: 20,
+        ..Limits::default()
+    };
+    let mut editor = Editor::new(limits);
+    let history = History::default();
+    for text in ["short", "a longer one here"] {
+        editor.press(Key::Paste(text.to_owned()), &history, &no_completion);
+        editor.press(Key::Ctrl('u'), &history, &no_completion);
+        // Another key between, so that the next kill is one of its own.
+        editor.press(Key::Left, &history, &no_completion);
+    }
+    editor.press(
+        Key::Paste("0123456789".to_owned()),
+        &history,
+        &no_completion,
+    );
+    for key in [Key::Ctrl('y'), Key::Alt('y'), Key::Alt('y'), Key::Alt('y')] {
+        editor.press(key, &history, &no_completion);
+        assert!(editor.text().starts_with("0123456789"), "{}", editor.text());
+        assert!(editor.text().len() <= 20, "{}", editor.text());
+    }
+}

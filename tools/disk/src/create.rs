@@ -19,7 +19,7 @@ use crate::esp;
 use crate::filesystem::{self, Format};
 use crate::layout::{
     self, ALIGNMENT_BYTES, ESP_LABEL, Extent, Kind, MANIFEST_LABEL, PARAMETERS_LABEL,
-    PARTITIONS_MAX, SECTOR_BYTES, hex,
+    PARTITIONS_MAX, SECTOR_BYTES,
 };
 use crate::partial::{self, Interrupt};
 use crate::text::{self, PARAMETERS_BYTES, Parameters, Record};
@@ -116,7 +116,7 @@ impl EfiFile {
         let content_sha256: [u8; 32] = Sha256::digest(&volume).into();
         Ok(Self {
             record: Record {
-                content_sha256: hex(&content_sha256),
+                content_sha256: hex::encode(content_sha256),
                 content_bytes: volume.len() as u64,
                 ..Record::plain("efi", &sha256, efi.len() as u64, ESP_LABEL, "zosia.efi")
             },
@@ -292,7 +292,7 @@ impl Contents {
         };
         let label = self.model.label(&sha256);
         let record = Record {
-            content_sha256: hex(&content),
+            content_sha256: hex::encode(content),
             content_bytes: place.bytes,
             ..Record::plain(
                 format.name(),

@@ -10,9 +10,7 @@ use gpt::{GptConfig, GptDisk, disk::LogicalBlockSize};
 use sha2::{Digest as _, Sha256};
 
 use crate::esp;
-use crate::layout::{
-    self, ALIGNMENT_BYTES, Kind, MANIFEST_LABEL, PARAMETERS_LABEL, SECTOR_BYTES, hex,
-};
+use crate::layout::{self, ALIGNMENT_BYTES, Kind, MANIFEST_LABEL, PARAMETERS_LABEL, SECTOR_BYTES};
 use crate::partial::{self, Interrupt};
 use crate::text::{self, PARAMETERS_BYTES, Parameters, Record};
 
@@ -210,9 +208,9 @@ fn check_record(
     let file = image.seek(&entry)?;
     let digest = partial::hash(file, record.content_bytes, bar, interrupt)?;
     ensure!(
-        hex(&digest) == record.content_sha256,
+        hex::encode(digest) == record.content_sha256,
         "sha256 is {}, not {}",
-        hex(&digest),
+        hex::encode(digest),
         record.content_sha256
     );
     ensure!(
@@ -236,9 +234,9 @@ fn check_efi(image: &mut Image, entry: &Partition, record: &Record) -> Result<()
     let efi = esp::read(&mut volume)?;
     let digest: [u8; 32] = Sha256::digest(&efi).into();
     ensure!(
-        hex(&digest) == record.sha256,
+        hex::encode(digest) == record.sha256,
         "the EFI file's sha256 is {}, not {}",
-        hex(&digest),
+        hex::encode(digest),
         record.sha256
     );
     Ok(())

@@ -147,7 +147,7 @@ pub(crate) fn label_for(file_name: &str, sha256: &[u8; 32]) -> String {
         return label;
     }
     let kept = LABEL_UNITS_MAX - 9;
-    format!("{}~{}", &label[..kept], &hex(sha256)[..8])
+    format!("{}~{}", &label[..kept], &hex::encode(sha256)[..8])
 }
 
 /// Refuses a label that the user gave and that no partition should have.
@@ -165,16 +165,6 @@ pub(crate) fn check_label(label: &str) -> Result<()> {
 
 fn is_label_char(c: char) -> bool {
     c.is_ascii_graphic() && c != '/'
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

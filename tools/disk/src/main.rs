@@ -15,6 +15,7 @@ mod layout;
 mod partial;
 mod text;
 
+use std::io::{IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -74,8 +75,25 @@ enum Command {
     },
 }
 
+/// Text of disks on its way to a person.
+struct Shown<W>(W);
+
+impl<W: Write> Write for Shown<W> {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        let shown = term::sanitize(&String::from_utf8_lossy(text));
+        self.0.write_all(shown.as_bytes())?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
 fn run(arguments: Arguments, interrupt: &Interrupt) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut raw = std::io::stdout().lock();
+    // Labels and names are whatever the disk's maker wrote.
+    let mut out = Shown(std::io::stdout().lock());
     match arguments.command {
         Command::Create {
             efi,
@@ -97,6 +115,9 @@ fn run(arguments: Arguments, interrupt: &Interrupt) -> Result<()> {
         ),
         Command::List { image } => inspect::list(&image, &mut out),
         Command::Verify { image } => inspect::verify(&image, interrupt, &mut out),
+        Command::Params { image, assignments } if !std::io::stdout().is_terminal() => {
+            inspect::params(&image, &assignments, &mut raw)
+        }
         Command::Params { image, assignments } => inspect::params(&image, &assignments, &mut out),
     }
 }
@@ -113,7 +134,7 @@ fn main() -> ExitCode {
     match run(arguments, &interrupt) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("zosia-disk: {error:#}");
+            eprintln!("zosia-disk: {}", term::sanitize(&format!("{error:#}")));
             match interrupt.signal() {
                 Some(signal) => ExitCode::from(128 + signal),
                 None => ExitCode::FAILURE,

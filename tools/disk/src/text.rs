@@ -5,8 +5,6 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::layout::hex;
-
 /// The first line of the parameters.
 pub(crate) const PARAMETERS_MAGIC: &str = "# zosia parameters";
 /// The guest reads no more; what is not text is filled with zeros.
@@ -107,9 +105,9 @@ impl Record {
     ) -> Self {
         Self {
             kind: kind.to_owned(),
-            sha256: hex(sha256),
+            sha256: hex::encode(sha256),
             bytes,
-            content_sha256: hex(sha256),
+            content_sha256: hex::encode(sha256),
             content_bytes: bytes,
             label: label.to_owned(),
             file_name: name.to_owned(),

@@ -13,7 +13,7 @@ use crate::counter;
 use crate::fit;
 use crate::interrupt::Interrupt;
 use crate::model::{Model, Weights};
-use crate::prompt::{ContextRoom, Prompter};
+use crate::prompter::{ContextRoom, Prompter};
 use crate::sequence::Sequence;
 use crate::speculate::WIDTH_MAX;
 use crate::vocab::Vocab;

@@ -41,7 +41,9 @@ impl Editor {
         };
         let start = self.cursor;
         let outcome = self.insert(&kill, false);
-        self.yanked = Some((start..start.saturating_add(kill.len()), index));
+        // A line that is full has taken nothing that could be replaced.
+        self.yanked =
+            (outcome == Outcome::Changed).then(|| (start..start.saturating_add(kill.len()), index));
         outcome
     }
 
@@ -56,8 +58,12 @@ impl Editor {
             return Outcome::Bell;
         };
         let start = range.start;
-        let outcome = self.replace(range, &kill, false);
-        self.yanked = Some((start..start.saturating_add(kill.len()), index));
+        let outcome = self.replace(range.clone(), &kill, false);
+        self.yanked = Some(match outcome {
+            Outcome::Changed => (start..start.saturating_add(kill.len()), index),
+            // What was there still is.
+            _ => (range, index),
+        });
         outcome
     }
 }

@@ -1,8 +1,8 @@
 //! Messages to tokens: the chat template renders, the vocabulary tokenizes, and
 //! no text that a person or the model wrote becomes a control token.
 
-use super::answers::Pieces;
-use super::serve::count;
+use super::sequence::count;
+use super::spelling::Pieces;
 use super::vocab::{Token, Vocab};
 use chat::{Mark, Message, Next, Rendered, Segment, Splitter, Template, TemplateParams};
 use protocol::TurnError;
