@@ -75,8 +75,10 @@ fn limits(budget: &Budget) -> Limits {
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     Limits {
         paste_bytes: bytes(budget.paste_bytes),
+        // A paste, and as much around it.
+        text_bytes: bytes(budget.paste_bytes).saturating_mul(2),
         undo_bytes: bytes(budget.undo_bytes),
-        ..Limits::default()
+        waiting_bytes: bytes(budget.paste_bytes).saturating_mul(2),
     }
 }
 

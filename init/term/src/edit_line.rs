@@ -186,8 +186,11 @@ impl Prompt {
         if self.waiting_bytes <= self.limits.waiting_bytes {
             self.keys.push_back(key);
         } else if !was_full {
-            let notice = "too much was typed ahead: the rest of it is not taken";
-            self.actions.push_back(Action::Notice(notice.to_owned()));
+            let notice = format!(
+                "more than {} MiB were typed ahead: the rest is not taken",
+                self.limits.waiting_bytes >> 20
+            );
+            self.actions.push_back(Action::Notice(notice));
         }
     }
 

@@ -62,6 +62,7 @@ impl Editor {
         let Some(edit) = self.undo.pop_back() else {
             return Outcome::Bell;
         };
+        self.undo_bytes = self.undo_bytes.saturating_sub(edit.removed.len());
         self.text.replace_range(
             edit.at..edit.at.saturating_add(edit.inserted),
             &edit.removed,
