@@ -9,7 +9,7 @@ use protocol::{Config, LogLevel, from_kernel_command_line};
 
 use crate::console::{self, ConsoleError};
 use crate::disk::{self, Finder};
-use crate::host::{Host, Sanitized, answer_output, chain, warn};
+use crate::host::{Host, Sanitized, answer_output, chain, read_budget, warn};
 use crate::job::{self, Given, Job, Outputs};
 use crate::models::Models;
 use crate::mounts::{self, MountError, Mounted};
@@ -48,7 +48,7 @@ fn run() -> Result<(), BootError> {
         }
     }
     let host = Host::Machine(mounted);
-    let budget = Budget::of_meminfo(&fs::read_to_string("/proc/meminfo").unwrap_or_default());
+    let budget = read_budget();
     let mut outputs = Outputs {
         answer: answer_output(host)?,
         results: results_port(mounted)?,

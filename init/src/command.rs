@@ -1,17 +1,16 @@
 //! The plain command: the same jobs on any Linux machine, without PID 1's work.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use protocol::memory::Budget;
 use protocol::{Config, Invocation, Output, from_flags, help_text, reference_page};
 
 use crate::disk;
-use crate::host::{Host, answer_output, chain, standard_output, warn};
+use crate::host::{Host, answer_output, chain, read_budget, standard_output, warn};
 use crate::input;
 use crate::job::{self, Given, Job, Outputs};
 use crate::models::Models;
@@ -67,8 +66,7 @@ fn run_with(config: Config, path: &str, output: &Output) -> io::Result<bool> {
             return Ok(false);
         }
     };
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let budget = Budget::of_meminfo(&meminfo);
+    let budget = read_budget();
     let job = Job::of(config.start.mode, || match output {
         Output::Batch(file) => input::read_batch(file, &budget).map(Job::Batch),
         Output::Answer | Output::Json => match input::message(&config, &budget)? {

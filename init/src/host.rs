@@ -4,10 +4,12 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+
+use protocol::memory::Budget;
 
 use crate::mounts::Mounted;
 
@@ -33,6 +35,12 @@ impl Host {
             Self::Command => format!("--{}", name.replace('_', "-")),
         }
     }
+}
+
+/// How much memory each thing may take on this machine.
+pub(crate) fn read_budget() -> Budget {
+    // Without /proc the machine is taken to be of a common size.
+    Budget::of_meminfo(&fs::read_to_string("/proc/meminfo").unwrap_or_default())
 }
 
 /// Says something that is not part of the answer.

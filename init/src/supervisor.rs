@@ -111,7 +111,7 @@ impl Engine {
             .iter()
             .map(|(fd, flags)| PollFd::new(fd, *flags))
             .collect();
-        // An error here (memory, say) is no reason to spin: the caller polls again.
+        // An error (no memory for it, say) counts as nothing heard: the caller asks again.
         poll(&mut fds, None).is_ok()
     }
 

@@ -19,7 +19,7 @@
 #   error ID TEXT\n
 #
 # FINALNAME is NAME, or a numbered one when that was taken: talk-2.md. Lines that
-# are no header are skipped, and the first of them is answered, with ID 0. Nothing
+# are not headers are skipped, and the first of them is answered, with ID 0. Nothing
 # of a save that ends in an error, or in the middle, is left.
 
 # keep_transcripts FOLDER SCRATCH: saves from standard input, answers to
