@@ -15,6 +15,7 @@ use crate::models::Models;
 use crate::mounts::{self, MountError, Mounted};
 use crate::ports::{self, Order};
 use crate::power;
+use crate::sockets::{self, SocketsError};
 use crate::timeline::Timeline;
 
 /// Boots, does its job, and powers the machine off.
@@ -32,6 +33,8 @@ enum BootError {
     Mounts(#[from] MountError),
     #[error("there is no terminal to talk at")]
     Console(#[from] ConsoleError),
+    #[error(transparent)]
+    Sockets(#[from] SocketsError),
     #[error("the terminal or a port to the host failed")]
     Io(#[from] io::Error),
 }
@@ -42,6 +45,7 @@ fn run() -> Result<(), BootError> {
     let (config, warnings) = read_parameters(mounted);
     tune_kernel(mounted, config.engine.log);
     let tty = console::take(mounted)?;
+    sockets::give_up()?;
     if config.engine.log >= LogLevel::Warn {
         for warning in &warnings {
             warn(warning);

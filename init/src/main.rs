@@ -22,6 +22,7 @@ mod ports;
 mod power;
 mod prompt;
 mod session;
+mod sockets;
 mod supervisor;
 mod timeline;
 
@@ -33,10 +34,16 @@ fn main() -> ExitCode {
     }
     let mut args = std::env::args_os().skip(1).peekable();
     if args
-        .peek()
-        .is_some_and(|first| first == supervisor::ENGINE_ROLE)
+        .next_if(|first| first == supervisor::ENGINE_ROLE)
+        .is_some()
     {
-        return engine::main();
+        return engine::main(args.next().as_deref());
+    }
+    if args
+        .next_if(|first| first == supervisor::ATTEMPT_ROLE)
+        .is_some()
+    {
+        return supervisor::attempt(args.next().as_deref());
     }
     command::run(args)
 }

@@ -2,7 +2,9 @@
 //! that may be gone at any moment. In the machine it is a child process; in the
 //! session's tests it is a script.
 
+use std::io;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 
 use protocol::{Event, Request, TooLong};
 use rustix::event::PollFlags;
@@ -26,6 +28,22 @@ pub(crate) enum Heard {
     /// It is gone, once and for all. How, to be read after "the engine ": "was
     /// killed by SIGSEGV".
     Gone(String),
+}
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The model is not there, or not to be read.
+    #[error("{} cannot be opened: {source}; check the path or the disk", path.display())]
+    Model {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no process for it.
+    #[error("the engine process cannot be started: {0}")]
+    Process(#[from] io::Error),
 }
 
 /// An engine.

@@ -3,19 +3,30 @@
 //! Nothing here waits for it: what it does not read yet is queued, and one that
 //! does not die when it is killed is left behind.
 
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{
+    Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitCode, ExitStatus, Stdio,
+};
 
-use protocol::{Decoder, Load, LogLevel, Request, TooLong, encode};
+use protocol::memory::meminfo_bytes;
+use protocol::{Decoder, Event, Load, LogLevel, Request, TooLong, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
-use crate::peer::{Heard, Peer, Wait};
+use crate::peer::{Heard, Peer, StartError, Wait};
 
 /// The argument that makes this executable an engine.
 pub(crate) const ENGINE_ROLE: &str = "--engine";
+
+/// The argument that makes it a process with an engine's rights, which makes a system
+/// call that it must not make.
+pub(crate) const ATTEMPT_ROLE: &str = "--attempt";
 
 /// Of the engine's standard error, as much as this is kept for the line that
 /// says why it died.
@@ -44,14 +55,20 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Starts an engine and has it load its model.
+    /// Starts an engine and has it load its model, of which it is given no more than
+    /// a descriptor to read.
     ///
     /// # Errors
-    /// When no process can be made.
-    pub(crate) fn start(load: Load) -> io::Result<Self> {
+    /// [`StartError`].
+    pub(crate) fn start(load: Load) -> Result<Self, StartError> {
         reap_orphans();
+        let model = open_model(&load.path).map_err(|source| StartError::Model {
+            path: load.path.clone(),
+            source,
+        })?;
         let mut child = Command::new("/proc/self/exe")
             .arg(ENGINE_ROLE)
+            .arg(model.as_raw_fd().to_string())
             .env_clear()
             // Else ggml starts a debugger before it ends on an exception.
             .env("GGML_NO_BACKTRACE", "1")
@@ -62,7 +79,7 @@ impl Engine {
         let (Some(requests), Some(events), Some(errors)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
-            return Err(io::Error::other("a child without its pipes"));
+            return Err(io::Error::other("a child without its pipes").into());
         };
         let mut engine = Self {
             child,
@@ -81,7 +98,7 @@ impl Engine {
             engine.events.as_fd(),
             engine.errors.as_fd(),
         ] {
-            rustix::io::ioctl_fionbio(fd, true)?;
+            rustix::io::ioctl_fionbio(fd, true).map_err(io::Error::from)?;
         }
         engine
             .send(&Request::Load(Box::new(load)))
@@ -167,6 +184,14 @@ impl Engine {
         self.child.try_wait()
     }
 
+    /// The engine's anonymous memory, which it cannot look up itself; 0 if the kernel
+    /// does not tell.
+    fn anonymous_bytes(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).unwrap_or_default();
+        meminfo_bytes(&status, "RssAnon:").unwrap_or(0)
+    }
+
     /// The last line on standard error that says something of its own: aborts
     /// of ggml name the file and the condition; lines of a back trace do not.
     fn last_line(&self) -> Option<String> {
@@ -205,7 +230,12 @@ impl Peer for Engine {
             self.drain_queue();
             self.read_errors();
             match self.decoder.next_message() {
-                Ok(Some(event)) => return Heard::Event(event),
+                Ok(Some(mut event)) => {
+                    if let Event::Ready(info) = &mut event {
+                        info.anonymous_bytes = self.anonymous_bytes();
+                    }
+                    return Heard::Event(event);
+                }
                 Ok(None) => {}
                 Err(e) => {
                     return self.bury(Some(&format!("sent something other than an event: {e}")));
@@ -247,6 +277,49 @@ impl Drop for Engine {
     }
 }
 
+/// What an engine should not be able to do and is: nothing, or the reason, for each of
+/// the system calls that are forbidden to it.
+///
+/// # Errors
+/// No process can be made.
+pub(crate) fn attempt_forbidden() -> io::Result<Vec<(&'static str, Option<String>)>> {
+    let attempt = |name: &'static str| {
+        let output = Command::new("/proc/self/exe")
+            .args([ATTEMPT_ROLE, name])
+            .env_clear()
+            .output()?;
+        let stopped = output.status.signal() == Some(Signal::SYS.as_raw());
+        let told = String::from_utf8_lossy(&output.stderr);
+        Ok((name, (!stopped).then(|| told.trim().to_owned())))
+    };
+    engine::forbidden().map(attempt).collect()
+}
+
+/// The process that [`attempt_forbidden`] starts.
+pub(crate) fn attempt(name: Option<&OsStr>) -> ExitCode {
+    let told = engine::attempt(name.and_then(OsStr::to_str).unwrap_or_default());
+    // Whoever started it reads; a person may not.
+    let _ = writeln!(io::stderr(), "{told}");
+    ExitCode::FAILURE
+}
+
+/// The model's file or device, open for reading, also in what is started next: the
+/// engine.
+fn open_model(path: &Path) -> io::Result<File> {
+    // A FIFO in its place must not make this wait.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits();
+    let flags = i32::try_from(nonblocking).unwrap_or_default();
+    let model = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
+    if model.metadata()?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    rustix::io::fcntl_setfd(&model, rustix::io::FdFlags::empty())?;
+    Ok(model)
+}
+
 const OUT_OF_MEMORY: &str = "ended because memory ran out; more memory (run.sh --mem), a smaller \
                              zosia.ctx or zosia.kv=q8_0 helps";
 
@@ -281,6 +354,7 @@ fn signal_name(signal: i32) -> String {
         9 => "SIGKILL",
         11 => "SIGSEGV",
         15 => "SIGTERM",
+        31 => "SIGSYS, a system call that it must not make",
         _ => return format!("signal {signal}"),
     };
     name.to_owned()

@@ -8,6 +8,7 @@ mod backend;
 mod confine;
 mod context;
 mod counter;
+mod filter;
 mod fit;
 mod generate;
 mod grammar;
@@ -32,7 +33,10 @@ mod vocab;
 mod warm;
 mod wire;
 
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd as _;
 use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -41,25 +45,51 @@ use std::time::Instant;
 
 use confine::Unconfined;
 use interrupt::Interrupt;
-use load::LoadError;
-use protocol::{Event, Load, Request};
+use load::{LoadError, Machine};
+use protocol::{Event, Load, ModelInfo};
 use serve::Server;
 use wire::{Numbered, Outbox};
 
 /// The engine's process: confined, it serves what comes on its standard input.
+/// `model` is the number of the descriptor that its parent has left open for it.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(model: Option<&OsStr>) -> ExitCode {
     panic::set_hook(Box::new(tell_panic));
-    let confined = confine::confine();
-    let (input, output) = match wire::take_pipes() {
-        Ok(pipes) => pipes,
+    confine::be_expendable();
+    let (input, output, model) = match wire::take_descriptors(model) {
+        Ok(descriptors) => descriptors,
         Err(e) => {
             // Nothing but standard error is left to say it on.
-            let _ = writeln!(io::stderr(), "the engine has no pipes: {e}");
+            let _ = writeln!(io::stderr(), "the engine has no pipes or no model: {e}");
             return ExitCode::FAILURE;
         }
     };
-    run(input, output, |bytes| confined.limit_memory(bytes))
+    let open = [&input, &output, &model].map(File::as_raw_fd);
+    run(input, output, model, |bytes| confine::confine(bytes, &open))
+}
+
+/// The system calls that [`attempt`] knows.
+pub fn forbidden() -> impl Iterator<Item = &'static str> {
+    filter::FORBIDDEN.iter().map(|(name, _)| *name)
+}
+
+/// The system calls that an engine may make, some with certain arguments only.
+pub fn allowed() -> impl Iterator<Item = &'static str> {
+    filter::ALLOWED.iter().map(|call| call.name)
+}
+
+/// Confines this process as an engine's and makes one of the [`forbidden`] system
+/// calls, of which it should end; tells what was wrong if it does not.
+#[must_use]
+pub fn attempt(name: &str) -> String {
+    match confine::confine(u64::MAX, &[]) {
+        Ok(Some(kept)) => kept,
+        Ok(None) => {
+            filter::attempt(name);
+            format!("{name} was not stopped")
+        }
+        Err(e) => e.to_string(),
+    }
 }
 
 /// One line for the other side to read; the default's advice is for developers.
@@ -73,49 +103,41 @@ fn tell_panic(info: &PanicHookInfo<'_>) {
     let _ = writeln!(io::stderr(), "panicked at {place}: {text}");
 }
 
-/// Serves requests from `input` with events on `output` until `input` ends.
-/// `limit_memory` is told the most private memory there may be before a byte of the
-/// model is read, and returns what the user should know about it.
+/// Serves requests from `input` about `model` with events on `output` until `input`
+/// ends. `confine` is told the most private memory there may be, when nothing but
+/// computing is left to do and before a byte of the model is read; it returns what
+/// could not be given up.
 fn run(
-    input: impl Read + Send + 'static,
+    mut input: impl Read + Send + 'static,
     output: impl Write,
-    limit_memory: impl FnOnce(u64) -> Result<Option<String>, Unconfined>,
+    model: File,
+    confine: impl FnOnce(u64) -> Result<Option<String>, Unconfined>,
 ) -> ExitCode {
     let started = Instant::now();
     let interrupt = Arc::new(Interrupt::new());
     let mut outbox = Outbox::new(output);
-    let requests = match wire::read_requests(input, Arc::clone(&interrupt)) {
-        Ok(requests) => requests,
-        Err(e) => {
-            let error = format!("the engine cannot start a thread: {e}");
+    let load = match wire::receive_load(&mut input) {
+        Ok(Some(load)) => load,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => {
             outbox.send(&Event::Refused { error });
             return ExitCode::FAILURE;
         }
     };
-    let load = match requests.recv() {
-        Ok(Numbered {
-            number,
-            request: Request::Load(load),
-        }) => {
-            interrupt.begin(number);
-            outbox.set_limit(load.budget.event_bytes);
-            load
-        }
-        Ok(_) => {
-            let error = "the engine was asked something before it was given a model".to_owned();
-            outbox.send(&Event::Refused { error });
-            return ExitCode::FAILURE;
-        }
-        Err(_) => return ExitCode::SUCCESS,
-    };
-    let served = limit_memory(load.budget.engine_bytes)
-        .map_err(LoadError::Unconfined)
-        .and_then(|notice| {
-            if let Some(notice) = notice {
-                outbox.send(&Event::Notice(notice));
-            }
-            load_and_serve(&load, &requests, &interrupt, &mut outbox, started)
-        });
+    interrupt.begin(interrupt.number_next());
+    outbox.set_limit(load.budget.event_bytes);
+    let served = Machine::look(&load).and_then(|machine| {
+        let unconfined = confine(load.budget.engine_bytes).map_err(LoadError::Unconfined)?;
+        let limit = load.budget.request_bytes;
+        let requests =
+            wire::read_requests(input, limit, Arc::clone(&interrupt)).map_err(LoadError::Thread)?;
+        let (load, interrupt, outbox) = (&load, &interrupt, &mut outbox);
+        let tell = |info: &mut ModelInfo| {
+            info.unconfined = unconfined;
+            info.load_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        };
+        load_and_serve(&machine, model, load, &requests, interrupt, outbox, tell)
+    });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) if interrupt.is_closed() => ExitCode::SUCCESS,
@@ -127,18 +149,21 @@ fn run(
     }
 }
 
-/// Each step borrows the one before: backend, model, context.
+/// Each step borrows the one before: backend, model, context. `complete` adds what is
+/// known here.
 fn load_and_serve(
+    machine: &Machine,
+    file: File,
     load: &Load,
     requests: &Receiver<Numbered>,
     interrupt: &Arc<Interrupt>,
     outbox: &mut Outbox<impl Write>,
-    started: Instant,
+    complete: impl FnOnce(&mut ModelInfo),
 ) -> Result<(), LoadError> {
-    let (backend, level) = load::init_backend(load)?;
-    let mut checked = load::check(load, level, outbox)?;
-    let model = checked.load_model(&backend, load, interrupt, outbox)?;
-    let loaded = checked.finish(&backend, &model, load, interrupt, outbox, started)?;
+    let mut checked = load::check(machine, file, load, outbox)?;
+    let model = checked.load_model(machine, load, interrupt, outbox)?;
+    let mut loaded = checked.finish(machine, &model, load, interrupt, outbox)?;
+    complete(&mut loaded.info);
     outbox.send(&Event::Ready(Box::new(loaded.info)));
     let mut server = Server::new(
         &loaded.prompter,

@@ -1,7 +1,12 @@
 //! What evaluating and generating cost, apart from everything around them.
 
-use std::fs;
+#![expect(unsafe_code, reason = "page faults are counted by getrusage(2)")]
+
+use std::ffi::c_int;
+use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
+
+use linux_raw_sys::general::rusage;
 
 use super::sampler::Sampler;
 use super::sequence::{Memory, Sequence};
@@ -9,8 +14,8 @@ use super::vocab::Token;
 use protocol::{Measured, TurnError};
 
 /// Evaluates `prefill_tokens` in batches, then generates `decode_tokens` one by
-/// one, each from an empty context, which must hold them. The tokens evaluated are the same every
-/// time, spread over a vocabulary of `vocab_tokens`.
+/// one, each from an empty context, which must hold them. The tokens evaluated are the
+/// same every time, spread over a vocabulary of `vocab_tokens`.
 ///
 /// # Errors
 /// llama.cpp's.
@@ -64,14 +69,20 @@ fn spread_tokens(vocab_tokens: usize, count: usize) -> Vec<Token> {
         .collect()
 }
 
-/// Pages of this process that came without reading a disk, so far; 0 without
-/// `/proc`.
+unsafe extern "C" {
+    /// `getrusage(2)`.
+    fn getrusage(who: c_int, usage: *mut rusage) -> c_int;
+}
+
+/// Pages of this process that came without reading a disk, so far.
 fn minor_faults() -> u64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name in parentheses may hold anything; minflt is the eighth after it.
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let minflt = after_name.split_whitespace().nth(7);
-    minflt.and_then(|n| n.parse().ok()).unwrap_or(0)
+    let mut usage = MaybeUninit::<rusage>::zeroed();
+    let own = 0;
+    // SAFETY: getrusage(2): `usage` has room for what is written; 0 is `RUSAGE_SELF`.
+    unsafe { getrusage(own, usage.as_mut_ptr()) };
+    // SAFETY: zeros are a value of it, too: it is numbers.
+    let usage = unsafe { usage.assume_init() };
+    u64::try_from(usage.ru_minflt).unwrap_or(0)
 }
 
 fn nanoseconds(time: Duration) -> u64 {

@@ -2,11 +2,12 @@
 
 #![expect(unsafe_code, reason = "llama.cpp's model is a C handle")]
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{c_char, c_int, c_void};
+use std::fs::File;
+use std::io;
 use std::marker::PhantomData;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::fd::AsRawFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::ptr::NonNull;
 
 use llama_cpp_sys_2 as sys;
@@ -32,15 +33,20 @@ pub(crate) enum Weights {
 /// Why a model was not loaded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ModelError {
-    /// The path holds a zero byte.
-    #[error("the model's path holds a zero byte")]
-    Path,
+    /// Its descriptor cannot be used.
+    #[error("{0}")]
+    File(io::Error),
     /// The other side is gone or has asked to stop.
     #[error("loading was interrupted")]
     Interrupted,
     /// llama.cpp's own words.
     #[error("{0}")]
     Llama(String),
+}
+
+unsafe extern "C" {
+    /// `fdopen(3)`.
+    fn fdopen(descriptor: c_int, mode: *const c_char) -> *mut c_void;
 }
 
 /// What the progress callback needs.
@@ -50,18 +56,23 @@ struct Watch<'a> {
 }
 
 impl<'b> Model<'b> {
-    /// Loads the GGUF at `path`. `progress` is told the part done, 0 to 1, and
+    /// Loads the GGUF in `file`. `progress` is told the part done, 0 to 1, and
     /// returns whether to go on.
     ///
     /// # Errors
     /// [`ModelError`]; [`ModelError::Llama`] carries what llama.cpp logged.
     pub(crate) fn load(
         _proof: &'b Backend,
-        path: &Path,
+        file: &File,
         weights: Weights,
         progress: &mut dyn FnMut(f32) -> bool,
     ) -> Result<Self, ModelError> {
-        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| ModelError::Path)?;
+        // SAFETY: fdopen(3): an open descriptor and a C string. The stream is never
+        // closed, for that would close `file` as well; a process loads twice at most.
+        let stream = unsafe { fdopen(file.as_raw_fd(), c"rb".as_ptr()) };
+        if stream.is_null() {
+            return Err(ModelError::File(io::Error::last_os_error()));
+        }
         let mut watch = Watch {
             progress,
             stopped: false,
@@ -76,10 +87,11 @@ impl<'b> Model<'b> {
         params.use_extra_bufts = weights == Weights::Repacked;
         params.progress_callback = Some(on_progress);
         params.progress_callback_user_data = (&raw mut watch).cast();
-        // SAFETY: llama.h: `path` is a C string; the callback's data points to
-        // `watch`, which outlives the call, and llama.cpp calls it from this
-        // thread during the call only; the backend is initialised (`_proof`).
-        let handle = unsafe { sys::llama_model_load_from_file(path.as_ptr(), params) };
+        // SAFETY: llama.h: the stream is open, and is not used after the call, as maps
+        // need no descriptor; the callback's data points to `watch`, which outlives the
+        // call, and llama.cpp calls it from this thread during the call only; the
+        // backend is initialised (`_proof`).
+        let handle = unsafe { sys::llama_model_load_from_file_ptr(stream, params) };
         match NonNull::new(handle) {
             Some(handle) => Ok(Self {
                 handle,

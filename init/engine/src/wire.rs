@@ -1,8 +1,13 @@
-//! The two pipes: taken off the standard descriptors, a thread that reads requests as they come, so that a
-//! cancellation reaches work under way, and the way back for events.
+//! What the engine is given: two pipes, taken off the standard descriptors, and the
+//! model. A thread reads requests as they come, so that a cancellation reaches work
+//! under way; events go the other way.
 
+#![expect(unsafe_code, reason = "a descriptor is taken by its number")]
+
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -14,18 +19,20 @@ use rustix::stdio::{dup2_stdin, dup2_stdout};
 
 use super::interrupt::Interrupt;
 use protocol::memory::LOAD_BYTES_MAX;
-use protocol::{self, Event, Request, TooLong, TurnError, TurnStats};
+use protocol::{self, Event, Load, Request, TooLong, TurnError, TurnStats};
 
 /// Progress and prefill events are at least this far apart.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// The pipes that this process was started with, requests and events. C++ that
-/// prints would break a frame: from now on standard output is standard error, and
-/// standard input is at its end.
+/// The pipes that this process was started with, requests and events, and the model,
+/// whose descriptor has the number `model`. C++ that prints would break a frame: from
+/// now on standard output is standard error, and standard input is at its end. Must be
+/// called once, and first.
 ///
 /// # Errors
 /// The system's: a descriptor is closed, or no more can be had.
-pub(crate) fn take_pipes() -> io::Result<(File, File)> {
+pub(crate) fn take_descriptors(model: Option<&OsStr>) -> io::Result<(File, File, File)> {
+    let model = take_inherited(model)?;
     let above_standard = 3;
     let requests = fcntl_dupfd_cloexec(io::stdin(), above_standard)?;
     let events = fcntl_dupfd_cloexec(io::stdout(), above_standard)?;
@@ -33,7 +40,31 @@ pub(crate) fn take_pipes() -> io::Result<(File, File)> {
     let (ended, _) = pipe_with(PipeFlags::CLOEXEC)?;
     dup2_stdin(ended)?;
     dup2_stdout(io::stderr())?;
-    Ok((requests.into(), events.into()))
+    Ok((requests.into(), events.into(), model.into()))
+}
+
+/// The descriptor of this number, which the parent has left open.
+fn take_inherited(number: Option<&OsStr>) -> io::Result<OwnedFd> {
+    let number = number.and_then(OsStr::to_str);
+    let number: Option<RawFd> = number.and_then(|number| number.parse().ok());
+    let Some(number) = number.filter(|number| *number > 2) else {
+        return Err(io::Error::other("its number is missing"));
+    };
+    // SAFETY: the supervisor has left this descriptor open for nothing but this call,
+    // which is made once, before anything else is opened.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// What is to be loaded, the first that is asked; `None` when nothing ever is.
+///
+/// # Errors
+/// One line: it is something else.
+pub(crate) fn receive_load(input: &mut impl Read) -> Result<Option<Box<Load>>, String> {
+    match protocol::receive::<Request>(input, LOAD_BYTES_MAX) {
+        Ok(Request::Load(load)) => Ok(Some(load)),
+        Ok(_) => Err("the engine was asked something before it was given a model".to_owned()),
+        Err(_) => Ok(None),
+    }
 }
 
 /// A request and its number.
@@ -44,34 +75,36 @@ pub(crate) struct Numbered {
     pub request: Request,
 }
 
-/// Reads requests on a thread of its own until the pipe ends. Cancellations go
-/// to `interrupt` alone.
+/// Reads requests, of up to `limit` bytes, on a thread of its own until the pipe ends.
+/// Cancellations go to `interrupt` alone.
 ///
 /// # Errors
 /// No thread can be started.
 pub(crate) fn read_requests(
     input: impl Read + Send + 'static,
+    limit: u32,
     interrupt: Arc<Interrupt>,
 ) -> io::Result<Receiver<Numbered>> {
     let (sender, receiver) = channel();
     thread::Builder::new()
         .name("requests".into())
         .spawn(move || {
-            read_until_end(input, &interrupt, &sender);
+            read_until_end(input, limit, &interrupt, &sender);
             interrupt.close();
         })?;
     Ok(receiver)
 }
 
-fn read_until_end(mut input: impl Read, interrupt: &Interrupt, sender: &Sender<Numbered>) {
-    let mut limit = LOAD_BYTES_MAX;
+fn read_until_end(
+    mut input: impl Read,
+    limit: u32,
+    interrupt: &Interrupt,
+    sender: &Sender<Numbered>,
+) {
     loop {
         match protocol::receive::<Request>(&mut input, limit) {
             Ok(Request::Cancel) => interrupt.cancel(),
             Ok(request) => {
-                if let Request::Load(load) = &request {
-                    limit = load.budget.request_bytes;
-                }
                 let number = interrupt.number_next();
                 if sender.send(Numbered { number, request }).is_err() {
                     return;
@@ -153,6 +186,8 @@ fn shorter(event: &Event, TooLong { bytes, limit }: TooLong) -> Event {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::IntoRawFd as _;
+
     use super::*;
     use crate::tests::alone;
 
@@ -190,7 +225,11 @@ mod tests {
     #[test]
     #[ignore = "changes its process; run by what_is_printed_does_not_break_a_frame"]
     fn print_between_frames() {
-        let (mut requests, events) = take_pipes().unwrap();
+        let model = File::open("/dev/zero").unwrap();
+        let number = model.into_raw_fd().to_string();
+        let number = OsStr::new(&number);
+        let (mut requests, events, mut model) = take_descriptors(Some(number)).unwrap();
+        assert_eq!(model.read(&mut [0; 9]).unwrap(), 9);
         let mut outbox = Outbox::new(events);
         outbox.send(&Event::Notice("before".to_owned()));
         let print = |bytes: &[u8]| rustix::io::write(rustix::stdio::stdout(), bytes);

@@ -303,8 +303,10 @@ pub struct ModelInfo {
     pub template: String,
     /// From exec to ready.
     pub load_ms: u64,
-    /// Peak anonymous memory so far, bytes.
+    /// Anonymous memory of the engine, bytes. Its parent looks.
     pub anonymous_bytes: u64,
+    /// What the engine could not give up, in one line; `None` in the machine.
+    pub unconfined: Option<String>,
     /// How long the machine had run when the kernel's clock began, if known.
     pub before_kernel_ms: Option<u64>,
 }

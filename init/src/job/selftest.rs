@@ -1,4 +1,5 @@
-//! `zosia.mode=selftest`: loads, answers the same question twice, and compares.
+//! `zosia.mode=selftest`: loads, answers the same question twice, and compares; has
+//! tried what an engine must not do, and whether there is a way to a network.
 
 use std::io::{self, Write};
 
@@ -6,6 +7,7 @@ use super::turn;
 use crate::host::Host;
 use crate::peer::Peer;
 use crate::session::Session;
+use crate::{sockets, supervisor};
 
 /// Tokens of each answer, unless the parameters say otherwise.
 const ANSWER_TOKENS: u32 = 16;
@@ -43,6 +45,9 @@ pub(crate) fn run<P: Peer>(
     }
     match tokens.as_slice() {
         [first, second] if first == second && !first.is_empty() => {
+            if !sandbox(host, out)? {
+                return Ok(false);
+            }
             let count = first.len();
             writeln!(out, "selftest: passed, {count} tokens twice the same")?;
             Ok(true)
@@ -52,6 +57,39 @@ pub(crate) fn run<P: Peer>(
             "the same question got two different answers at temperature 0",
         ),
     }
+}
+
+/// Tries what an engine, and what in the machine anybody, should not be able to do;
+/// what the command's system cannot prevent is told and no failure.
+fn sandbox(host: Host, out: &mut impl Write) -> io::Result<bool> {
+    let mut ended = Vec::new();
+    for (name, went_on) in supervisor::attempt_forbidden()? {
+        match went_on {
+            None => ended.push(name),
+            Some(why) if host.is_machine() => {
+                return failed(out, &format!("an engine that tries {name} lives on: {why}"));
+            }
+            Some(why) => {
+                writeln!(out, "selftest: {why}")?;
+                break;
+            }
+        }
+    }
+    if !ended.is_empty() {
+        let calls = ended.join(", ");
+        writeln!(out, "selftest: an engine ends when it tries {calls}")?;
+    }
+    if host.is_machine() {
+        let made = sockets::families_left();
+        if !made.is_empty() {
+            return failed(
+                out,
+                &format!("PID 1 can make sockets of the families {made:?}"),
+            );
+        }
+        writeln!(out, "selftest: PID 1 can make no socket of any family")?;
+    }
+    Ok(true)
 }
 
 /// Says that the test failed, and why.

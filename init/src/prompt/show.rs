@@ -67,6 +67,10 @@ pub(super) fn stats(screen: &mut Screen, session: &Session<Engine>) {
             mib(info.anonymous_bytes),
         ),
     };
+    if let Some(unconfined) = session.info().and_then(|info| info.unconfined.as_ref()) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "sandbox     {unconfined}");
+    }
     if let Some(s) = session.last_stats() {
         // Writing to a String cannot fail.
         let _ = write!(

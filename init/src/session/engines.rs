@@ -51,10 +51,7 @@ impl<P: Peer> Session<P> {
         };
         match (self.start)(load) {
             Ok(peer) => self.state = State::Loading { peer, waiting },
-            Err(e) => self.give_up(
-                format!("the engine process cannot be started: {e}"),
-                waiting,
-            ),
+            Err(e) => self.give_up(e.to_string(), waiting),
         }
     }
 

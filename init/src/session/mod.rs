@@ -17,7 +17,6 @@ mod transcript;
 mod update;
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
@@ -30,7 +29,7 @@ use rustix::event::PollFlags;
 
 use crate::constraint;
 use crate::disk::ModelFile;
-use crate::peer::{Heard, Peer, Wait};
+use crate::peer::{Heard, Peer, StartError, Wait};
 pub(crate) use transcript::Transcript;
 pub(crate) use update::{Phase, Reason, Update, stop_text};
 
@@ -72,7 +71,7 @@ impl Answer {
 }
 
 /// Starts engines.
-pub(crate) type Starter<P> = Box<dyn FnMut(Load) -> io::Result<P>>;
+pub(crate) type Starter<P> = Box<dyn FnMut(Load) -> Result<P, StartError>>;
 
 /// A conversation.
 pub(crate) struct Session<P> {

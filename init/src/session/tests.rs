@@ -1,6 +1,7 @@
 //! The state machine, driven by engines that follow a script.
 
 use std::cell::RefCell;
+use std::io::{Error, ErrorKind};
 use std::rc::Rc;
 
 use protocol::{Event, ModelInfo, Progress, Stage, Stop, TextKind, find};
@@ -55,7 +56,7 @@ fn session_with(scripts: Vec<Vec<Heard>>) -> (Session<Scripted>, Rc<RefCell<Worl
     let starts = Rc::clone(&world);
     let start = move |_| {
         let script = starts.borrow_mut().scripts.pop_front();
-        let heard = script.ok_or(io::ErrorKind::OutOfMemory)?.into();
+        let heard = script.ok_or(Error::from(ErrorKind::OutOfMemory))?.into();
         let world = Rc::clone(&starts);
         Ok(Scripted { world, heard })
     };
@@ -92,6 +93,7 @@ fn ready() -> Heard {
         template: "the model".to_owned(),
         load_ms: 1,
         anonymous_bytes: 1,
+        unconfined: None,
         before_kernel_ms: None,
     })))
 }
@@ -483,9 +485,9 @@ fn results_are_waited_for_and_a_death_ends_the_waiting() {
 fn the_first_models_checksum_is_not_the_seconds() {
     let seen = Rc::new(RefCell::new(Vec::new()));
     let loads = Rc::clone(&seen);
-    let start = move |load: Load| -> io::Result<Scripted> {
+    let start = move |load: Load| -> Result<Scripted, StartError> {
         loads.borrow_mut().push(load.sha256);
-        Err(io::ErrorKind::OutOfMemory.into())
+        Err(Error::from(ErrorKind::OutOfMemory).into())
     };
     let mut config = Config::default();
     config.start.sha256 = Some("ab".to_owned());

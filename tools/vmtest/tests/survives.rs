@@ -254,7 +254,23 @@ fn a_directory_is_tested_like_a_file() {
         let said = String::from_utf8_lossy(&done.stdout);
         assert!(done.status.success(), "{}: {said}", path.display());
         assert!(said.contains(TINY_NAME), "{}: {said}", path.display());
+        assert!(
+            said.contains("an engine ends when it tries openat,"),
+            "{said}"
+        );
     }
+}
+
+/// What a model that has taken over its engine could try, tried from its place.
+#[test]
+fn the_machine_shows_that_an_engine_can_do_nothing_but_compute() {
+    let disks = Disks::new();
+    let spec = VmSpec::with_model(disks.tiny(&tiny())).parameter("zosia.mode=selftest");
+    let mut vm = Vm::launch(&spec);
+    let _ = vm.expect("selftest: an engine ends when it tries openat,", LOAD);
+    let _ = vm.expect("selftest: PID 1 can make no socket of any family", LOAD);
+    let _ = vm.expect("selftest: passed", LOAD);
+    vm.expect_power_off(SOON);
 }
 
 #[test]

@@ -186,13 +186,6 @@ pub(crate) fn available_bytes() -> Option<u64> {
     meminfo_bytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
 
-/// Anonymous memory of this process, bytes: now, or its peak if the kernel
-/// tells only that.
-pub(crate) fn anonymous_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    meminfo_bytes(&status, "RssAnon:").unwrap_or(0)
-}
-
 /// What the graph of one batch needs, roughly: activations of the widest
 /// operations, the attention's scores, one row of logits.
 fn work_bytes(header: &Header, batch_tokens: u32) -> Bytes {

@@ -8,7 +8,6 @@ mod weights;
 use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZero;
-use std::path::Path;
 use std::thread::available_parallelism;
 
 use super::backend::Backend;
@@ -34,14 +33,9 @@ pub(crate) enum LoadError {
     /// The process has rights that it should not have.
     #[error("{0}; a kernel of zosia's own lets it")]
     Unconfined(Unconfined),
-    /// The file cannot be opened.
-    #[error("{path} cannot be opened: {source}; check the path")]
-    Open {
-        /// Which.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
+    /// No thread can be started.
+    #[error("the engine cannot start a thread: {0}")]
+    Thread(io::Error),
     /// Its header is refused.
     #[error("{path}: {source}")]
     Header {
@@ -96,16 +90,29 @@ pub(crate) struct Checked {
     plan: Plan,
 }
 
-/// Chooses the ggml-cpu level and initialises llama.cpp.
-///
-/// # Errors
-/// [`LoadError::Cpu`].
-pub(crate) fn init_backend(load: &Load) -> Result<(Backend, &'static Level), LoadError> {
-    let level = ggml::choose(load.params.cpu.as_deref())?;
-    Ok((
-        Backend::init(level, load.params.log >= LogLevel::Debug),
-        level,
-    ))
+/// The machine, as it was while the engine could still look at it.
+pub(crate) struct Machine {
+    backend: Backend,
+    level: &'static Level,
+    processors: u32,
+    available_bytes: Option<u64>,
+}
+
+impl Machine {
+    /// Chooses the ggml-cpu level, initialises llama.cpp, and counts what there is.
+    ///
+    /// # Errors
+    /// [`LoadError::Cpu`].
+    pub(crate) fn look(load: &Load) -> Result<Self, LoadError> {
+        let level = ggml::choose(load.params.cpu.as_deref())?;
+        let processors = available_parallelism().map_or(1, NonZero::get);
+        Ok(Self {
+            backend: Backend::init(level, load.params.log >= LogLevel::Debug),
+            level,
+            processors: u32::try_from(processors).unwrap_or(1),
+            available_bytes: fit::available_bytes(),
+        })
+    }
 }
 
 /// Checks the file's header in safe Rust and decides what memory allows.
@@ -114,30 +121,29 @@ pub(crate) fn init_backend(load: &Load) -> Result<(Backend, &'static Level), Loa
 /// # Errors
 /// [`LoadError`] up to [`LoadError::TooLarge`].
 pub(crate) fn check(
+    machine: &Machine,
+    file: File,
     load: &Load,
-    level: &Level,
     outbox: &mut Outbox<impl Write>,
 ) -> Result<Checked, LoadError> {
-    let path = load.path.display().to_string();
-    let file = open(&load.path).map_err(|source| LoadError::Open {
-        path: path.clone(),
+    let bytes = load.bytes;
+    let header = gguf::check(&file, bytes).map_err(|source| LoadError::Header {
+        path: load.path.display().to_string(),
         source,
     })?;
-    let bytes = load.bytes;
-    let header = gguf::check(&file, bytes).map_err(|source| LoadError::Header { path, source })?;
-    let threads = load.params.threads.unwrap_or_else(processors);
+    let threads = load.params.threads.unwrap_or(machine.processors);
     let wishes = Wishes {
         ctx_tokens: load.params.ctx_tokens,
         kv: load.params.kv,
         repack: load.params.repack,
-        repacked: level.repacked,
+        repacked: machine.level.repacked,
         batch_tokens: BATCH_TOKENS,
         threads: threads
             .max(1)
             .saturating_add(load.params.batch_threads.unwrap_or(0)),
     };
     let room = Room {
-        available: fit::available_bytes(),
+        available: machine.available_bytes,
         private: load.budget.engine_bytes,
     };
     let plan = fit::plan(&header, &wishes, room)?;
@@ -150,19 +156,4 @@ pub(crate) fn check(
         bytes,
         plan,
     })
-}
-
-/// A file or device.
-fn open(path: &Path) -> io::Result<File> {
-    let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    Ok(file)
-}
-
-/// Processors that this process may use.
-fn processors() -> u32 {
-    let processors = available_parallelism().map_or(1, NonZero::get);
-    u32::try_from(processors).unwrap_or(1)
 }

@@ -4,13 +4,11 @@
 use std::io::Write;
 use std::num::Saturating;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
-use super::{BATCH_TOKENS, Checked, LoadError, processors};
-use crate::backend::Backend;
+use super::{BATCH_TOKENS, Checked, LoadError, Machine};
 use crate::context::{Context, ContextError, ContextParams};
 use crate::counter;
-use crate::fit;
 use crate::interrupt::Interrupt;
 use crate::model::{Model, Weights};
 use crate::prompter::{ContextRoom, Prompter};
@@ -42,12 +40,11 @@ impl Checked {
     /// [`LoadError`].
     pub(crate) fn finish<'m>(
         &self,
-        backend: &'m Backend,
+        machine: &'m Machine,
         model: &'m Model<'m>,
         load: &Load,
         interrupt: &Arc<Interrupt>,
         outbox: &mut Outbox<impl Write>,
-        started: Instant,
     ) -> Result<Loaded<'m>, LoadError> {
         let speculate = self.speculation(model, load.params.speculate);
         let mut wanted = ContextParams {
@@ -60,11 +57,11 @@ impl Checked {
             kv: load.params.kv,
             threads: load.params.threads,
             batch_threads: load.params.batch_threads,
-            processors: processors(),
+            processors: machine.processors,
             poll: load.params.poll,
         };
         let context = loop {
-            match Context::new(backend, model, &wanted, Arc::clone(interrupt)) {
+            match Context::new(&machine.backend, model, &wanted, Arc::clone(interrupt)) {
                 Ok(context) => break context,
                 Err(ContextError::Llama(_)) if wanted.ctx_tokens >= 2 * CTX_TOKENS_MIN => {
                     wanted.ctx_tokens /= 2;
@@ -99,13 +96,14 @@ impl Checked {
             ctx_tokens: u32::try_from(context.ctx_tokens()).unwrap_or(u32::MAX),
             ctx_train_tokens: model.ctx_train_tokens(),
             kv_bytes: kv_bytes.0,
-            cpu: backend.level().to_owned(),
+            cpu: machine.backend.level().to_owned(),
             repacked: self.plan.weights == Weights::Repacked,
             threads,
             batch_threads,
             template: prompter.template_origin().to_owned(),
-            load_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            anonymous_bytes: fit::anonymous_bytes(),
+            load_ms: 0,
+            anonymous_bytes: 0,
+            unconfined: None,
             before_kernel_ms: counter::before_kernel_ms(),
         };
         Ok(Loaded {
@@ -115,6 +113,7 @@ impl Checked {
             info,
         })
     }
+
     /// Whether several tokens may be tried at once.
     fn speculation(&self, model: &Model<'_>, asked: Switch) -> Switch {
         match asked {

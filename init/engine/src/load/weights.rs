@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{Checked, LoadError};
+use super::{Checked, LoadError, Machine};
 use crate::backend::{Backend, tells_of_memory};
 use crate::interrupt::Interrupt;
 use crate::model::{Model, ModelError, Weights};
@@ -18,11 +18,12 @@ impl Checked {
     /// [`LoadError`].
     pub(crate) fn load_model<'b>(
         &mut self,
-        backend: &'b Backend,
+        machine: &'b Machine,
         load: &Load,
         interrupt: &Interrupt,
         outbox: &mut Outbox<impl Write>,
     ) -> Result<Model<'b>, LoadError> {
+        let backend = &machine.backend;
         // Repacked weights are read tensor by tensor, once: reading the file
         // before would only fill memory that they are about to need.
         let repacked = self.plan.weights == Weights::Repacked;
@@ -35,7 +36,7 @@ impl Checked {
         } else {
             Stage::Reading
         };
-        let mut loaded = self.load_weights(backend, load, stage, interrupt, outbox);
+        let mut loaded = self.load_weights(backend, stage, interrupt, outbox);
         if let Err(ModelError::Llama(log)) = &loaded
             && repacked
         {
@@ -47,7 +48,7 @@ impl Checked {
                      cannot be repacked ({log})"
                 );
                 self.plan.weights = Weights::Mapped;
-                loaded = self.load_weights(backend, load, Stage::Preparing, interrupt, outbox);
+                loaded = self.load_weights(backend, Stage::Preparing, interrupt, outbox);
                 if loaded.is_ok() {
                     outbox.send(&Event::Notice(notice));
                 }
@@ -68,7 +69,6 @@ impl Checked {
     fn load_weights<'b>(
         &self,
         backend: &'b Backend,
-        load: &Load,
         stage: Stage,
         interrupt: &Interrupt,
         outbox: &mut Outbox<impl Write>,
@@ -95,7 +95,7 @@ impl Checked {
             meter.reached(done.min(total_bytes));
             !interrupt.is_requested()
         };
-        Model::load(backend, &load.path, self.plan.weights, &mut progress)
+        Model::load(backend, &self.file, self.plan.weights, &mut progress)
     }
 
     /// Reads the file into the page cache, and hashes it if asked to.
@@ -131,7 +131,7 @@ impl Checked {
     fn explain(&self, error: ModelError) -> LoadError {
         match error {
             ModelError::Interrupted => LoadError::Interrupted,
-            ModelError::Path => LoadError::Model(error.to_string()),
+            ModelError::File(_) => LoadError::Model(error.to_string()),
             ModelError::Llama(log) if log.contains("unknown model architecture") => {
                 LoadError::Architecture {
                     arch: self.header.arch.clone(),
@@ -155,7 +155,7 @@ fn file_ends(header: &Header) -> [u64; 2] {
 mod tests {
     use std::fs;
 
-    use super::super::{check, init_backend};
+    use super::super::{Machine, check};
     use super::*;
     use crate::fit;
     use crate::tests::alone;
@@ -183,21 +183,21 @@ mod tests {
     fn repack_without_memory() {
         let path = std::env::var_os("ZOSIA_TEST_MODEL").unwrap();
         let mut load = crate::tests::load_of(path.into());
-        let (backend, level) = init_backend(&load).unwrap();
+        let machine = Machine::look(&load).unwrap();
         let mut sent = Vec::new();
         let mut outbox = Outbox::new(&mut sent);
         let interrupt = Interrupt::new();
         let mut load_repacked = |load: &Load| {
-            let mut checked = check(load, level, &mut outbox).unwrap();
+            let file = fs::File::open(&load.path).unwrap();
+            let mut checked = check(&machine, file, load, &mut outbox).unwrap();
             checked.plan.weights = Weights::Repacked;
-            let loaded = checked.load_model(&backend, load, &interrupt, &mut outbox);
+            let loaded = checked.load_model(&machine, load, &interrupt, &mut outbox);
             (loaded.map(|_| ()), checked.plan.weights)
         };
         // Less than the weights, beside what this process has.
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let held = protocol::memory::meminfo_bytes(&status, "VmData:").unwrap();
-        let confined = crate::confine::confine();
-        confined.limit_memory(held + load.bytes / 2).unwrap();
+        crate::confine::limit_memory(held + load.bytes / 2).unwrap();
 
         let (loaded, weights) = load_repacked(&load);
         loaded.unwrap();

@@ -17,8 +17,10 @@ fn answer_below_the_ceiling() {
     let mut small = load_of(test_model());
     small.params.ctx_tokens = None;
     small.budget.engine_bytes = 128 << 20;
-    let confined = confine::confine();
-    let mut session = Session::start_with(small, |bytes| confined.limit_memory(bytes));
+    let mut session = Session::start_with(small, |bytes| {
+        confine::limit_memory(bytes).unwrap();
+        Ok(None)
+    });
     let info = session.wait_until_ready();
     assert!((512..4096).contains(&info.ctx_tokens), "{info:?}");
     // The longest prompt there can be, and an answer.
@@ -39,16 +41,22 @@ fn a_text_that_memory_does_not_suffice_for_is_an_error() {
 #[ignore = "limits its process; run by a_text_that_memory_does_not_suffice_for_is_an_error"]
 fn tokenize_without_memory() {
     let load = load_of(test_model());
-    let (backend, level) = load::init_backend(&load).unwrap();
+    let machine = Machine::look(&load).unwrap();
     let mut outbox = Outbox::new(io::sink());
-    let mut checked = load::check(&load, level, &mut outbox).unwrap();
+    let mut checked = load::check(
+        &machine,
+        File::open(&load.path).unwrap(),
+        &load,
+        &mut outbox,
+    )
+    .unwrap();
     let interrupt = Interrupt::new();
-    let model = checked.load_model(&backend, &load, &interrupt, &mut outbox);
+    let model = checked.load_model(&machine, &load, &interrupt, &mut outbox);
     let model = model.unwrap();
     let vocab = vocab::Vocab::of(&model);
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let held = protocol::memory::meminfo_bytes(&status, "VmData:").unwrap();
-    confine::confine().limit_memory(held + (24 << 20)).unwrap();
+    confine::limit_memory(held + (24 << 20)).unwrap();
     // The first is more than Rust has memory for, the second than C++.
     for (words, told) in [
         (2_000_000, "too long to tokenize"),

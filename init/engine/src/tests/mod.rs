@@ -15,7 +15,8 @@ use super::*;
 use chat::{Message, Role};
 use protocol::memory::Budget;
 use protocol::{
-    EngineParams, ModelInfo, Sampling, Switch, TextKind, TurnError, TurnStats, receive, send,
+    EngineParams, ModelInfo, Request, Sampling, Switch, TextKind, TurnError, TurnStats, receive,
+    send,
 };
 
 fn test_model() -> PathBuf {
@@ -42,13 +43,19 @@ pub(crate) fn load_of(path: PathBuf) -> Load {
 
 /// The ignored test of this path in a process of its own.
 pub(crate) fn alone(test: &str) -> std::process::Output {
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", test])
-        .stdin(std::process::Stdio::null())
-        .output()
-        .unwrap();
+    let output = run_alone(test, "");
     assert!(output.status.success(), "{output:?}");
     output
+}
+
+/// As [`alone`], for a test that attempts something and may end in any way.
+pub(crate) fn run_alone(test: &str, attempt: &str) -> std::process::Output {
+    std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", test])
+        .env("ZOSIA_ATTEMPT", attempt)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap()
 }
 
 fn greedy() -> Sampling {
@@ -83,15 +90,16 @@ impl Session {
 
     fn start_with(
         load: Load,
-        limit_memory: impl FnOnce(u64) -> Result<Option<String>, Unconfined> + Send + 'static,
+        confine: impl FnOnce(u64) -> Result<Option<String>, Unconfined> + Send + 'static,
     ) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(Duration::from_secs(120)))
             .unwrap();
         let input = theirs.try_clone().unwrap();
+        let model = File::open(&load.path).unwrap();
         let mut session = Self {
             pipe: ours,
-            engine: Some(thread::spawn(move || run(input, theirs, limit_memory))),
+            engine: Some(thread::spawn(move || run(input, theirs, model, confine))),
             budget: load.budget,
             messages: vec![system()],
         };

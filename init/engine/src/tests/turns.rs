@@ -4,7 +4,7 @@ use super::super::speculate::WIDTH_MAX;
 use super::super::*;
 use super::{Session, greedy, load_of, system, test_model};
 use chat::{Message, Role};
-use protocol::{Sampling, Stop, Switch, TurnError};
+use protocol::{Request, Sampling, Stop, Switch, TurnError};
 
 #[test]
 #[ignore = "needs a model: tools/test.sh unit"]
@@ -251,14 +251,14 @@ fn logits_do_not_depend_on_how_many_tokens_are_evaluated_at_once() {
     let mut wanted = load_of(path);
     wanted.params.speculate = Switch::On;
     wanted.params.threads = Some(2);
-    let (backend, level) = load::init_backend(&wanted).unwrap();
+    let machine = Machine::look(&wanted).unwrap();
+    let file = File::open(&wanted.path).unwrap();
     let interrupt = Arc::new(Interrupt::new());
     let mut outbox = Outbox::new(io::sink());
-    let mut checked = load::check(&wanted, level, &mut outbox).unwrap();
-    let model = checked.load_model(&backend, &wanted, &interrupt, &mut outbox);
+    let mut checked = load::check(&machine, file, &wanted, &mut outbox).unwrap();
+    let model = checked.load_model(&machine, &wanted, &interrupt, &mut outbox);
     let model = model.unwrap();
-    let started = Instant::now();
-    let loaded = checked.finish(&backend, &model, &wanted, &interrupt, &mut outbox, started);
+    let loaded = checked.finish(&machine, &model, &wanted, &interrupt, &mut outbox);
     let mut sequence = loaded.unwrap().sequence;
     let mut logits = |held: i32, width: usize| {
         sequence.rewind(0);
