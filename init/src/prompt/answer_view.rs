@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use protocol::TextKind;
-use term::{Markdown, Rendering};
+use term::{Markdown, Rendering, Size};
 
 /// Shows an answer piece by piece. What the model thinks before it is shown
 /// dimmed, or folded into one line.
@@ -18,14 +18,16 @@ pub(crate) struct AnswerView {
 
 impl AnswerView {
     /// A view that has shown nothing.
-    pub(crate) fn new(columns: u16, colour: bool, raw: bool, folded: bool) -> Self {
+    pub(crate) fn new(size: Size, colour: bool, raw: bool, folded: bool) -> Self {
         let rendering = if raw {
             Rendering::Plain
         } else {
             Rendering::Markdown
         };
+        let mut markdown = Markdown::new(usize::from(size.columns), colour, rendering);
+        markdown.set_rows(usize::from(size.rows));
         Self {
-            markdown: Markdown::new(usize::from(columns), colour, rendering),
+            markdown,
             folded,
             thought: String::new(),
             thinking_since: None,
@@ -44,9 +46,10 @@ impl AnswerView {
         self.folded && self.last == Some(TextKind::Reasoning)
     }
 
-    /// The width has changed.
-    pub(crate) fn set_columns(&mut self, columns: u16) {
-        self.markdown.set_columns(usize::from(columns));
+    /// The size has changed.
+    pub(crate) fn set_size(&mut self, size: Size) {
+        self.markdown.set_columns(usize::from(size.columns));
+        self.markdown.set_rows(usize::from(size.rows));
     }
 
     /// Shows the next piece.
@@ -72,7 +75,7 @@ impl AnswerView {
         self.folded = folded;
         if self.last == Some(TextKind::Reasoning) {
             if folded {
-                self.interrupt(out);
+                self.end_part(out);
             } else {
                 self.begun = true;
                 self.markdown.push(&self.thought, out);
@@ -80,24 +83,32 @@ impl AnswerView {
         }
     }
 
-    /// Something else is about to be shown: it begins on a line of its own.
+    /// Something else is about to be shown: it begins on a line of its own, and
+    /// the answer goes on after it as what it was.
     pub(crate) fn interrupt(&mut self, out: &mut Vec<u8>) {
         if self.begun {
-            self.markdown.finish(out);
-            self.begun = false;
+            self.markdown.interrupt(out);
         }
     }
 
     /// Shows what was held back and ends the line.
     pub(crate) fn finish(mut self, out: &mut Vec<u8>) {
         self.end_thinking(out);
-        self.interrupt(out);
+        self.end_part(out);
         self.markdown.set_dimmed(false, out);
+    }
+
+    /// What comes next is another text.
+    fn end_part(&mut self, out: &mut Vec<u8>) {
+        if self.begun {
+            self.markdown.finish(out);
+            self.begun = false;
+        }
     }
 
     fn turn_to(&mut self, kind: TextKind, out: &mut Vec<u8>) {
         self.end_thinking(out);
-        self.interrupt(out);
+        self.end_part(out);
         let is_thinking = kind == TextKind::Reasoning;
         self.markdown.set_dimmed(is_thinking, out);
         if is_thinking {
@@ -113,7 +124,7 @@ impl AnswerView {
             return;
         };
         if self.folded {
-            self.interrupt(out);
+            self.end_part(out);
             let line = format!(
                 "thought for {:.1} s; Ctrl-O or /think shows it\n",
                 since.elapsed().as_secs_f32()
@@ -128,7 +139,15 @@ mod tests {
     use super::*;
 
     fn shown(folded: bool, steps: &[(&str, Option<bool>)]) -> String {
-        let mut view = AnswerView::new(60, true, false, folded);
+        let mut view = AnswerView::new(
+            Size {
+                columns: 60,
+                rows: 24,
+            },
+            true,
+            false,
+            folded,
+        );
         let mut out = Vec::new();
         for &(text, fold) in steps {
             if let Some(folded) = fold {

@@ -71,7 +71,7 @@ impl Screen {
     pub(super) fn resize(&mut self, size: Size) {
         self.editor.set_size(size, &mut self.out);
         if let Some(answer) = &mut self.answer {
-            answer.set_columns(size.columns);
+            answer.set_size(size);
         }
     }
 
@@ -177,9 +177,9 @@ impl Screen {
 
     /// The edit line makes way for an answer.
     pub(super) fn begin_answer(&mut self, params: &ScreenParams) {
-        let columns = self.editor.size().columns;
+        let size = self.editor.size();
         let folded = !params.reasoning;
-        self.answer = Some(AnswerView::new(columns, self.colour, params.raw, folded));
+        self.answer = Some(AnswerView::new(size, self.colour, params.raw, folded));
     }
 
     /// Shows a piece of the answer.

@@ -60,9 +60,9 @@ fn markdown_is_rendered_and_wrapped() {
             "```rust",
             "    let x = a * b * c;  // *verbatim*",
             "```",
-            "| a | b |",
-            "|---|---|",
-            "| 1 | 2 |",
+            "a │ b",
+            "──┼──",
+            "1 │ 2",
             "2 * 3 * 4 and snake_case_name",
         ]
     );

@@ -32,13 +32,202 @@ fn renders_with_colours() {
         ),
         ("10. a", "\x1b[0;2m10.\x1b[m a\r\n"),
         ("3.14 is", "3.14 is\r\n"),
-        ("> q", "\x1b[0;2m│ \x1b[mq\r\n"),
+        ("> q", "\x1b[0;2m│\x1b[m q\r\n"),
         ("-5\n--\n", "-5\r\n--\r\n"),
         ("a\r\nb\n\n\nc", "a\r\nb\r\n\r\n\r\nc\r\n"),
-        ("| a | **b** |\n", "| a | **b** |\r\n"),
+        ("| a | **b** |\n", "| a | \x1b[0;1mb\x1b[m |\r\n"),
     ] {
         let expected = expected.replace("\x1b[0;1mb\r\n", "\x1b[0;1mb\x1b[m\r\n");
         assert_eq!(render(text, 40, true), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn what_marks_nothing_stays() {
+    for text in [
+        "int *p, *q;",
+        "foo(*args, **kwargs)",
+        "__main__.py and __init__py",
+        "__init__ of a.__dict__ in __all__",
+        "__attribute__((packed)) __FILE__ /__x__",
+        "2 * 3 * 4",
+        "an *opener, a `tick, ``two",
+        "[a](b c, <d and &e",
+        "text:```js",
+    ] {
+        assert_eq!(render(text, 60, true), format!("{text}\r\n"));
+    }
+}
+
+#[test]
+fn links_and_entities_are_spelt_out() {
+    for (text, shown) in [
+        ("[a](u \"t\") ![b](<v w>)", "a (u) b (v w)"),
+        ("[u](u) <https://a.b> <me@a.b>", "u https://a.b me@a.b"),
+        ("&lt;&copy;&#x1b;&#8238;&nosuch;", "<©␛<202E>&nosuch;"),
+        ("[a](&#27;[2J)", "a (␛[2J)"),
+    ] {
+        assert_eq!(
+            strip(&render(text, 60, true)),
+            format!("{shown}\r\n"),
+            "{text:?}"
+        );
+    }
+    let shown = render("[a](u)", 60, true);
+    assert_eq!(shown, "a \x1b[0;2m(u)\x1b[m\r\n");
+}
+
+const TABLE: &str = "| Name | n | Words |\n|:--|--:|:-:|\n\
+    | Ann | 7 | some words of text |\n| 漢字 | 12 | x \\| y |\n| only |\n";
+
+#[test]
+fn tables_are_laid_out_at_the_width() {
+    for (columns, rows) in [
+        (
+            60,
+            &[
+                "Name |  n |       Words",
+                "-----|----|-------------------",
+                "Ann  |  7 | some words of text",
+                "漢字 | 12 |       x | y",
+                "only |    |",
+            ][..],
+        ),
+        (
+            24,
+            &[
+                "Name |  n |    Words",
+                "-----|----|-------------",
+                "Ann  |  7 |  some words",
+                "     |    |   of text",
+                "漢字 | 12 |    x | y",
+                "only |    |",
+            ],
+        ),
+        (
+            16,
+            &[
+                "| Name | n |",
+                "Words |",
+                "|:--|--:|:-:|",
+                "| Ann | 7 | some",
+                "words of text |",
+                "| 漢字 | 12 | x",
+                "\\| y |",
+                "| only |",
+            ],
+        ),
+    ] {
+        let shown = render(TABLE, columns, false);
+        let shown: Vec<&str> = shown.lines().map(str::trim_end).collect();
+        assert_eq!(shown, rows, "{columns}");
+    }
+    let head = "\x1b[0;1mName\x1b[m\x1b[0;2m │ \x1b[m \x1b[0;1mn\x1b[m\x1b[0;2m │ \x1b[m";
+    let shown = render(TABLE, 60, true);
+    assert!(shown.starts_with(head), "{shown:?}");
+}
+
+/// What an emulated terminal of 40 columns and 12 rows shows.
+struct Seen(vt100::Parser, Markdown);
+
+impl Seen {
+    fn new() -> Self {
+        let mut markdown = Markdown::new(40, true, Rendering::Markdown);
+        markdown.set_rows(12);
+        Seen(vt100::Parser::new(12, 40, 0), markdown)
+    }
+
+    fn push(&mut self, text: &str) -> String {
+        let mut out = Vec::new();
+        self.1.push(text, &mut out);
+        self.0.process(&out);
+        self.0.screen().contents()
+    }
+}
+
+#[test]
+fn what_is_undecided_is_shown_ahead() {
+    let mut seen = Seen::new();
+    for (text, shown) in [
+        ("some **bold words ", "some bold words"),
+        ("go** on ", "some bold words go on"),
+        ("and `code that ", "some bold words go on and code that"),
+        ("\n\n", "some bold words go on and `code that"),
+        (
+            "- int *p, ",
+            "some bold words go on and `code that\n\n• int p,",
+        ),
+        (
+            "*q;\n\n",
+            "some bold words go on and `code that\n\n• int *p, *q;",
+        ),
+    ] {
+        assert_eq!(seen.push(text).trim_end(), shown, "{text:?}");
+    }
+}
+
+#[test]
+fn a_table_is_shown_while_it_grows() {
+    let mut seen = Seen::new();
+    assert_eq!(seen.push("| a | b |\n"), "| a | b |");
+    assert_eq!(seen.push("|---|---|\n"), "a │ b\n──┼──");
+    assert_eq!(
+        seen.push("| 1 | long words "),
+        "a │ b\n──┼──\n| 1 | long words"
+    );
+    assert_eq!(
+        seen.push("here |\n"),
+        "a │ b\n──┼────────────────\n1 │ long words here"
+    );
+    // One that is taller than the screen goes on in the columns that it has.
+    for row in 2..30 {
+        let shown = seen.push(&format!("| {row} | x |\n"));
+        let last = shown.lines().last().unwrap();
+        assert!(
+            last.ends_with("│ x") && last.starts_with(&row.to_string()[..1]),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn an_interruption_changes_no_meaning() {
+    for (before, after, shown) in [
+        (
+            "```\nint *p",
+            ", *q;\n```\n*x*\n",
+            "```\nint *p\nNOTICE\n, *q;\n```\nx",
+        ),
+        ("a **b", "c** d\n", "a\nNOTICE\nbc d"),
+        (
+            "| a | b |\n|---|---|\n| 1 ",
+            "| 2 |\n",
+            "NOTICE\na │ b\n──┼──\n1 │ 2",
+        ),
+        ("- a b ", "c\n", "• a b\nNOTICE\n  c"),
+        ("1", ". x\n", "NOTICE\n1. x"),
+    ] {
+        let mut seen = Seen::new();
+        seen.push(before);
+        let mut out = Vec::new();
+        seen.1.interrupt(&mut out);
+        out.extend_from_slice(b"NOTICE\r\n");
+        seen.0.process(&out);
+        assert_eq!(seen.push(after).trim_end(), shown, "{before:?}");
+    }
+}
+
+#[test]
+fn a_marker_without_an_end_holds_back_little() {
+    for mark in ["*", "`", "[", "**a [b ", "<a ", "| a "] {
+        let mut out = Vec::new();
+        let mut markdown = Markdown::new(40, true, Rendering::Markdown);
+        markdown.push(&format!("x\n\n{mark}"), &mut out);
+        for _ in 0..1200 {
+            markdown.push("word ", &mut out);
+        }
+        let shown = String::from_utf8(out).unwrap().matches("word").count();
+        assert!(shown > 360, "{mark:?} holds back all but {shown} words");
     }
 }
 
@@ -229,8 +418,9 @@ proptest! {
 
     #[test]
     fn rows_fit_and_nothing_is_lost(text in answer(), columns in 16usize..60) {
-        // A quote repeats its bar, and what passes as it is is not wrapped.
+        // A quote repeats its bar, and code is not wrapped.
         let text = text.replace(['>', '|', '~', '\u{1f3f4}'], "").replace("```", "");
+        let text = text.replace('\t', " ").split("  ").collect::<String>();
         let shown = render_in_pieces(&text, 2, columns, false);
         for row in shown.lines() {
             let width: usize = row.graphemes(true).map(|c| glyph(c).width).sum();
@@ -276,9 +466,18 @@ fn a_hostile_mebibyte_takes_no_longer_than_a_plain_one() {
         "```\n",
         "\x1b",
         "> - ",
+        "[",
+        "[a](",
+        "<a ",
+        "&a",
+        "*a _b ",
+        "`` ` ",
+        "| a ",
+        "| a |\n|---|\n",
     ] {
         let text = piece.repeat((1 << 20) / piece.len());
         // What takes more than linear time would not end here.
-        assert!(!render(&text, 80, true).is_empty(), "{piece:?}");
+        let shown = render(&text, 80, true);
+        assert_eq!(shown.is_empty(), piece == " ", "{piece:?}");
     }
 }
