@@ -9,7 +9,7 @@ use protocol::{Config, LogLevel, from_kernel_command_line};
 
 use crate::console::{self, ConsoleError};
 use crate::disk::{self, Finder};
-use crate::host::{Host, Sanitized, answer_output, chain, read_budget, warn};
+use crate::host::{Host, Sanitized, answer_output, chain, read_budget, terminal, warn};
 use crate::job::{self, Given, Job, Outputs};
 use crate::models::Models;
 use crate::mounts::{self, MountError, Mounted};
@@ -44,7 +44,7 @@ fn run() -> Result<(), BootError> {
     let mounted = mounts::mount_kernel_file_systems()?;
     let (config, warnings) = read_parameters(mounted);
     tune_kernel(mounted, config.engine.log);
-    let tty = console::take(mounted)?;
+    console::take(mounted)?;
     sockets::give_up()?;
     if config.engine.log >= LogLevel::Warn {
         for warning in &warnings {
@@ -59,7 +59,7 @@ fn run() -> Result<(), BootError> {
     };
     let wanted = config.start.prompt.clone();
     let job = match Job::of(config.start.mode, || match wanted {
-        None => Ok(Job::Chat(tty)),
+        None => terminal().map(Job::Chat),
         Some(text) if text != "-" => Ok(Job::Turn(text)),
         Some(_) => take_order(mounted, &budget, &mut outputs),
     }) {

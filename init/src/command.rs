@@ -1,16 +1,14 @@
 //! The plain command: the same jobs on any Linux machine, without PID 1's work.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use protocol::{Config, Invocation, Output, from_flags, help_text, reference_page};
 
 use crate::disk;
-use crate::host::{Host, answer_output, chain, read_budget, standard_output, warn};
+use crate::host::{Host, answer_output, chain, read_budget, standard_output, terminal, warn};
 use crate::input;
 use crate::job::{self, Given, Job, Outputs};
 use crate::models::Models;
@@ -96,10 +94,6 @@ fn run_with(config: Config, path: &str, output: &Output) -> io::Result<bool> {
             timeline,
         },
     )
-}
-
-fn terminal() -> io::Result<File> {
-    io::stdin().as_fd().try_clone_to_owned().map(File::from)
 }
 
 fn print(text: &str) -> io::Result<bool> {

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// The name of what could not be opened or taken, and why.
-pub(crate) fn take(_proof: Mounted) -> Result<File, ConsoleError> {
+pub(crate) fn take(_proof: Mounted) -> Result<(), ConsoleError> {
     let path = wait_for_preferred(Path::new("/sys/class/tty/console/active"));
     let tty = open_when_there(&path).map_err(|source| ConsoleError::Open {
         path: path.clone(),
@@ -34,8 +34,7 @@ pub(crate) fn take(_proof: Mounted) -> Result<File, ConsoleError> {
         rustix::stdio::dup2_stdout(&tty)?;
         rustix::stdio::dup2_stderr(&tty)
     };
-    take().map_err(|source| ConsoleError::Take { path, source })?;
-    Ok(tty)
+    take().map_err(|source| ConsoleError::Take { path, source })
 }
 
 /// The terminal cannot be had.

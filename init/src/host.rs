@@ -4,12 +4,13 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 
 use protocol::memory::Budget;
+use rustix::fs::OFlags;
 
 use crate::mounts::Mounted;
 
@@ -86,13 +87,30 @@ pub(crate) fn standard_output() -> io::Result<File> {
     let kind = output.metadata()?;
     let is_null = kind.file_type().is_char_device() && kind.rdev() == rustix::fs::makedev(1, 3);
     let mode = rustix::fs::fcntl_getfl(&output)?;
-    if is_null && mode.contains(rustix::fs::OFlags::RDWR) {
+    if is_null && mode.contains(OFlags::RDWR) {
         return Err(io::Error::new(
             io::ErrorKind::BrokenPipe,
             "standard output is closed: there is nowhere to write to",
         ));
     }
     Ok(output)
+}
+
+/// The terminal at standard input, opened once more where it can be, so that not
+/// waiting for it to take what is shown is no other program's affair.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn terminal() -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let mut options = OpenOptions::new();
+    let opened = options
+        .read(true)
+        .write(true)
+        .custom_flags(flags)
+        .open("/proc/self/fd/0");
+    opened.or_else(|_| io::stdin().as_fd().try_clone_to_owned().map(File::from))
 }
 
 /// Text on its way to a terminal.

@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use protocol::{Event, Request, TooLong};
 use rustix::event::PollFlags;
@@ -14,9 +15,12 @@ use rustix::event::PollFlags;
 pub(crate) enum Wait {
     /// Take what is there.
     No,
-    /// Until something has been heard.
-    Yes,
+    /// As long as [`TICK`].
+    Tick,
 }
+
+/// How often an engine that owes an answer is looked after.
+pub(crate) const TICK: Duration = Duration::from_secs(1);
 
 /// What was heard of an engine.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,9 +17,10 @@ use std::process::{
 use protocol::memory::meminfo_bytes;
 use protocol::{Decoder, Event, Load, LogLevel, Request, TooLong, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
-use crate::peer::{Heard, Peer, StartError, Wait};
+use crate::peer::{Heard, Peer, StartError, TICK, Wait};
 
 /// The argument that makes this executable an engine.
 pub(crate) const ENGINE_ROLE: &str = "--engine";
@@ -121,15 +122,22 @@ impl Engine {
         self.queue = Vec::new();
     }
 
-    /// Polls for what there is to do; `false`: nothing, or it was interrupted.
+    /// Polls for what there is to do, as long as [`TICK`]; `false`: nothing.
     fn wait(&self) -> bool {
         let fds = self.poll_fds();
         let mut fds: Vec<PollFd<'_>> = fds
             .iter()
             .map(|(fd, flags)| PollFd::new(fd, *flags))
             .collect();
-        // An error (no memory for it, say) counts as nothing heard: the caller asks again.
-        poll(&mut fds, None).is_ok()
+        let tick = Timespec::try_from(TICK).ok();
+        loop {
+            match poll(&mut fds, tick.as_ref()) {
+                // The time begins again: signals are rare.
+                Err(Errno::INTR) => {}
+                // An error (no memory for it, say) counts as nothing heard.
+                heard => return heard.is_ok_and(|ready| ready > 0),
+            }
+        }
     }
 
     fn read_errors(&mut self) {

@@ -22,6 +22,8 @@ pub(crate) struct Interrupt {
     current: AtomicU64,
     /// The other side is gone.
     closed: AtomicBool,
+    /// How often work under way has asked whether to stop.
+    asked: AtomicU64,
 }
 
 impl Interrupt {
@@ -32,6 +34,7 @@ impl Interrupt {
             cancelled: AtomicU64::new(0),
             current: AtomicU64::new(IDLE),
             closed: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
         }
     }
 
@@ -66,8 +69,16 @@ impl Interrupt {
         self.current.store(IDLE, Ordering::Relaxed);
     }
 
-    /// Whether what is under way should stop now.
+    /// How often it has been asked whether to stop: a number that grows while work
+    /// goes on.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is under way should stop now. Asked between any two steps, which
+    /// is also the sign that they are taken.
     pub(crate) fn is_requested(&self) -> bool {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let current = self.current.load(Ordering::Relaxed);
         self.is_closed() || self.cancelled.load(Ordering::Relaxed) >= current
     }

@@ -48,7 +48,7 @@ use interrupt::Interrupt;
 use load::{LoadError, Machine};
 use protocol::{Event, Load, ModelInfo};
 use serve::Server;
-use wire::{Numbered, Outbox};
+use wire::{Numbered, Outbox, Shared};
 
 /// The engine's process: confined, it serves what comes on its standard input.
 /// `model` is the number of the descriptor that its parent has left open for it.
@@ -109,13 +109,14 @@ fn tell_panic(info: &PanicHookInfo<'_>) {
 /// could not be given up.
 fn run(
     mut input: impl Read + Send + 'static,
-    output: impl Write,
+    output: impl Write + Send + 'static,
     model: File,
     confine: impl FnOnce(u64) -> Result<Option<String>, Unconfined>,
 ) -> ExitCode {
     let started = Instant::now();
     let interrupt = Arc::new(Interrupt::new());
-    let mut outbox = Outbox::new(output);
+    let output = Shared::new(output);
+    let mut outbox = Outbox::new(output.share());
     let load = match wire::receive_load(&mut input) {
         Ok(Some(load)) => load,
         Ok(None) => return ExitCode::SUCCESS,
@@ -131,6 +132,7 @@ fn run(
         let limit = load.budget.request_bytes;
         let requests =
             wire::read_requests(input, limit, Arc::clone(&interrupt)).map_err(LoadError::Thread)?;
+        wire::tell_of_work(output, Arc::clone(&interrupt)).map_err(LoadError::Thread)?;
         let (load, interrupt, outbox) = (&load, &interrupt, &mut outbox);
         let tell = |info: &mut ModelInfo| {
             info.unconfined = unconfined;

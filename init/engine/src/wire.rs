@@ -8,8 +8,8 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,9 @@ use rustix::stdio::{dup2_stdin, dup2_stdout};
 use super::interrupt::Interrupt;
 use protocol::memory::LOAD_BYTES_MAX;
 use protocol::{self, Event, Load, Request, TooLong, TurnError, TurnStats};
+
+/// How often the other side is told that work goes on.
+const WORKING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Progress and prefill events are at least this far apart.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -115,6 +118,63 @@ fn read_until_end(
             Err(_) => return,
         }
     }
+}
+
+/// The events' pipe, for the two that send: whoever works, and [`tell_of_work`].
+pub(crate) struct Shared<W>(Arc<Mutex<W>>);
+
+impl<W> Shared<W> {
+    /// For `output`.
+    pub(crate) fn new(output: W) -> Self {
+        Self(Arc::new(Mutex::new(output)))
+    }
+
+    /// The same pipe.
+    pub(crate) fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, W> {
+        // Nothing panics while it writes; if it did, the frames would be broken.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W: Write> Write for Shared<W> {
+    /// Writes all of `frame`, so that no other comes in between.
+    fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
+        self.lock().write_all(frame).map(|()| frame.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.lock().flush()
+    }
+}
+
+/// Tells, once a second, that work goes on, if it does: on a thread of its own, for
+/// whoever works has nothing to say. It goes on while the process does or the other
+/// side listens.
+///
+/// # Errors
+/// No thread can be started.
+pub(crate) fn tell_of_work(
+    output: Shared<impl Write + Send + 'static>,
+    interrupt: Arc<Interrupt>,
+) -> io::Result<()> {
+    let mut outbox = Outbox::new(output);
+    let tell = move || {
+        let mut asked = interrupt.asked();
+        while !interrupt.is_closed() {
+            thread::sleep(WORKING_INTERVAL);
+            let now = interrupt.asked();
+            if now != asked {
+                asked = now;
+                outbox.send(&Event::Working);
+            }
+        }
+    };
+    let builder = thread::Builder::new().name("working".into());
+    builder.spawn(tell).map(|_| ())
 }
 
 /// Sends events. Once the other side is gone, what is sent is dropped: the

@@ -109,6 +109,8 @@ pub enum Event {
     Drafted,
     /// What [`Request::Measure`] cost.
     Measured(Measured),
+    /// Work goes on that there is nothing to say of yet: once a second at most.
+    Working,
 }
 
 /// The cost of [`Request::Measure`], on the engine's monotonic clock. Under an

@@ -14,16 +14,17 @@ mod signals;
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::memory::{Budget, mib};
 use protocol::{LogLevel, Progress, Stage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use term::{Action, Completion, Limits, Tty};
+use term::{Action, Completion, Limits, Submission, Tty};
 
 use crate::disk::Choice;
 use crate::host::Host;
 use crate::models::Models;
+use crate::peer::TICK;
 use crate::ports::saves::Saves;
 use crate::session::{Phase, Reason, Session, Update};
 use crate::supervisor::Engine;
@@ -32,6 +33,9 @@ use draft::Drafts;
 use room::Room;
 use screen::Screen;
 use signals::Signals;
+
+/// An engine at work heeds a Ctrl-C within this time, but on a slow machine.
+const HEEDING: Duration = Duration::from_millis(200);
 
 /// Runs the prompt at `tty` until the user leaves.
 ///
@@ -61,6 +65,9 @@ pub(crate) fn run(
         saves: Saves::default(),
         timeline,
         signals,
+        looked: Instant::now(),
+        stop_asked: Instant::now(),
+        sent_early: None,
         leaving: false,
     };
     chat.greet();
@@ -93,6 +100,12 @@ struct Chat {
     saves: Saves,
     timeline: Timeline,
     signals: Option<Signals>,
+    /// When the engine was last looked after.
+    looked: Instant,
+    /// When the answer was last asked to end.
+    stop_asked: Instant,
+    /// What was sent after the answer was asked to end and before it had.
+    sent_early: Option<Submission>,
     leaving: bool,
 }
 
@@ -128,6 +141,8 @@ impl Chat {
             self.screen.flush_keys();
         }
         self.take_signals();
+        self.look_after_engine();
+        self.give_line_back();
         self.find_models();
         // What is done leads to something to tell, and what is told lets typed
         // keys through: nothing of either is left to the next wait.
@@ -139,11 +154,29 @@ impl Chat {
     /// Shows what has happened; `false`: nothing has.
     fn take_updates(&mut self) -> bool {
         let mut any = false;
-        while let Some(update) = self.session.try_next() {
+        while self.screen.has_room()
+            && let Some(update) = self.session.try_next()
+        {
             self.on_update(update);
+            self.do_sent_early();
             any = true;
         }
         any
+    }
+
+    /// Counts the time in which an engine that owes something is not heard.
+    fn look_after_engine(&mut self) {
+        if !self.awaits_word() {
+            self.looked = Instant::now();
+        } else if self.looked.elapsed() >= TICK {
+            self.looked = Instant::now();
+            self.session.tick();
+        }
+    }
+
+    /// Whether something should come from the engine, and is listened for.
+    fn awaits_word(&self) -> bool {
+        self.session.is_owed() && self.screen.has_room()
     }
 
     /// Waits until there is something to do; `true`: there are keys.
@@ -152,13 +185,23 @@ impl Chat {
             self.screen.timeout(),
             self.models.next_look(),
             self.draft_due(),
+            self.line_due(),
+            self.awaits_word()
+                .then(|| TICK.saturating_sub(self.looked.elapsed())),
         ];
         let timeout = deadlines.into_iter().flatten().min();
         let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
         let signals = self.signals.iter().flat_map(Signals::fds);
+        let keys = PollFlags::IN;
+        let terminal = if self.screen.is_behind() {
+            keys | PollFlags::OUT
+        } else {
+            keys
+        };
+        let engine = self.screen.has_room().then(|| self.session.poll_fds());
         let wanted: Vec<(BorrowedFd<'_>, PollFlags)> =
-            std::iter::once((self.screen.fd(), PollFlags::IN))
-                .chain(self.session.poll_fds())
+            std::iter::once((self.screen.fd(), terminal))
+                .chain(engine.into_iter().flatten())
                 .chain(signals.map(|fd| (fd, PollFlags::IN)))
                 .collect();
         let mut fds: Vec<PollFd<'_>> = wanted
@@ -170,7 +213,8 @@ impl Chat {
             Err(rustix::io::Errno::INTR) => return Ok(false),
             Err(e) => return Err(e.into()),
         }
-        Ok(fds.first().is_some_and(|fd| !fd.revents().is_empty()))
+        let ready = fds.first().map_or(PollFlags::empty(), PollFd::revents);
+        Ok(ready.intersects(PollFlags::all().difference(PollFlags::OUT)))
     }
 
     fn take_signals(&mut self) {
@@ -220,8 +264,13 @@ impl Chat {
         while let Some(action) = self.screen.next_action(&complete) {
             any = true;
             match action {
+                Action::Submit(sent) if self.session.is_stopping() => {
+                    self.screen.set_status(Some("stopping".to_owned()));
+                    self.sent_early = Some(sent);
+                }
                 Action::Submit(sent) => self.on_submit(&sent.text, sent.literal),
                 Action::Stop => self.stop(),
+                Action::Interrupted if self.session.is_stopping() => self.stop(),
                 Action::Fold => self.fold(),
                 Action::Interrupted => self.screen.quiet("Ctrl-D or /exit leaves"),
                 Action::Eof => self.leaving = true,
@@ -284,14 +333,43 @@ impl Chat {
     fn stop(&mut self) {
         if let Some(text) = self.session.cancel() {
             self.give_back(&text);
+        } else {
+            self.stop_asked = Instant::now();
         }
     }
 
-    /// A message that is not answered is in the line again.
+    /// The line is the user's again when the engine has been given the time of a few
+    /// operations to heed a Ctrl-C and has not, until when.
+    fn line_due(&self) -> Option<Duration> {
+        let due = self.session.is_stopping() && !self.screen.is_open() && self.sent_early.is_none();
+        due.then(|| HEEDING.saturating_sub(self.stop_asked.elapsed()))
+    }
+
+    fn give_line_back(&mut self) {
+        if self.line_due() == Some(Duration::ZERO) {
+            let line = "stopping; Ctrl-C again replaces the engine";
+            self.screen.open_early(line);
+        }
+    }
+
+    /// A message that is not answered is in the line again, unless something has been
+    /// typed since.
     fn give_back(&mut self, text: &str) {
         self.screen.end_answer();
-        self.screen.set_text(text);
+        if self.screen.text().is_empty() {
+            self.screen.set_text(text);
+        }
         self.screen.open();
+    }
+
+    /// What was sent while an answer was about to end is done when it has.
+    fn do_sent_early(&mut self) {
+        if !self.session.is_stopping()
+            && let Some(sent) = self.sent_early.take()
+        {
+            self.screen.close_line();
+            self.on_submit(&sent.text, sent.literal);
+        }
     }
 
     fn on_update(&mut self, update: Update) {

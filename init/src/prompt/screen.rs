@@ -12,6 +12,10 @@ use term::{Action, Completion, Limits, Look, Prompt, Size, Tty, wrap};
 use super::answer_view::AnswerView;
 use crate::host::Host;
 
+/// While more than this waits for a slow terminal, answers wait as well: keys do not,
+/// and what they do should be seen soon.
+const BEHIND_BYTES_MAX: usize = 8 << 10;
+
 /// A terminal, its edit line and what is being shown.
 pub(super) struct Screen {
     host: Host,
@@ -106,13 +110,27 @@ impl Screen {
         self.editor.next_action(complete)
     }
 
-    /// Paints the edit line and writes everything.
+    /// Paints the edit line, and writes what the terminal takes.
     ///
     /// # Errors
     /// The terminal's.
     pub(super) fn paint(&mut self) -> io::Result<()> {
         self.editor.paint(&mut self.out);
-        self.flush()
+        if !self.out.is_empty() {
+            let written = self.tty.write(&self.out)?;
+            self.out.drain(..written);
+        }
+        Ok(())
+    }
+
+    /// Whether the terminal has not taken all yet.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Whether so little waits for the terminal that there may be more to show.
+    pub(super) fn has_room(&self) -> bool {
+        self.out.len() <= BEHIND_BYTES_MAX
     }
 
     /// Takes the edit line away and writes everything, `last` at the end.
@@ -124,13 +142,7 @@ impl Screen {
         if let Some(line) = last {
             self.quiet(line);
         }
-        self.flush()
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.tty.write_all(&self.out)?;
-        self.out.clear();
-        Ok(())
+        self.tty.write_all(&self.out)
     }
 
     /// What stands in the edit line.
@@ -146,6 +158,22 @@ impl Screen {
     /// Whether something can be typed and sent.
     pub(super) fn is_open(&self) -> bool {
         self.editor.is_open()
+    }
+
+    /// Opens the edit line although the answer has not ended yet: it is to end, and
+    /// `status` says so.
+    pub(super) fn open_early(&mut self, status: &str) {
+        self.hide();
+        if let Some(answer) = &mut self.answer {
+            answer.interrupt(&mut self.out);
+        }
+        self.editor.set_status(Some(status.to_owned()));
+        self.editor.open();
+    }
+
+    /// Closes the edit line; what is typed in it stays for the next time.
+    pub(super) fn close_line(&mut self) {
+        self.editor.close(&mut self.out);
     }
 
     /// Opens the edit line, unless an answer is being shown.
@@ -188,6 +216,9 @@ impl Screen {
         self.hide();
         if let Some(answer) = &mut self.answer {
             answer.push(kind, text, &mut self.out);
+            if self.editor.is_open() {
+                answer.interrupt(&mut self.out);
+            }
         }
         self.show_thinking();
     }

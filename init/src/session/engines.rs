@@ -29,8 +29,10 @@ impl<P: Peer> Session<P> {
                 let said = self.transcript.answer(answer.message);
                 if said {
                     self.updates.push_back(Update::BrokenOff);
+                } else if answer.stopping {
+                    self.take_back(Reason::Cancelled);
                 }
-                !said
+                !said && !answer.stopping
             }
             State::Loading { waiting, .. } => waiting,
             State::Idle | State::Ready(_) | State::Gone { .. } => false,
@@ -72,8 +74,8 @@ impl<P: Peer> Session<P> {
             Event::Rendered { text, tokens } => self.on_result(Update::Rendered { text, tokens }),
             Event::Counted(counts) => self.on_result(Update::Counted(counts)),
             Event::NotRendered(error) => self.on_result(Update::NotRendered(error.to_string())),
-            // Nobody waits for a draft.
-            Event::Drafted => {}
+            // Nobody waits for a draft; who works has been heard.
+            Event::Drafted | Event::Working => {}
             Event::Ready(info) => self.on_ready(info),
             Event::Refused { error } => self.refuse(error),
             Event::Text { kind, text } => self.on_text(kind, text),
@@ -170,6 +172,27 @@ impl<P: Peer> Session<P> {
             }
             other => self.state = other,
         }
+    }
+
+    /// An engine that does not do what it should makes way for another. The question
+    /// that it had is given back, for it may be the cause.
+    pub(super) fn replace_engine(&mut self, how: &str) {
+        let loading = self.phase() == super::Phase::Loading;
+        let waiting = self.leave_engine();
+        if loading {
+            let why = format!(
+                "the engine {how} while it loaded the model: check the disk; /model loads a model"
+            );
+            return self.give_up(why, waiting);
+        }
+        let line = format!("the engine {how}; another is started and the conversation is kept");
+        if waiting {
+            self.take_back(Reason::Failed(line));
+        } else {
+            self.updates.push_back(Update::Notice(line));
+        }
+        self.silence = 0;
+        self.start_engine(false);
     }
 
     pub(super) fn on_death(&mut self, how: &str) {

@@ -33,6 +33,12 @@ use crate::peer::{Heard, Peer, StartError, Wait};
 pub(crate) use transcript::Transcript;
 pub(crate) use update::{Phase, Reason, Update, stop_text};
 
+/// A healthy engine is heard once a second, on the slowest machine once in the time
+/// of an operation. Ticks, not a clock, as a machine may be stopped and go on.
+const SILENT_TICKS: u32 = 120;
+/// The same for one that was asked to end its answer: the user waits.
+const STOPPING_TICKS: u32 = 10;
+
 /// A running engine with a model.
 #[derive(Debug)]
 struct Loaded<P> {
@@ -58,6 +64,8 @@ struct Answer {
     bytes: u64,
     /// It was longer than this machine holds.
     cut: bool,
+    /// The user has asked for its end.
+    stopping: bool,
 }
 
 impl Answer {
@@ -66,6 +74,7 @@ impl Answer {
             message: Message::new(Role::Assistant, ""),
             bytes: 0,
             cut: false,
+            stopping: false,
         }
     }
 }
@@ -82,6 +91,8 @@ pub(crate) struct Session<P> {
     state: State<P>,
     transcript: Transcript,
     deaths: u32,
+    /// Ticks since the engine that owes something was last heard.
+    silence: u32,
     last_stats: Option<TurnStats>,
     updates: VecDeque<Update>,
 }
@@ -103,6 +114,7 @@ impl<P: Peer> Session<P> {
             state: State::Idle,
             transcript: Transcript::default(),
             deaths: 0,
+            silence: 0,
             last_stats: None,
             updates: VecDeque::new(),
         }
@@ -260,11 +272,18 @@ impl<P: Peer> Session<P> {
         }
     }
 
-    /// Ends the answer under way, or takes back a message that still waits for
-    /// the model (its text is returned).
+    /// Ends the answer under way, the second time by another engine in the place of
+    /// this one, or takes back a message that still waits for the model (its text is
+    /// returned).
     pub(crate) fn cancel(&mut self) -> Option<String> {
         match &mut self.state {
-            State::Answering { loaded, .. } => {
+            State::Answering { answer, .. } if answer.stopping => {
+                self.replace_engine("is replaced");
+                None
+            }
+            State::Answering { loaded, answer } => {
+                answer.stopping = true;
+                self.silence = 0;
                 // A request of no length is never too long.
                 let _ = loaded.peer.send(&Request::Cancel);
                 None
@@ -309,6 +328,11 @@ impl<P: Peer> Session<P> {
         })
     }
 
+    /// The answer has been asked to end, and has not yet.
+    pub(crate) fn is_stopping(&self) -> bool {
+        matches!(&self.state, State::Answering { answer, .. } if answer.stopping)
+    }
+
     /// A message waits for the model to be loaded.
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.state, State::Loading { waiting: true, .. })
@@ -327,15 +351,37 @@ impl<P: Peer> Session<P> {
             if let Some(update) = self.updates.pop_front() {
                 return Some(update);
             }
-            let expects = match &self.state {
-                State::Loading { .. } | State::Answering { .. } => true,
-                State::Ready(loaded) => loaded.asked > 0,
-                State::Idle | State::Gone { .. } => false,
-            };
-            if !expects {
+            if !self.is_owed() {
                 return None;
             }
-            self.listen(Wait::Yes);
+            if !self.listen(Wait::Tick) {
+                self.tick();
+            }
+        }
+    }
+
+    /// Whether the engine has something to say before it may be silent.
+    pub(crate) fn is_owed(&self) -> bool {
+        match &self.state {
+            State::Loading { .. } | State::Answering { .. } => true,
+            State::Ready(loaded) => loaded.asked > 0,
+            State::Idle | State::Gone { .. } => false,
+        }
+    }
+
+    /// A [`crate::peer::TICK`] has passed in which nothing was heard.
+    pub(crate) fn tick(&mut self) {
+        if !self.is_owed() {
+            return;
+        }
+        self.silence = self.silence.saturating_add(1);
+        let longest = if self.is_stopping() {
+            STOPPING_TICKS
+        } else {
+            SILENT_TICKS
+        };
+        if self.silence >= longest {
+            self.replace_engine(&format!("gave no sign of life for {longest} s"));
         }
     }
 
@@ -350,9 +396,14 @@ impl<P: Peer> Session<P> {
         let Some(peer) = self.peer_mut() else {
             return false;
         };
-        match peer.next(wait) {
+        let heard = peer.next(wait);
+        if heard == Heard::Nothing {
+            return false;
+        }
+        self.silence = 0;
+        match heard {
             Heard::Event(event) => self.on_event(event),
-            Heard::Nothing => return false,
+            Heard::Nothing => {}
             Heard::Gone(how) => self.on_death(&how),
         }
         true

@@ -98,6 +98,10 @@ fn ready() -> Heard {
     })))
 }
 
+fn silence(ticks: u32) -> Vec<Heard> {
+    vec![Heard::Nothing; ticks as usize]
+}
+
 fn text(text: &str) -> Heard {
     Heard::Event(Event::Text {
         kind: TextKind::Answer,
@@ -289,6 +293,48 @@ fn every_state_takes_every_event_as_the_table_says() {
         ),
         (Gone, false, vec![], &[], Gone),
     ];
+    hold(rows);
+}
+
+#[test]
+fn in_every_state_silence_ends_as_the_table_says() {
+    use Phase::{Answering, Gone, Loading, Ready};
+    hold(vec![
+        (Loading, false, silence(SILENT_TICKS), &["Refused"], Gone),
+        (Loading, true, silence(SILENT_TICKS), &["Refused q"], Gone),
+        (
+            Answering,
+            false,
+            silence(SILENT_TICKS),
+            &["TakenBack Failed", "Ready"],
+            Ready,
+        ),
+        (
+            Answering,
+            false,
+            [vec![text("a")], silence(SILENT_TICKS)].concat(),
+            &["Text", "BrokenOff", "Notice", "Ready"],
+            Ready,
+        ),
+        // At work, and at last with something to say.
+        (
+            Answering,
+            false,
+            [
+                silence(SILENT_TICKS - 1),
+                vec![Heard::Event(Event::Working)],
+                silence(SILENT_TICKS - 1),
+                vec![text("a"), done(Stop::EndOfTurn)],
+            ]
+            .concat(),
+            &["Text", "Done"],
+            Ready,
+        ),
+    ]);
+}
+
+/// Each row is so.
+fn hold(rows: Vec<Row>) {
     for (phase, waiting, heard, updates, end) in rows {
         let (mut session, _) = in_phase(phase, waiting, heard.clone());
         let got = all(&mut session);
@@ -380,6 +426,42 @@ fn no_command_in_any_state_loses_a_question_or_waits_for_ever() {
 
 fn change(session: &Session<Scripted>, name: &str, value: &str) -> Change {
     session.config().with(find(name).unwrap(), value).unwrap()
+}
+
+#[test]
+fn an_engine_that_does_not_stop_is_replaced_soon_and_at_the_second_time_at_once() {
+    for (again, heard) in [(true, vec![]), (false, silence(STOPPING_TICKS))] {
+        for (said, updates) in [
+            (
+                vec![],
+                ["TakenBack Cancelled", "Notice", "Ready"].as_slice(),
+            ),
+            (vec![text("a")], &["Text", "BrokenOff", "Notice", "Ready"]),
+        ] {
+            let rest = [said.clone(), heard.clone()].concat();
+            let (mut session, world) = in_phase(Phase::Answering, false, rest);
+            let before: Vec<Update> = said.iter().filter_map(|_| session.next()).collect();
+            assert_eq!(session.cancel(), None);
+            assert!(session.is_stopping());
+            assert_eq!(world.borrow().sent.last(), Some(&Request::Cancel));
+            if again {
+                assert_eq!(session.cancel(), None);
+            }
+            let got = [before, all(&mut session)].concat();
+            assert_eq!(names(&got), updates);
+            assert_eq!(session.messages().len(), 2 * said.len());
+        }
+    }
+}
+
+#[test]
+fn an_engine_that_owes_nothing_may_be_silent() {
+    let (mut session, _) = in_phase(Phase::Ready, false, vec![text("x")]);
+    for _ in 0..2 * SILENT_TICKS {
+        session.tick();
+    }
+    assert_eq!(session.phase(), Phase::Ready);
+    assert!(session.updates.is_empty());
 }
 
 #[test]

@@ -57,7 +57,8 @@ pub enum Action {
     Fold,
     /// Ctrl-C on an empty line: say how to leave.
     Interrupted,
-    /// Ctrl-D on an empty line: leave.
+    /// Ctrl-D on an empty line, or while the prompt is closed and nothing has been
+    /// typed ahead: leave.
     Eof,
     /// Something to tell, as through [`Prompt::print_above`].
     Notice(String),
@@ -164,6 +165,9 @@ impl Prompt {
                 }
                 Key::Ctrl('c') if !self.is_open => self.actions.push_back(Action::Stop),
                 Key::Ctrl('o') if !self.is_open => self.actions.push_back(Action::Fold),
+                Key::Ctrl('d') if !self.is_open && self.keys.is_empty() => {
+                    self.actions.push_back(Action::Eof);
+                }
                 Key::PasteProblem(problem) => {
                     let notice = Action::Notice(problem.to_string());
                     self.actions.push_back(notice);
@@ -194,8 +198,8 @@ impl Prompt {
         }
     }
 
-    /// The next thing to do. Keys wait while the prompt is closed, all but
-    /// Ctrl-C.
+    /// The next thing to do. Keys wait while the prompt is closed, but for those that
+    /// are not of the line: Ctrl-C, Ctrl-O, and a Ctrl-D after nothing.
     pub fn next_action(&mut self, completer: &Completer<'_>) -> Option<Action> {
         loop {
             if let Some(action) = self.actions.pop_front() {

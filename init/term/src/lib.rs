@@ -57,7 +57,7 @@ mod wrap;
 mod tests;
 
 pub use edit_line::{Action, Look, Prompt};
-pub use editor::Completion;
+pub use editor::{Completion, Submission};
 pub use limits::Limits;
 pub use markdown::{Markdown, Rendering};
 pub use sanitize::sanitize;

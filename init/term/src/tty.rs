@@ -58,8 +58,7 @@ impl Tty {
         })
     }
 
-    /// Reads what is there. Poll first: this waits when there is nothing. `0`
-    /// is the end: the terminal hung up.
+    /// Reads what is there, waiting for it. `0` is the end: the terminal hung up.
     ///
     /// # Errors
     /// When the terminal is gone.
@@ -67,6 +66,9 @@ impl Tty {
         loop {
             match (&*self.raw).read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    wait_until(&self.raw, PollFlags::IN)?;
+                }
                 Err(error) => return Err(error),
                 Ok(count) => {
                     let cooked = count.min(self.cooked_bytes);
@@ -78,6 +80,21 @@ impl Tty {
                     }
                     return Ok(count);
                 }
+            }
+        }
+    }
+
+    /// Writes of `bytes` what the terminal takes now, and says how many. One that was
+    /// opened to be waited for takes all, in its own time.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match (&*self.raw).write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                written => return written,
             }
         }
     }
@@ -110,15 +127,17 @@ fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_writable(file)?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait_until(file, PollFlags::OUT)?;
+            }
             Err(error) => return Err(error),
         }
     }
     Ok(())
 }
 
-fn wait_writable(file: &File) -> io::Result<()> {
-    let mut fds = [PollFd::new(file, PollFlags::OUT)];
+fn wait_until(file: &File, ready: PollFlags) -> io::Result<()> {
+    let mut fds = [PollFd::new(file, ready)];
     match poll(&mut fds, None) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),

@@ -106,6 +106,13 @@ impl PlainCommand {
         }
     }
 
+    /// Stops the engine's process, which then does nothing, and ends only by SIGKILL.
+    #[track_caller]
+    pub fn stop_engine(&self) {
+        let engine = self.engine().or_fail("find the engine among the processes");
+        kill_process(engine, Signal::STOP).or_fail("stop the engine");
+    }
+
     /// Kills the only child that the command has, its engine, by `signal`.
     #[track_caller]
     pub fn kill_engine(&self, signal: Signal) {

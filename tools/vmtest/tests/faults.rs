@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 
 use rustix::process::Signal;
 use vmtest::{
-    BOOT, LOAD, MODEL_NAME, OrFail, PlainCommand, SOON, SYSTEM_PROMPT, TURN, Terminal, Vm, VmSpec,
-    model, native_executable,
+    BOOT, Chat, LOAD, MODEL_NAME, OrFail, PlainCommand, SOON, SYSTEM_PROMPT, TURN, Terminal, Vm,
+    VmSpec, model, native_executable,
 };
 
 const CAPITAL: &str = "What is the capital of France?";
@@ -67,6 +67,50 @@ fn the_plain_command_survives_an_engine_killed_by_sigsegv() {
 #[test]
 fn the_plain_command_survives_an_engine_killed_by_sigabrt() {
     plain_command_survives(Signal::ABORT, "SIGABRT");
+}
+
+/// A stopped process is the worst that a loop without end could be.
+#[test]
+fn an_engine_that_does_not_stop_takes_neither_the_line_nor_the_conversation() {
+    let mut chat = Chat::start(&[], &[]);
+    let _ = chat.ask(CAPITAL, TURN);
+    chat.type_line(ENDLESS);
+    let _ = chat.expect("lighthouse", TURN);
+    chat.stop_engine();
+    // Once asked, once replaced, with what was typed between in the line.
+    chat.ctrl_c();
+    let _ = chat.expect("Ctrl-C again replaces the engine", SOON);
+    chat.type_keys("typed");
+    let _ = chat.expect_line(">>> typed", 9);
+    chat.type_keys("\x15");
+    let _ = chat.expect_line(">>> Send a message (/help for help)", 4);
+    chat.ctrl_c();
+    let _ = chat.expect("the engine is replaced; another is started", SOON);
+    let _ = chat.expect(MODEL_NAME, LOAD);
+    chat.type_line("/template");
+    let seen = chat.expect(" tokens: [", SOON);
+    assert!(seen.contains("Paris"), "{seen}");
+    let _ = chat.expect_prompt(SOON);
+
+    // What is sent after the Ctrl-C is answered by the next engine, also when that
+    // is found out without the user.
+    chat.type_line(ENDLESS);
+    let _ = chat.expect("lighthouse", TURN);
+    chat.stop_engine();
+    chat.ctrl_c();
+    let _ = chat.expect("Ctrl-C again replaces the engine", SOON);
+    chat.type_line("/set max_tokens 4");
+    let _ = chat.expect("gave no sign of life for 10 s", SOON);
+    let _ = chat.expect(MODEL_NAME, LOAD);
+    let _ = chat.ask(CAPITAL, TURN);
+
+    // A Ctrl-D leaves at once, answer or not.
+    let _ = chat.ask("/set max_tokens 4096", SOON);
+    chat.type_line(ENDLESS);
+    let _ = chat.expect("lighthouse", TURN);
+    chat.stop_engine();
+    chat.ctrl_d();
+    assert!(chat.wait_exit(SOON).success());
 }
 
 #[test]

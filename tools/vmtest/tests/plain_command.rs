@@ -71,12 +71,30 @@ fn the_engine_has_given_up_its_rights() {
         line.or_fail("find a field").trim().to_owned()
     };
     assert_eq!(field("NoNewPrivs:"), "1");
+    assert_eq!(field("Seccomp:"), "2");
+    // Its pipes and the model; an end that tells C++ that its input is over.
+    let open = std::fs::read_dir(proc.join("fd")).or_fail("list descriptors");
+    let open: Vec<String> = open
+        .flatten()
+        .map(|fd| std::fs::read_link(fd.path()).or_fail("read a descriptor"))
+        .map(|target| target.to_string_lossy().into_owned())
+        .collect();
+    let (pipes, others): (Vec<_>, Vec<_>) = open.iter().partition(|at| at.starts_with("pipe:"));
+    assert_eq!(pipes.len(), 5, "{open:?}");
+    let file = model().canonicalize().or_fail("find the model");
+    assert_eq!(others, [&file.to_string_lossy().into_owned()], "{open:?}");
     assert_eq!(read("oom_score_adj").trim(), "1000");
     // What root has to give up; anybody else never had it.
     if rustix::process::geteuid().is_root() {
         assert_eq!(field("Uid:"), "65534\t65534\t65534\t65534");
-        assert_eq!(field("CapEff:"), "0000000000000004", "DAC_READ_SEARCH");
-        assert_eq!(field("CapPrm:"), "0000000000000004", "DAC_READ_SEARCH");
+        assert_eq!(field("CapEff:"), "0000000000000000");
+        assert_eq!(field("CapPrm:"), "0000000000000000");
+        let root = std::fs::read_link(proc.join("root")).or_fail("find its root");
+        assert!(
+            root.to_string_lossy().ends_with("(deleted)"),
+            "{}",
+            root.display()
+        );
     }
 }
 
