@@ -16,6 +16,9 @@ use super::size::{Size, SizeQuery};
 
 /// After this pause an Escape was the key and not the start of a sequence.
 const KEY_PAUSE: Duration = Duration::from_millis(100);
+/// After this pause no more comes of a mark, which a serial line or a distant
+/// terminal may send in pieces up to a second apart.
+const MARK_PAUSE: Duration = Duration::from_millis(1500);
 /// After this pause a paste without an end mark has ended: the line lost it.
 const PASTE_PAUSE: Duration = Duration::from_secs(5);
 /// What a key that waits counts for, pasted text aside.
@@ -142,6 +145,7 @@ impl Prompt {
     pub fn timeout(&self) -> Option<Duration> {
         self.decoder.pending().map(|pending| match pending {
             Pending::Key => KEY_PAUSE,
+            Pending::Mark => MARK_PAUSE,
             Pending::Paste => PASTE_PAUSE,
         })
     }

@@ -1,5 +1,7 @@
 //! The parts together: bytes in, and what an emulated terminal then shows.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -165,6 +167,25 @@ fn keys_edit() {
     ] {
         assert_eq!(edited(bytes), text, "{bytes:?}");
     }
+}
+
+#[test]
+fn a_paste_that_comes_piece_by_piece_is_text_and_no_command() {
+    let mut bench = Bench::new(80, 24);
+    let pieces = [
+        "\x1b", "[20", "0~", "/exit\r", "two\r", "\x1b", "[2", "01", "~",
+    ];
+    // As the caller does it where a second passes between two pieces.
+    for piece in pieces {
+        bench.feed(piece.as_bytes());
+        let second = Duration::from_secs(1);
+        while bench.prompt.timeout().is_some_and(|pause| pause < second) {
+            bench.prompt.flush();
+        }
+    }
+    assert_eq!(bench.prompt.timeout(), None);
+    assert!(bench.feed(b"").sent().is_empty());
+    assert_eq!(bench.prompt.text(), "/exit\ntwo\n");
 }
 
 #[test]

@@ -102,6 +102,8 @@ pub(crate) enum PasteProblem {
 pub(crate) enum Pending {
     /// The rest of a key.
     Key,
+    /// The rest of a mark or a report, which a slow line may cut anywhere.
+    Mark,
     /// The rest of a paste.
     Paste,
 }
@@ -111,6 +113,9 @@ pub(crate) enum Pending {
 #[cfg_attr(test, derive(Clone))]
 pub(crate) struct Decoder {
     partial: Vec<u8>,
+    /// Escape was taken for the key. What follows may yet show that it was the
+    /// start of a mark.
+    after_escape: bool,
     paste: Option<Paste>,
     /// The longest paste that is taken.
     paste_bytes: usize,
@@ -128,6 +133,7 @@ impl Decoder {
     pub(crate) fn new(paste_bytes: usize) -> Self {
         Self {
             partial: Vec::new(),
+            after_escape: false,
             paste: None,
             paste_bytes,
         }
@@ -143,6 +149,13 @@ impl Decoder {
             joined = std::mem::take(&mut self.partial);
             &joined
         };
+        if self.after_escape {
+            let Some(used) = self.feed_after_escape(data, keys) else {
+                self.partial = data.to_vec();
+                return;
+            };
+            data = data.get(used..).unwrap_or_default();
+        }
         while !data.is_empty() {
             if self.paste.is_some() {
                 let used = self.feed_paste(data, keys);
@@ -166,11 +179,35 @@ impl Decoder {
         }
     }
 
-    /// What is unfinished. After a pause (50 ms for a key, some seconds for a
-    /// paste) the caller ends it with [`Decoder::flush`].
+    /// Takes the rest of a mark whose Escape was taken for the key; returns how
+    /// many bytes it was, `None` when more must come.
+    fn feed_after_escape(&mut self, bytes: &[u8], keys: &mut VecDeque<Key>) -> Option<usize> {
+        let whole = [b"\x1b", bytes].concat();
+        let used = match parse(&whole) {
+            Parsed::Incomplete if matches!(bytes, [] | [b'[', ..]) => return None,
+            Parsed::PasteStart(used) => {
+                self.paste = Some(Paste::default());
+                used
+            }
+            Parsed::Key(used, report @ Key::CursorReport { .. }) => {
+                keys.push_back(report);
+                used
+            }
+            // It was the key, and these are others.
+            Parsed::Key(..) | Parsed::Incomplete => 1,
+        };
+        self.after_escape = false;
+        Some(used.saturating_sub(1))
+    }
+
+    /// What is unfinished. After a pause (a tenth of a second for a key, longer
+    /// for a mark, some seconds for a paste) the caller ends it with
+    /// [`Decoder::flush`].
     pub(crate) fn pending(&self) -> Option<Pending> {
         if self.paste.is_some() {
             Some(Pending::Paste)
+        } else if self.after_escape || self.partial.starts_with(b"\x1b[") {
+            Some(Pending::Mark)
         } else if self.partial.is_empty() {
             None
         } else {
@@ -185,9 +222,17 @@ impl Decoder {
             keys.push_back(Key::PasteProblem(PasteProblem::Unfinished));
         }
         let partial = std::mem::take(&mut self.partial);
+        if std::mem::take(&mut self.after_escape) {
+            // Nothing more came: these were keys, all of them.
+            self.feed(&partial, keys);
+            return;
+        }
         match *partial.as_slice() {
             [] => {}
-            [0x1b] => keys.push_back(Key::Esc),
+            [0x1b] => {
+                keys.push_back(Key::Esc);
+                self.after_escape = true;
+            }
             [0x1b, c @ (b'[' | b'O')] => keys.push_back(Key::Alt(c.into())),
             [0x1b, b'[', ..] => keys.push_back(Key::Ignored),
             _ => keys.push_back(Key::Char(char::REPLACEMENT_CHARACTER)),

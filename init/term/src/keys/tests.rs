@@ -80,9 +80,7 @@ fn one_byte_at_a_time_decodes_the_same() {
 fn a_pause_makes_escape_a_key() {
     for (bytes, key) in [
         (&b"\x1b"[..], Key::Esc),
-        (b"\x1b[", Key::Alt('[')),
         (b"\x1bO", Key::Alt('O')),
-        (b"\x1b[1;", Key::Ignored),
         (b"\xe2\x82", Key::Char('\u{fffd}')),
     ] {
         let mut keys = VecDeque::new();
@@ -93,6 +91,83 @@ fn a_pause_makes_escape_a_key() {
         decoder.flush(&mut keys);
         assert_eq!(Vec::from(keys), [key]);
     }
+}
+
+#[test]
+fn a_longer_pause_ends_a_mark() {
+    for (bytes, key) in [(&b"\x1b["[..], Key::Alt('[')), (b"\x1b[1;", Key::Ignored)] {
+        let mut keys = VecDeque::new();
+        let mut decoder = Decoder::new(PASTE_BYTES_MAX);
+        decoder.feed(bytes, &mut keys);
+        assert_eq!(decoder.pending(), Some(Pending::Mark));
+        decoder.flush(&mut keys);
+        assert_eq!(Vec::from(keys), [key]);
+        assert_eq!(decoder.pending(), None);
+    }
+}
+
+/// Feeds `pieces`; where a pause between two of them makes Escape the key the
+/// caller has said so.
+fn slowly(pieces: &[&[u8]]) -> (Vec<Key>, Decoder) {
+    let mut keys = VecDeque::new();
+    let mut decoder = Decoder::new(PASTE_BYTES_MAX);
+    for piece in pieces {
+        decoder.feed(piece, &mut keys);
+        if decoder.pending() == Some(Pending::Key) {
+            decoder.flush(&mut keys);
+        }
+    }
+    (keys.into(), decoder)
+}
+
+#[test]
+fn a_paste_whose_marks_come_in_pieces_is_a_paste() {
+    let paste = b"\x1b[200~a\rb\x1b[201~";
+    for first in 1..paste.len() {
+        for second in first..paste.len() {
+            let (keys, decoder) =
+                slowly(&[&paste[..first], &paste[first..second], &paste[second..]]);
+            let keys: Vec<Key> = keys.into_iter().filter(|key| *key != Key::Esc).collect();
+            assert_eq!(keys, [Key::Paste("a\nb".to_owned())], "{first} {second}");
+            assert_eq!(decoder.pending(), None);
+        }
+    }
+    let bytes: Vec<&[u8]> = paste.chunks(1).collect();
+    let escaped = [Key::Esc, Key::Paste("a\nb".to_owned())];
+    assert_eq!(slowly(&bytes).0, escaped);
+}
+
+#[test]
+fn a_report_that_comes_in_pieces_is_no_text() {
+    let report = Key::CursorReport {
+        row: 24,
+        column: 80,
+    };
+    assert_eq!(slowly(&[b"\x1b", b"[24;8", b"0R"]).0, [Key::Esc, report]);
+}
+
+#[test]
+fn escape_alone_is_a_key_and_what_is_typed_after_it_is_text() {
+    let chars = |text: &str| text.chars().map(Key::Char).collect::<Vec<_>>();
+    let (keys, mut decoder) = slowly(&[b"\x1b"]);
+    assert_eq!(keys, [Key::Esc]);
+    // The wait for a mark ends with the next key or after the pause.
+    assert_eq!(decoder.pending(), Some(Pending::Mark));
+    let mut keys = VecDeque::new();
+    decoder.flush(&mut keys);
+    assert_eq!((keys.len(), decoder.pending()), (0, None));
+    for text in ["a[2", "[x]", "[A", "[200 a"] {
+        let pieces: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+        let (keys, _) = slowly(&[&[&b"\x1b"[..]], pieces.as_slice()].concat());
+        assert_eq!(keys, [vec![Key::Esc], chars(text)].concat(), "{text}");
+    }
+    // What looks like a mark until the pause was typed.
+    let (_, mut decoder) = slowly(&[b"\x1b", b"[2", b"00"]);
+    let mut keys = VecDeque::new();
+    decoder.flush(&mut keys);
+    assert_eq!(Vec::from(keys), chars("[200"));
+    // The Escape of the next key is no mark's.
+    assert_eq!(slowly(&[b"\x1b", b"\x1b[A"]).0, [Key::Esc, Key::Up]);
 }
 
 #[test]

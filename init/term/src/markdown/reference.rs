@@ -148,6 +148,7 @@ const TEXTS: &[&str] = &[
     "```rust\nfn *a*() {}\n``\n~~~\n````\nafter *x*\n",
     "~~~ info\n*a*\n```\n~~~\n\n  ```\n  *b*\n    c\n ```\n",
     "````md\n```\n*a*\n```\n````\n```one line``` *x*\n",
+    "```not a fence, for another ` and more than a row *x*\n",
     "- a\n  ```\n  *b*\n\n *c*\n> ```\n> *d*\n*e*\n",
     // Tables.
     "| a | *b* |\n|---|:-:|\n| 1 | `x*y` |\n| c \\| d | **e** |\n\ntext\n",
