@@ -172,12 +172,14 @@ export PATH ZOSIA_CACHE CARGO_TARGET_DIR LC_ALL TZ CMAKE_PROJECT_INCLUDE
 unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS CFLAGS CXXFLAGS CPPFLAGS LDFLAGS
 [ -z "${ZOSIA_JOBS:-}" ] || export CMAKE_BUILD_PARALLEL_LEVEL="$ZOSIA_JOBS"
 
+# One build at a time in this checkout: cargo has a lock of its own, out/ has not.
+mkdir -p out
+lock "$top/out/build" "building in this checkout"
 if [ "$what" = native ]; then
     build_init "$(rustc -vV | sed -n 's/^host: //p')" out/native/init
     say "built out/native/init"
     exit 0
 fi
-mkdir -p out
 if [ "$what" = tests ]; then
     build_kernel_tests out/kernel-tests
     exit 0

@@ -111,7 +111,7 @@ add_suite() {
         *-security) archive=${archive%/*}/debian-security ;;
     esac
     list=/etc/apt/sources.list.d/zosia-$1.list
-    as_root sh -c 'echo "deb $1 $2 main" >"$3"' sh "$archive" "$1" "$list"
+    as_root sh -c 'umask 022; echo "deb $1 $2 main" >"$3"' sh "$archive" "$1" "$list"
     if ! as_root apt-get -q update >&2; then
         as_root rm -f "$list"
         as_root apt-get -q update >&2 || die 1 "apt-get update failed; see above"

@@ -12,7 +12,7 @@ use gpt::partition::Partition;
 use gpt::{GptConfig, disk::LogicalBlockSize};
 use indicatif::ProgressBar;
 use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 use uuid::Uuid;
 
 use crate::esp;
@@ -75,10 +75,23 @@ pub(crate) fn create(order: &Order<'_>, interrupt: &Interrupt) -> Result<()> {
     disk.write(partial.as_file_mut(), models, &bar, interrupt)
         .with_context(|| format!("cannot make {}", order.image.display()))?;
     interrupt.check()?;
-    partial
-        .persist(order.image)
+    put_in_place(partial, order)
         .with_context(|| format!("cannot make {}", order.image.display()))?;
+    // The name is on the disk, too; where directories cannot be synced, it will be.
+    let _ = File::open(parent).and_then(|parent| parent.sync_all());
     bar.finish_and_clear();
+    Ok(())
+}
+
+/// The image gets its name when it is on the disk, so that a power cut leaves the old
+/// one or all of the new one. Only `--force` replaces what has come there meanwhile.
+fn put_in_place(partial: NamedTempFile, order: &Order<'_>) -> std::io::Result<()> {
+    partial.as_file().sync_all()?;
+    if order.replace {
+        partial.persist(order.image)?;
+    } else {
+        partial.persist_noclobber(order.image)?;
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::esp;
 use crate::layout::{self, ALIGNMENT_BYTES, Kind, MANIFEST_LABEL, PARAMETERS_LABEL, SECTOR_BYTES};
 use crate::partial::{self, Interrupt};
-use crate::text::{self, PARAMETERS_BYTES, Parameters, Record};
+use crate::text::{self, PARAMETERS_BYTES, Parameters, Record, one_line};
 
 /// Longest EFI system partition that is read into memory.
 const ESP_BYTES_MAX: u64 = 1 << 30;
@@ -106,7 +106,7 @@ pub(crate) fn list(path: &Path, out: &mut impl Write) -> Result<()> {
     writeln!(
         out,
         "{}  {} bytes  GPT {}",
-        path.display(),
+        one_line(&path.display().to_string()),
         bytes,
         image.disk.guid()
     )?;
@@ -118,13 +118,15 @@ pub(crate) fn list(path: &Path, out: &mut impl Write) -> Result<()> {
             "{number}  {kind:<11}  {:>12} bytes at {:>12}  {}",
             record.map_or(size_of(&entry)?, |record| record.content_bytes),
             entry.first_lba * SECTOR_BYTES,
-            entry.name,
+            one_line(&entry.name),
         )?;
         if let Some(record) = record {
             writeln!(
                 out,
                 "   {} {} bytes, sha256 {}",
-                record.file_name, record.bytes, record.sha256
+                one_line(&record.file_name),
+                record.bytes,
+                record.sha256
             )?;
         }
     }
@@ -150,7 +152,7 @@ pub(crate) fn verify(path: &Path, interrupt: &Interrupt, out: &mut impl Write) -
                 format!("FAILED  {what}: {error:#}")
             }
         };
-        bar.suspend(|| writeln!(out, "{line}"))?;
+        bar.suspend(|| writeln!(out, "{}", one_line(&line)))?;
         Ok(())
     };
     report("partition tables", check_tables(&image))?;

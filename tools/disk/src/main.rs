@@ -134,7 +134,10 @@ fn main() -> ExitCode {
     match run(arguments, &interrupt) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("zosia-disk: {}", term::sanitize(&format!("{error:#}")));
+            eprintln!(
+                "zosia-disk: {}",
+                term::sanitize(&text::one_line(&format!("{error:#}")))
+            );
             match interrupt.signal() {
                 Some(signal) => ExitCode::from(128 + signal),
                 None => ExitCode::FAILURE,

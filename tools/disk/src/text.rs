@@ -5,6 +5,11 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail};
 
+/// What may hold line feeds, as the one line that it should be.
+pub(crate) fn one_line(text: &str) -> String {
+    text.replace('\n', "␊")
+}
+
 /// The first line of the parameters.
 pub(crate) const PARAMETERS_MAGIC: &str = "# zosia parameters";
 /// The guest reads no more; what is not text is filled with zeros.

@@ -466,9 +466,9 @@ fn a_disk_made_by_other_programs_can_be_listed() {
     let image = bench.path("d.img");
     File::create(&image).unwrap().set_len(4 * MIB).unwrap();
     let shown = image.to_str().unwrap();
-    ask(&sgdisk, &["-n", "1:0:0", "-c", "1:by hand", shown]);
+    ask(&sgdisk, &["-n", "1:0:0", "-c", "1:by\nhand", shown]);
     let said = bench.run_well(&["list", "d.img"]);
-    assert!(said.contains("by hand"), "{said}");
+    assert!(said.contains("by␊hand"), "{said}");
     let error = bench.run_badly(&["verify", "d.img"]);
     assert!(error.contains("no partition \"zosia-manifest\""), "{error}");
 }
