@@ -222,7 +222,7 @@ record() {
 print_zosia() {
     awk -v instructions="$instructions" "$awk_statistics"'
         {
-            printf "%s, level %s, %s, %s threads, context %s\n", scalar($0, "model"), scalar($0, "cpu"), scalar($0, "repacked") == "true" ? "repacked" : "mapped", scalar($0, "threads"), scalar($0, "ctx_tokens")
+            printf "%s, level %s, %s, %s threads, context %s, %s before\n", scalar($0, "model"), scalar($0, "cpu"), scalar($0, "repacked") == "true" ? "repacked" : "mapped", scalar($0, "threads"), scalar($0, "ctx_tokens"), scalar($0, "depth_tokens")
             printf "loaded in %.2f s, %.0f MiB of memory beside the file\n", scalar($0, "load_ms") / 1e3, scalar($0, "anonymous_bytes") / 1048576
             row("pp", scalar($0, "prefill_tokens"), "prefill_ns")
             row("tg", scalar($0, "decode_tokens"), "decode_ns")
@@ -240,7 +240,7 @@ print_zosia() {
 }
 
 run_plain() {
-    line=$(measure "$pp,$tg,$runs") || return $?
+    line=$(measure "$pp,$tg,$runs,$depth") || return $?
     printf '{%s,"unit":"%s","zosia":%s}\n' "$(environment)" "${instructions:+instructions}" "$line" | record "${instructions:+instructions-}$where"
     [ -n "$json" ] || printf '%s\n' "$line" | print_zosia
     [ -z "$min" ] || printf '%s\n' "$line" | awk -v min="$min" "$awk_statistics"'
@@ -263,8 +263,8 @@ run_versus() {
     : >"$scratch/rounds"
     if [ "$where" = native ]; then native_rounds; else guest_rounds; fi || return $?
     {
-        printf '{%s,"unit":"%s","peer":"llama-bench of llama-cpp-python %s","pp":%s,"tg":%s,"threads":%s,"settings":"%s","rounds":[\n' \
-            "$(environment)" "${instructions:+instructions}" "$("$bench/peer.sh" --version)" "$pp" "$tg" "$threads" "${settings# }"
+        printf '{%s,"unit":"%s","peer":"llama-bench of llama-cpp-python %s","pp":%s,"tg":%s,"depth":%s,"threads":%s,"settings":"%s","rounds":[\n' \
+            "$(environment)" "${instructions:+instructions}" "$("$bench/peer.sh" --version)" "$pp" "$tg" "$depth" "$threads" "${settings# }"
         awk -F '\t' '{ printf "%s{\"who\":\"%s\",\"result\":%s}", (NR > 1 ? ",\n" : ""), $1, $2 } END { print "\n]}" }' "$scratch/rounds"
     } | record "versus-${instructions:+instructions-}$where"
     [ -n "$json" ] || print_versus
@@ -288,9 +288,9 @@ link_peers() {
 round_commands() { # ROUND ZOSIA PEERS MODEL
     {
         # shellcheck disable=SC2046 # one word a line, none with blanks
-        words zosia "$2" --mode bench --bench "$pp,$tg,1" --threads "$engine_threads" $(zosia_flags) "$4"
+        words zosia "$2" --mode bench --bench "$pp,$tg,1,$depth" --threads "$engine_threads" $(zosia_flags) "$4"
         for one_peer in $peer; do
-            words "$one_peer" "$3/$one_peer" -m "$4" -p "$pp" -n "$tg" -r 1 -t "$threads" -o jsonl
+            words "$one_peer" "$3/$one_peer" -m "$4" -p "$pp" -n "$tg" -d "$depth" -r 1 -t "$threads" -o jsonl
         done
     } >"$scratch/round"
     if [ $(($1 % 2)) -eq 1 ]; then sed '1!G;h;$!d' "$scratch/round"; else cat "$scratch/round"; fi
@@ -361,7 +361,7 @@ print_versus() {
         $1 == "zosia" {
             array($2, "prefill_ns", v); add("pp", "zosia", pp, v[1])
             array($2, "decode_ns", v); add("tg", "zosia", tg, v[1])
-            what = scalar($2, "model") ", level " scalar($2, "cpu") (scalar($2, "repacked") == "true" ? ", repacked, " : ", mapped, ") scalar($2, "threads") " threads"
+            what = scalar($2, "model") ", level " scalar($2, "cpu") (scalar($2, "repacked") == "true" ? ", repacked, " : ", mapped, ") scalar($2, "threads") " threads, after " scalar($2, "depth_tokens") " tokens"
             next
         }
         { add(scalar($2, "n_gen") > 0 ? "tg" : "pp", $1, scalar($2, "n_gen") > 0 ? tg : pp, scalar($2, "avg_ns")) }
@@ -409,10 +409,10 @@ end_neighbours() {
 # $scratch/rounds. zosia's first of three runs finds out who is here.
 measure_beside() { # N
     start_neighbours "$1"
-    line=$(measure "$pp,$tg,3") || return $?
+    line=$(measure "$pp,$tg,3,$depth") || return $?
     printf 'zosia\t%s\t%s\n' "$1" "$line" >>"$scratch/rounds"
     for one_peer in $peer; do
-        with_deadline "$scratch/$one_peer" -m "$model_file" -p "$pp" -n "$tg" -r 1 -t "$threads" -o jsonl \
+        with_deadline "$scratch/$one_peer" -m "$model_file" -p "$pp" -n "$tg" -d "$depth" -r 1 -t "$threads" -o jsonl \
             </dev/null 2>"$scratch/peer.err" >"$scratch/peer.out" ||
             die 1 "$one_peer failed: $(tail -n 1 "$scratch/peer.err")"
         grep '^{' "$scratch/peer.out" | sed "s/^/$one_peer$tab$1$tab/" >>"$scratch/rounds"
@@ -431,8 +431,8 @@ run_beside() {
         measure_beside "$neighbours" || return $?
     done
     {
-        printf '{%s,"unit":"","peer":"llama-bench of llama-cpp-python %s","pp":%s,"tg":%s,"threads":"%s","neighbours":%s,"settings":"%s","rounds":[\n' \
-            "$(environment)" "$("$bench/peer.sh" --version)" "$pp" "$tg" "$engine_threads" "$neighbours" "${settings# }"
+        printf '{%s,"unit":"","peer":"llama-bench of llama-cpp-python %s","pp":%s,"tg":%s,"depth":%s,"threads":"%s","neighbours":%s,"settings":"%s","rounds":[\n' \
+            "$(environment)" "$("$bench/peer.sh" --version)" "$pp" "$tg" "$depth" "$engine_threads" "$neighbours" "${settings# }"
         awk -F '\t' '{ printf "%s{\"who\":\"%s\",\"neighbours\":%s,\"result\":%s}", (NR > 1 ? ",\n" : ""), $1, $2, $3 } END { print "\n]}" }' "$scratch/rounds"
     } | record "neighbours-$neighbours-$where"
     [ -n "$json" ] || print_beside
@@ -518,7 +518,7 @@ run_matrix() {
                 *) settings="$settings $matrix_setting" ;;
             esac
         done
-        line=$(measure "$pp,$tg,$runs") || return $?
+        line=$(measure "$pp,$tg,$runs,$depth") || return $?
         printf '%s\n' "$line" | awk -v values="$matrix_line" "$awk_statistics"'
             function rates(key, tokens, v,   n, i) {
                 n = array($0, key, v)

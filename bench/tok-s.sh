@@ -1,6 +1,6 @@
 #!/bin/sh
 # Tokens a second: what zosia evaluates (pp) and generates (tg), each alone,
-# drawing included, from an empty context and without speculation.
+# drawing included, from an empty context (--depth) and without speculation.
 #
 # Usage: bench/tok-s.sh [OPTION...] [MODEL]
 #
@@ -11,6 +11,8 @@
 #   --profile NAME    phi35: the standard run, phi-3.5-mini (or MODEL), 128
 #                     tokens evaluated, 128 generated, 5 runs
 #   --pp N, --tg N    tokens evaluated, generated       (default 128, 128)
+#   --depth N         tokens in the context before each, evaluated and not counted
+#                     (default 0; beyond 4096 with --set ctx=N)
 #   --runs N          runs counted, after a first that is not   (default 5)
 #   --threads N       threads of the engine, and processors of the guest
 #                     (default: what gives the most, up to performance or
@@ -46,11 +48,11 @@ bench=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 . "$bench/lib.sh"
 usage_error() { die 2 "$* (bench/tok-s.sh --help)"; }
 
-model='' where=vm profile='' pp=128 tg=128 runs=5 threads='' neighbours='' settings='' peer='' instructions=''
+model='' where=vm profile='' pp=128 tg=128 depth=0 runs=5 threads='' neighbours='' settings='' peer='' instructions=''
 cpu='' accel='' min='' matrix='' loop=1 timeout=3600 json=''
 while [ $# -gt 0 ]; do
     case $1 in
-        --profile | --pp | --tg | --runs | --threads | --neighbours | --set | --vs | --cpu | --accel | --min | --matrix | --loop | --timeout)
+        --profile | --pp | --tg | --depth | --runs | --threads | --neighbours | --set | --vs | --cpu | --accel | --min | --matrix | --loop | --timeout)
             [ $# -ge 2 ] || usage_error "$1 needs a value"
             ;;
     esac
@@ -60,6 +62,7 @@ while [ $# -gt 0 ]; do
         --profile) profile=$2 && shift ;;
         --pp) pp=$2 && shift ;;
         --tg) tg=$2 && shift ;;
+        --depth) depth=$2 && shift ;;
         --runs) runs=$2 && shift ;;
         --threads) threads=$2 && shift ;;
         --neighbours) neighbours=$2 && shift ;;
@@ -88,7 +91,7 @@ case $profile in
     *) usage_error "--profile $profile: there is phi35" ;;
 esac
 are_counts "$runs" "$loop" "$timeout" "${threads:-1}" "${neighbours:-1}" || usage_error "--runs, --loop, --timeout, --threads and --neighbours take whole numbers above 0"
-are_counts "1$pp" "1$tg" || usage_error "--pp and --tg take whole numbers"
+are_counts "1$pp" "1$tg" "1$depth" || usage_error "--pp, --tg and --depth take whole numbers"
 case $peer in
     '' | llama-default | llama-flags) ;;
     llama-bench) peer='llama-default llama-flags' ;;

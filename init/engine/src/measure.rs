@@ -13,51 +13,76 @@ use super::sequence::{Memory, Sequence};
 use super::vocab::Token;
 use protocol::{Measured, TurnError};
 
-/// Evaluates `prefill_tokens` in batches, then generates `decode_tokens` one by
-/// one, each from an empty context, which must hold them. The tokens evaluated are the
-/// same every time, spread over a vocabulary of `vocab_tokens`.
-///
-/// # Errors
-/// llama.cpp's.
-pub(super) fn measure<M: Memory>(
-    sequence: &mut Sequence<M>,
-    vocab_tokens: usize,
-    prefill_tokens: usize,
-    decode_tokens: usize,
-    sampler: &mut Sampler<'_>,
-) -> Result<Measured, TurnError> {
-    let evaluation = |e: super::context::DecodeError| TurnError::Evaluation(e.to_string());
-    let tokens = spread_tokens(vocab_tokens, prefill_tokens.max(1));
+/// What is evaluated and generated, each after `depth` tokens that are not measured.
+#[derive(Clone, Copy)]
+pub(super) struct Work {
+    /// Evaluated in batches.
+    pub(super) prefill: usize,
+    /// Generated one by one.
+    pub(super) decode: usize,
+    /// In the context before.
+    pub(super) depth: usize,
+}
 
-    sequence.rewind(0);
-    let began = Instant::now();
-    if prefill_tokens > 0 {
-        sequence.set(&tokens, &mut |_, _| {}).map_err(evaluation)?;
+impl Work {
+    /// The most that the context must hold.
+    pub(super) fn tokens(self) -> usize {
+        let new = self.prefill.max(self.decode);
+        self.depth.saturating_add(new)
     }
-    let prefill = began.elapsed();
 
-    sequence.rewind(0);
-    let mut next = tokens.first().copied().unwrap_or(0);
-    let mut sampling = Duration::ZERO;
-    let faults = minor_faults();
-    let began = Instant::now();
-    for count in 1..=decode_tokens {
-        sequence.extend(&[next], 1).map_err(evaluation)?;
-        let drawing = Instant::now();
-        let logits = sequence.logits_after(count).unwrap_or_default();
-        next = sampler
-            .sample(logits)
-            .and_then(|next| sampler.accept(next).map(|()| next))
-            .map_err(|e| TurnError::Evaluation(e.to_string()))?;
-        sampling += drawing.elapsed();
+    /// Does it. The tokens evaluated are the same every time, spread over a
+    /// vocabulary of `vocab_tokens`.
+    ///
+    /// # Errors
+    /// llama.cpp's.
+    pub(super) fn measure<M: Memory>(
+        self,
+        sequence: &mut Sequence<M>,
+        vocab_tokens: usize,
+        sampler: &mut Sampler<'_>,
+    ) -> Result<Measured, TurnError> {
+        let evaluation = |e: super::context::DecodeError| TurnError::Evaluation(e.to_string());
+        let tokens = spread_tokens(vocab_tokens, self.depth + self.prefill.max(1));
+        let before = tokens.get(..self.depth).unwrap_or_default();
+        if self.depth > 0 {
+            sequence.set(before, &mut |_, _| {}).map_err(evaluation)?;
+        }
+
+        sequence.rewind(self.depth);
+        let began = Instant::now();
+        if self.prefill > 0 {
+            sequence.set(&tokens, &mut |_, _| {}).map_err(evaluation)?;
+        }
+        let prefill = began.elapsed();
+
+        // Memory that cannot rewind has kept nothing.
+        sequence.rewind(self.depth);
+        if sequence.tokens().len() < self.depth {
+            sequence.set(before, &mut |_, _| {}).map_err(evaluation)?;
+        }
+        let mut next = tokens.get(self.depth).copied().unwrap_or(0);
+        let mut sampling = Duration::ZERO;
+        let faults = minor_faults();
+        let began = Instant::now();
+        for count in 1..=self.decode {
+            sequence.extend(&[next], 1).map_err(evaluation)?;
+            let drawing = Instant::now();
+            let logits = sequence.logits_after(self.depth + count);
+            next = sampler
+                .sample(logits.unwrap_or_default())
+                .and_then(|next| sampler.accept(next).map(|()| next))
+                .map_err(|e| TurnError::Evaluation(e.to_string()))?;
+            sampling += drawing.elapsed();
+        }
+        let decode = began.elapsed();
+        Ok(Measured {
+            prefill_ns: nanoseconds(prefill),
+            decode_ns: nanoseconds(decode),
+            sample_ns: nanoseconds(sampling),
+            decode_page_faults: minor_faults().saturating_sub(faults),
+        })
     }
-    let decode = began.elapsed();
-    Ok(Measured {
-        prefill_ns: nanoseconds(prefill),
-        decode_ns: nanoseconds(decode),
-        sample_ns: nanoseconds(sampling),
-        decode_page_faults: minor_faults().saturating_sub(faults),
-    })
 }
 
 /// `count` token ids without a pattern: steps of the golden ratio.

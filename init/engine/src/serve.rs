@@ -7,7 +7,7 @@ use super::context::{Context, DecodeError};
 use super::generate::{Answer, Generation};
 use super::grammar::Grammar;
 use super::interrupt::Interrupt;
-use super::measure;
+use super::measure::Work;
 use super::prompter::{Prompt, Prompter};
 use super::sampler::Sampler;
 use super::sequence::{Sequence, count};
@@ -94,19 +94,21 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
             Request::Measure {
                 prefill_tokens,
                 decode_tokens,
+                depth_tokens,
                 sampling,
             } => {
                 self.interrupt.begin(number);
                 let vocab = self.prompter.vocab();
                 let mut sampler = Sampler::new(&sampling, None, &[]);
-                let (prefill, decode) = (prefill_tokens as usize, decode_tokens as usize);
+                let work = Work {
+                    prefill: prefill_tokens as usize,
+                    decode: decode_tokens as usize,
+                    depth: depth_tokens as usize,
+                };
                 let room = self.prompter.room();
                 let measured = room
-                    .refuse_beyond(prefill.max(decode), true)
-                    .and_then(|()| {
-                        let sequence = &mut self.sequence;
-                        measure::measure(sequence, vocab.len(), prefill, decode, &mut sampler)
-                    });
+                    .refuse_beyond(work.tokens(), true)
+                    .and_then(|()| work.measure(&mut self.sequence, vocab.len(), &mut sampler));
                 self.interrupt.end();
                 self.outbox.send(&match measured {
                     Ok(measured) => Event::Measured(measured),

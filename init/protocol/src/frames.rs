@@ -47,14 +47,16 @@ pub enum Request {
         /// The transcript to count.
         messages: Vec<Message>,
     },
-    /// Evaluate and generate that many tokens of no meaning, each in an empty
-    /// context and without speculation; answered by [`Event::Measured`] or
+    /// Evaluate and generate that many tokens of no meaning, each in a context
+    /// of `depth_tokens` and without speculation; answered by [`Event::Measured`] or
     /// [`Event::TurnFailed`].
     Measure {
         /// Tokens evaluated in batches.
         prefill_tokens: u32,
         /// Tokens generated one by one.
         decode_tokens: u32,
+        /// Tokens that the context holds before.
+        depth_tokens: u32,
         /// How they are drawn.
         sampling: Sampling,
     },

@@ -280,8 +280,8 @@ pub const PARAMS: &[Param] = &[
     },
     Param {
         name: "bench",
-        value: "P,D,N",
-        help: "What mode=bench measures: P tokens evaluated, D tokens generated, N times.",
+        value: "P,D,N[,T]",
+        help: "What mode=bench measures: P tokens evaluated, D tokens generated, N times, each after T others.",
         when: When::Start,
         set: |c, v| Workload::parse(v).map(|v| c.start.bench = v),
         get: |c| c.start.bench.to_string(),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::frames::CTX_TOKENS_MAX;
 
-/// What is measured: `zosia.bench=P,D,N`.
+/// What is measured: `zosia.bench=P,D,N[,T]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Workload {
     /// Tokens evaluated in batches.
@@ -13,6 +13,8 @@ pub struct Workload {
     pub decode_tokens: u32,
     /// How often, after a short first run that is not counted. 0: only load.
     pub runs: u32,
+    /// Tokens that the context holds before each of the two.
+    pub depth_tokens: u32,
 }
 
 impl Default for Workload {
@@ -21,6 +23,7 @@ impl Default for Workload {
             prefill_tokens: 128,
             decode_tokens: 128,
             runs: 5,
+            depth_tokens: 0,
         }
     }
 }
@@ -31,8 +34,13 @@ impl fmt::Display for Workload {
             prefill_tokens,
             decode_tokens,
             runs,
+            depth_tokens,
         } = self;
-        write!(f, "{prefill_tokens},{decode_tokens},{runs}")
+        write!(f, "{prefill_tokens},{decode_tokens},{runs}")?;
+        if *depth_tokens > 0 {
+            write!(f, ",{depth_tokens}")?;
+        }
+        Ok(())
     }
 }
 
@@ -46,24 +54,29 @@ impl Workload {
     /// What was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         let numbers: Option<Vec<u32>> = text.split(',').map(|n| n.parse().ok()).collect();
-        match numbers.as_deref() {
-            Some(&[prefill_tokens, decode_tokens, runs])
-                if prefill_tokens <= CTX_TOKENS_MAX
-                    && decode_tokens <= CTX_TOKENS_MAX
-                    && runs <= RUNS_MAX =>
-            {
-                Ok(Self {
-                    prefill_tokens,
-                    decode_tokens,
-                    runs,
-                })
-            }
-            _ => Err(format!(
-                "expected three numbers: tokens to evaluate and tokens to generate, each at most \
-                 {CTX_TOKENS_MAX}, and runs, at most {RUNS_MAX}"
-            )),
+        let (prefill_tokens, decode_tokens, runs, depth_tokens) = match numbers.as_deref() {
+            Some(&[prefill, decode, runs]) => (prefill, decode, runs, 0),
+            Some(&[prefill, decode, runs, depth]) => (prefill, decode, runs, depth),
+            _ => return Err(expected()),
+        };
+        let tokens = prefill_tokens.max(decode_tokens).max(depth_tokens);
+        if tokens > CTX_TOKENS_MAX || runs > RUNS_MAX {
+            return Err(expected());
         }
+        Ok(Self {
+            prefill_tokens,
+            decode_tokens,
+            runs,
+            depth_tokens,
+        })
     }
+}
+
+fn expected() -> String {
+    format!(
+        "expected three or four numbers: tokens to evaluate and tokens to generate, each at most \
+         {CTX_TOKENS_MAX}, runs, at most {RUNS_MAX}, and tokens that the context holds before"
+    )
 }
 
 #[cfg(test)]
@@ -76,17 +89,25 @@ mod tests {
             prefill_tokens: 512,
             decode_tokens: 0,
             runs: 3,
+            depth_tokens: 0,
         };
-        assert_eq!(Workload::parse(&workload.to_string()), Ok(workload));
+        let deep = Workload {
+            depth_tokens: 3072,
+            ..workload
+        };
+        for workload in [workload, deep] {
+            assert_eq!(Workload::parse(&workload.to_string()), Ok(workload));
+        }
         for wrong in [
             "",
             "1,2",
-            "1,2,3,4",
+            "1,2,3,4,5",
             "1,x,3",
             "-1,2,3",
             "1, 2,3",
             "1,1,4294967295",
             "4294967295,1,1",
+            "1,1,1,4294967295",
         ] {
             assert!(Workload::parse(wrong).is_err(), "{wrong}");
         }

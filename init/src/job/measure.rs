@@ -33,6 +33,7 @@ struct Report<'a> {
     anonymous_bytes: u64,
     prefill_tokens: u32,
     decode_tokens: u32,
+    depth_tokens: u32,
     prefill_ns: Vec<u64>,
     decode_ns: Vec<u64>,
     sample_ns: Vec<u64>,
@@ -58,6 +59,7 @@ impl<'a> Report<'a> {
             anonymous_bytes: info.anonymous_bytes,
             prefill_tokens: workload.prefill_tokens,
             decode_tokens: workload.decode_tokens,
+            depth_tokens: workload.depth_tokens,
             prefill_ns: column(|m| m.prefill_ns),
             decode_ns: column(|m| m.decode_ns),
             sample_ns: column(|m| m.sample_ns),
@@ -81,6 +83,7 @@ pub(crate) fn run<P: Peer>(session: &mut Session<P>, out: &mut impl Write) -> io
         prefill_tokens: workload.prefill_tokens.min(WARM_UP_TOKENS),
         decode_tokens: workload.decode_tokens.min(1),
         runs: 1,
+        depth_tokens: workload.depth_tokens,
     });
     let mut to_do = warm_up
         .into_iter()
@@ -104,7 +107,7 @@ pub(crate) fn run<P: Peer>(session: &mut Session<P>, out: &mut impl Write) -> io
             _ => continue,
         }
         if let Some(next) = to_do.next() {
-            session.measure(next.prefill_tokens, next.decode_tokens);
+            session.measure(next);
         } else if let Some(info) = session.info() {
             let counted = runs.get(1..).unwrap_or_default();
             let mut line = serde_json::to_vec(&Report::new(info, workload, counted))?;

@@ -23,7 +23,7 @@ use std::path::Path;
 use protocol::memory::Budget;
 use protocol::{
     Change, ChatParams, Config, Load, Message, ModelInfo, Request, Role, Sampling, TooLong,
-    TurnError, TurnStats, When,
+    TurnError, TurnStats, When, Workload,
 };
 use rustix::event::PollFlags;
 
@@ -317,13 +317,13 @@ impl<P: Peer> Session<P> {
         self.request(&Request::Count { messages })
     }
 
-    /// Has the evaluation of `prefill_tokens` and the generation of
-    /// `decode_tokens` measured; `false` if there is no model ready.
-    pub(crate) fn measure(&mut self, prefill_tokens: u32, decode_tokens: u32) -> bool {
+    /// Has one run of `work` measured; `false` if there is no model ready.
+    pub(crate) fn measure(&mut self, work: Workload) -> bool {
         let sampling = self.config.sampling.clone();
         self.request(&Request::Measure {
-            prefill_tokens,
-            decode_tokens,
+            prefill_tokens: work.prefill_tokens,
+            decode_tokens: work.decode_tokens,
+            depth_tokens: work.depth_tokens,
             sampling,
         })
     }

@@ -553,14 +553,14 @@ fn results_are_waited_for_and_a_death_ends_the_waiting() {
             dead(),
         ],
     );
-    assert!(session.count() && session.render() && session.measure(1, 1));
+    assert!(session.count() && session.render() && session.measure(Workload::default()));
     let updates = all(&mut session);
     assert_eq!(
         names(&updates),
         ["Counted", "Rendered", "NotRendered", "Notice", "Ready"]
     );
     let (mut session, _) = in_phase(Phase::Gone, false, vec![]);
-    assert!(!session.count() && !session.render() && !session.measure(1, 1));
+    assert!(!session.count() && !session.render() && !session.measure(Workload::default()));
 }
 
 #[test]
