@@ -1,249 +1,330 @@
-// Attention of passes of few tokens. Where a single token attends to more than 512,
-// ggml splits them among the threads and adds up the parts: the result depends on
-// the number of threads, and differs from that of the same token in a wider pass.
-// Heads are enough to share.
+// Attention by kernels of our own (attention.h). Upstream's results differ with the number
+// of threads and of tokens, and it reads keys and values once for every query.
+//
+// The positions of a pass are in parts, cut where they are whoever computes: so threads
+// share even one head, and the parts are put together in their order.
 
 #define ggml_compute_forward_flash_attn_ext upstream_flash_attn_ext
 #include "ops.cpp"
 #undef ggml_compute_forward_flash_attn_ext
 
+#include <vector>
+
+#include "attention.h"
 #include "pool.h"
 
-#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && !defined(__AVX512F__)
-#define ZOSIA_ATTENTION
-
+#ifdef ZOSIA_VECTORS
 namespace {
 
-// Positions that are weighed at once: what they were before does not change when
-// tokens are added.
-constexpr int POSITIONS = 64;
+// Positions of a part, and of how many heads of keys a chunk has it at most: they lie
+// side by side.
+constexpr int64_t PART = 512;
+constexpr int64_t HEADS_MAX = 8;
 
-constexpr int WIDTH_MAX = 256;
+int64_t shared(const Attention & attention) { return attention.src[0].ne[2] / attention.src[1].ne[2]; }
 
-__m256 eight(const float * at) { return _mm256_loadu_ps(at); }
-__m256 eight(const ggml_fp16_t * at) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) at)); }
+// Queries that share a head of keys.
+int64_t queries_of(const Attention & attention) { return shared(attention) * attention.src[0].ne[1]; }
 
-float sum(__m256 v) {
-    __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
-    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+int64_t parts_of(const Attention & attention) { return (attention.src[1].ne[1] + PART - 1) / PART; }
+
+const char * at(const ggml_tensor & t, int64_t i1, int64_t i2, int64_t i3) {
+    return (const char *) t.data + i1 * t.nb[1] + i2 * t.nb[2] + i3 * t.nb[3];
 }
 
-float max(__m256 v) {
-    __m128 half = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
-    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
+// Keys or values from position `from` on.
+Memory block(const ggml_tensor & t, int64_t from, int64_t to, int64_t head, int64_t sequence) {
+    const int64_t count = std::clamp<int64_t>(to - from, 0, POSITIONS);
+    return { at(t, from, head, sequence), (int64_t) t.nb[1], (int64_t) ggml_row_size(t.type, t.ne[0]), (int) count };
 }
 
-// Rows of keys or values, `stride` elements apart.
-template <typename Element> struct Rows {
-    const Element * at;
-    int64_t stride;
+Masked mask_of(const Attention & attention, int64_t token, int64_t sequence, int64_t from, int count) {
+    const ggml_tensor & mask = attention.src[3];
+    if (!mask.data) return Masked::of(nullptr, count);
+    return Masked::of((const ggml_half *) at(mask, token, 0, sequence % mask.ne[3]) + from, count);
+}
 
-    const Element * row(int i) const { return at + i * stride; }
+struct Factors {
+    float scale, softcap;
+
+    explicit Factors(const ggml_tensor & dst) {
+        float parameters[3];
+        memcpy(parameters, dst.op_params, sizeof parameters);
+        softcap = parameters[2];
+        scale = softcap == 0 ? parameters[0] : parameters[0] / softcap;
+    }
 };
 
-// scores[i] = query times key i, for `count` keys rounded up to fours.
-template <typename Element>
-void multiply(int64_t width, const float * query, Rows<Element> keys, int count, float * scores) {
-    for (int i = 0; i < count; i += 4) {
-        const Element * key[4];
-        __m256 total[4];
-        for (int j = 0; j < 4; j++) {
-            key[j] = keys.row(std::min(i + j, count - 1));
-            total[j] = _mm256_setzero_ps();
-        }
-        for (int64_t at = 0; at < width; at += 8) {
-            const __m256 part = _mm256_loadu_ps(query + at);
-            for (int j = 0; j < 4; j++) total[j] = _mm256_fmadd_ps(part, eight(key[j] + at), total[j]);
-        }
-        const __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(total[0], total[1]), _mm256_hadd_ps(total[2], total[3]));
-        _mm_store_ps(scores + i, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
-    }
+// Without a sink nothing is given away.
+float sink_of(const Attention & attention, int64_t head) {
+    const ggml_tensor & sinks = attention.src[4];
+    return sinks.data ? ((const float *) sinks.data)[head] : -INFINITY;
 }
 
-// sum = sum * kept + the values' sum, each times its weight, for N vectors from
-// element `from` on.
-template <int N, typename Element>
-void add(const float * weights, Rows<Element> values, int64_t from, int count, float kept, float * sum) {
-    __m256 total[N];
-    for (int d = 0; d < N; d++) total[d] = _mm256_mul_ps(_mm256_loadu_ps(sum + from + 8 * d), _mm256_set1_ps(kept));
-    for (int i = 0; i < count; i++) {
-        const __m256 weight = _mm256_set1_ps(weights[i]);
-        const Element * value = values.row(i) + from;
-        for (int d = 0; d < N; d++) total[d] = _mm256_fmadd_ps(weight, eight(value + 8 * d), total[d]);
-    }
-    for (int d = 0; d < N; d++) _mm256_storeu_ps(sum + from + 8 * d, total[d]);
+float * row_of(const Attention & attention, int64_t sequence, int64_t token, int64_t head) {
+    const ggml_tensor & dst = attention.dst;
+    return (float *) (attention.out + head * dst.nb[1] + token * dst.nb[2] + sequence * dst.nb[3]);
 }
 
-// What a token has attended to so far: its values' sum with weights relative to the
-// highest score, and the sum of these weights.
-struct Query {
-    float max;
-    float weights;
-    float sum[WIDTH_MAX];
-};
+// --- Passes ---
 
-// Adds `count` positions. masked: what is to be added to their scores, or null.
-template <typename Element>
-void attend(Query & query, const float * of_query, int64_t key_width, Rows<Element> keys, int64_t value_width,
-            Rows<Element> values, int count, const ggml_fp16_t * masked, float scale, float softcap) {
-    alignas(32) float weights[POSITIONS];
-    multiply(key_width, of_query, keys, count, weights);
-    for (int i = count; i < POSITIONS; i++) weights[i] = -INFINITY;
-    for (int i = 0; i < count; i++) {
-        weights[i] *= scale;
-        if (softcap != 0) weights[i] = softcap * tanhf(weights[i]);
-    }
-    __m256 highest = _mm256_set1_ps(query.max);
-    for (int i = 0; i < POSITIONS; i += 8) {
-        __m256 score = _mm256_load_ps(weights + i);
-        if (masked && i + 8 <= count) {
-            score = _mm256_add_ps(score, eight(masked + i));
-        } else if (masked && i < count) {
-            ggml_fp16_t some[8] = {};
-            memcpy(some, masked + i, (count - i) * sizeof *some);
-            score = _mm256_add_ps(score, eight(some));
-        }
-        _mm256_store_ps(weights + i, score);
-        highest = _mm256_max_ps(highest, score);
-    }
-    const float max = ::max(highest);
-    if (max == -INFINITY) return;
-    __m256 total = _mm256_setzero_ps();
-    for (int i = 0; i < POSITIONS; i += 8) {
-        const __m256 weight = ggml_v_expf(_mm256_sub_ps(_mm256_load_ps(weights + i), _mm256_set1_ps(max)));
-        _mm256_store_ps(weights + i, weight);
-        total = _mm256_add_ps(total, weight);
-    }
-    const float kept = query.max == max ? 1 : expf(query.max - max);
-    query.max = max;
-    query.weights = query.weights * kept + sum(total);
-    int64_t d = 0;
-    for (; d + 64 <= value_width; d += 64) add<8>(weights, values, d, count, kept, query.sum);
-    for (; d + 32 <= value_width; d += 32) add<4>(weights, values, d, count, kept, query.sum);
-    for (; d < value_width; d += 8) add<1>(weights, values, d, count, kept, query.sum);
+// Floats of a part of one head.
+int64_t floats_of_part(const Attention & attention) {
+    return queries_of(attention) * Attended::floats(attention.src[2].ne[0]);
 }
 
-// The rows as numbers of 32 bits, in `to`.
-Rows<float> unpack(Rows<ggml_fp16_t> rows, int64_t width, int count, float * to) {
-    for (int i = 0; i < count; i++) {
-        for (int64_t at = 0; at < width; at += 8) _mm256_storeu_ps(to + i * width + at, eight(rows.row(i) + at));
-    }
-    return { to, width };
+int64_t floats_unpacked(const Attention & attention) {
+    return POSITIONS * (attention.src[1].ne[0] + attention.src[2].ne[0]);
 }
 
-// One head of one sequence, `tokens` of the pass from `first` on.
-void attend(ggml_tensor * dst, int64_t head, int64_t sequence, int64_t first, int64_t tokens) {
-    const ggml_tensor * q = dst->src[0];
-    const ggml_tensor * k = dst->src[1];
-    const ggml_tensor * v = dst->src[2];
-    const ggml_tensor * mask = dst->src[3];
-    const ggml_tensor * sinks = dst->src[4];
-    float parameters[3];
-    memcpy(parameters, dst->op_params, sizeof parameters);
-    const float softcap = parameters[2];
-    const float scale = softcap == 0 ? parameters[0] : parameters[0] / softcap;
-
-    const auto at = [](const ggml_tensor * t, int64_t i1, int64_t i2, int64_t i3) {
-        return (const char *) t->data + i1 * t->nb[1] + i2 * t->nb[2] + i3 * t->nb[3];
-    };
-    const auto rows = [&](const ggml_tensor * t, int64_t from) {
-        const char * first = at(t, from, head / (q->ne[2] / t->ne[2]), sequence / (q->ne[3] / t->ne[3]));
-        return Rows<ggml_fp16_t>{ (const ggml_fp16_t *) first, (int64_t) (t->nb[1] / sizeof(ggml_fp16_t)) };
-    };
-    const auto prefetch = [](Rows<ggml_fp16_t> rows, int64_t width, int64_t count) {
-        for (int64_t i = 0; i < count; i++) {
-            for (int64_t at = 0; at < width; at += 32) _mm_prefetch((const char *) (rows.row(i) + at), _MM_HINT_T0);
-        }
-    };
-    const int64_t key_width = k->ne[0], value_width = v->ne[0], positions = k->ne[1];
-
-    Query query[ZOSIA_PASS_TOKENS];
-    for (int64_t j = 0; j < tokens; j++) {
-        query[j].max = -INFINITY;
-        query[j].weights = 0;
-        memset(query[j].sum, 0, value_width * sizeof(float));
+// What the queries of a head attend to in a part, tokens innermost. next: what is read
+// afterwards.
+template <class Type>
+void attend_part(const Attention & attention, int64_t sequence, int64_t part, int64_t head, float * out, float * unpacked,
+                 const Memory & next) {
+    const ggml_tensor & q = attention.src[0], & k = attention.src[1], & v = attention.src[2];
+    const Factors factors(attention.dst);
+    const int64_t tokens = q.ne[1], queries = queries_of(attention), to = std::min(k.ne[1], (part + 1) * PART);
+    const auto attended = [&](int64_t i) { return (Attended *) (out + i * Attended::floats(v.ne[0])); };
+    for (int64_t i = 0; i < queries; i++) {
+        *attended(i) = { -INFINITY, 0 };
+        std::fill_n(attended(i)->sum(), v.ne[0], 0.0f);
     }
-    for (int64_t from = 0; from < positions; from += POSITIONS) {
-        const ggml_fp16_t * masked[ZOSIA_PASS_TOKENS];
-        int counts[ZOSIA_PASS_TOKENS], count = 0;
+    for (int64_t from = part * PART; from < to; from += POSITIONS) {
+        Memory keys = block(k, from, to, head, sequence), values = block(v, from, to, head, sequence);
+        const Memory ahead = from + POSITIONS < to ? block(k, from + POSITIONS, to, head, sequence) : next;
+        Masked masked[ZOSIA_PASS_TOKENS];
+        int count = 0;
         for (int64_t j = 0; j < tokens; j++) {
-            masked[j] = nullptr;
-            counts[j] = std::min<int64_t>(POSITIONS, positions - from);
-            if (mask) {
-                const char * of_token = at(mask, first + j, head % mask->ne[2], sequence % mask->ne[3]);
-                masked[j] = (const ggml_fp16_t *) of_token + from;
-                while (counts[j] > 0 && masked[j][counts[j] - 1] == 0xfc00) counts[j]--; // -infinity
-            }
-            count = std::max(count, counts[j]);
+            masked[j] = mask_of(attention, j, sequence, from, keys.count);
+            count = std::max(count, masked[j].count);
         }
-        const Rows<ggml_fp16_t> keys = rows(k, from), values = rows(v, from);
-        prefetch(values, value_width, count);
-        const int64_t more = std::clamp<int64_t>(positions - from - POSITIONS, 0, POSITIONS);
-        prefetch(rows(k, from + POSITIONS), key_width, more);
-        const auto all = [&](auto keys, auto values) {
-            for (int64_t j = 0; j < tokens; j++) {
-                if (counts[j] == 0) continue;
-                attend(query[j], (const float *) at(q, first + j, head, sequence), key_width, keys, value_width, values,
-                       counts[j], masked[j], scale, softcap);
+        if (count == 0) continue;
+        keys.count = values.count = count;
+        const auto all = [&](auto type, const Memory & keys, const Memory & values, const Memory & before,
+                             const Memory & after) {
+            for (int64_t i = 0; i < queries; i++) {
+                const Masked & of_token = masked[i % tokens];
+                if (of_token.count == 0) continue;
+                alignas(64) float scores[POSITIONS];
+                const auto * query = (const float *) at(q, i % tokens, head * shared(attention) + i / tokens, sequence);
+                multiply<decltype(type)>(k.ne[0], query, keys, of_token.count, scores, before);
+                attend<decltype(type)>(*attended(i), scores, values, v.ne[0], of_token, factors.scale, factors.softcap,
+                                       after);
             }
         };
-        if (tokens == 1) {
-            all(keys, values);
+        if (queries == 1) {
+            all(Type(), keys, values, values, ahead);
         } else {
-            alignas(32) float of_keys[POSITIONS * WIDTH_MAX], of_values[POSITIONS * WIDTH_MAX];
-            all(unpack(keys, key_width, count, of_keys), unpack(values, value_width, count, of_values));
+            const Memory of_keys = unpack<Type>(keys, k.ne[0], unpacked, values);
+            const Memory of_values = unpack<Type>(values, v.ne[0], unpacked + POSITIONS * k.ne[0], ahead);
+            all(Float32(), of_keys, of_values, Memory(), Memory());
         }
     }
-    for (int64_t j = 0; j < tokens; j++) {
-        // A sink takes its share and gives nothing.
-        const float sink = sinks ? ((const float *) sinks->data)[head] : -INFINITY;
-        const float max = std::max(query[j].max, sink);
-        const float kept = max == -INFINITY ? 0 : expf(query[j].max - max);
-        const float weights = query[j].weights * kept + (sinks ? expf(sink - max) : 0);
-        const float share = weights == 0 ? 0 : kept / weights;
-        char * out = (char *) dst->data + head * dst->nb[1] + (first + j) * dst->nb[2] + sequence * dst->nb[3];
-        for (int64_t d = 0; d < value_width; d++) ((float *) out)[d] = query[j].sum[d] * share;
+}
+
+// Puts a head's parts together, `stride` floats from one to the next.
+void join_parts(const Attention & attention, int64_t sequence, int64_t head, const float * parts, int64_t stride) {
+    const int64_t tokens = attention.src[0].ne[1], width = attention.src[2].ne[0], count = parts_of(attention);
+    for (int64_t i = 0; i < queries_of(attention); i++) {
+        const auto part = [&](int64_t j) {
+            return (const Attended *) (parts + i * Attended::floats(width) + j * stride);
+        };
+        const int64_t of_queries = head * shared(attention) + i / tokens;
+        const float sink = sink_of(attention, of_queries);
+        float highest = std::max(sink, LOWEST);
+        for (int64_t j = 0; j < count; j++) highest = std::max(highest, part(j)->highest);
+        float weights = expf(sink - highest);
+        for (int64_t j = 0; j < count; j++) weights += part(j)->weights * expf(part(j)->highest - highest);
+        float * const out = row_of(attention, sequence, i % tokens, of_queries);
+        std::fill_n(out, width, 0.0f);
+        for (int64_t j = 0; j < count; j++) {
+            if (part(j)->weights == 0) continue;
+            const Floats share = spread(expf(part(j)->highest - highest) / weights);
+            for (int64_t d = 0; d < width; d += LANES) store(out + d, fma(share, load(part(j)->sum() + d), load(out + d)));
+        }
     }
+}
+
+// A chunk has some heads of a part.
+struct HeadsOfPart {
+    int64_t sequence, part, first, last;
+
+    HeadsOfPart(const Attention & attention, int64_t chunk) {
+        const int64_t heads = attention.src[1].ne[2], groups = (heads + attention.each - 1) / attention.each;
+        first = chunk % groups * attention.each;
+        last = std::min(heads, first + attention.each);
+        part = chunk / groups % parts_of(attention);
+        sequence = chunk / groups / parts_of(attention);
+    }
+
+    // Where its results begin among those of all, heads innermost.
+    int64_t at(const Attention & attention) const {
+        const int64_t heads = attention.src[1].ne[2];
+        return ((sequence * parts_of(attention) + part) * heads + first) * floats_of_part(attention);
+    }
+};
+
+template <class Type> void compute_pass(Work & work, int64_t chunk, int64_t next_chunk, float * own, int64_t) {
+    const auto & attention = (const Attention &) work;
+    const ggml_tensor & k = attention.src[1];
+    const HeadsOfPart here(attention, chunk), next(attention, next_chunk);
+    float * const out = aligned(own), * const unpacked = out + attention.each * floats_of_part(attention);
+    for (int64_t head = here.first; head < here.last; head++) {
+        const Memory ahead = head + 1 < here.last ? block(k, here.part * PART, k.ne[1], head + 1, here.sequence)
+                                                  : block(k, next.part * PART, k.ne[1], next.first, next.sequence);
+        attend_part<Type>(attention, here.sequence, here.part, head,
+                          out + (head - here.first) * floats_of_part(attention), unpacked, ahead);
+    }
+}
+
+void publish_pass(const Work & work, int64_t chunk, const float * own) {
+    const auto & attention = (const Attention &) work;
+    const HeadsOfPart here(attention, chunk);
+    const int64_t floats = (here.last - here.first) * floats_of_part(attention);
+    memcpy(attention.parts + here.at(attention), aligned(own), floats * sizeof(float));
+}
+
+void finish_pass(Work & work) {
+    const auto & attention = (const Attention &) work;
+    const int64_t heads = attention.src[1].ne[2], floats = floats_of_part(attention), all = parts_of(attention) * heads;
+    for (int64_t sequence = 0; sequence < attention.src[0].ne[3]; sequence++) {
+        for (int64_t head = 0; head < heads; head++) {
+            join_parts(attention, sequence, head, attention.parts + (sequence * all + head) * floats, heads * floats);
+        }
+    }
+}
+
+// --- Batches ---
+
+// A chunk has some queries of a head.
+struct QueriesOfHead {
+    int64_t sequence, head, first, count;
+
+    QueriesOfHead(const Attention & attention, int64_t chunk) {
+        const int64_t heads = attention.src[1].ne[2], queries = queries_of(attention);
+        const int64_t blocks = (queries + QUERIES - 1) / QUERIES;
+        first = chunk % blocks * QUERIES;
+        count = std::min<int64_t>(QUERIES, queries - first);
+        head = chunk / blocks % heads;
+        sequence = chunk / blocks / heads;
+    }
+
+    // Those of a token are neighbours.
+    int64_t token(const Attention & attention, int64_t j) const { return (first + j) / shared(attention); }
+    int64_t head_of(const Attention & attention, int64_t j) const {
+        return head * shared(attention) + (first + j) % shared(attention);
+    }
+};
+
+template <class Type> void compute_batch(Work & work, int64_t chunk, int64_t, float * own, int64_t) {
+    const auto & attention = (const Attention &) work;
+    const ggml_tensor & q = attention.src[0], & k = attention.src[1], & v = attention.src[2];
+    const Factors factors(attention.dst);
+    const QueriesOfHead here(attention, chunk);
+    float * const out = aligned(own);
+    Batch batch(out + QUERIES * v.ne[0], here.count, k.ne[0], v.ne[0]);
+    for (int64_t j = 0; j < here.count; j++) {
+        const auto * query = (const float *) at(q, here.token(attention, j), here.head_of(attention, j), here.sequence);
+        for (int64_t d = 0; d < k.ne[0]; d++) batch.of_queries[d * QUERIES + j] = query[d] * factors.scale;
+    }
+    const int64_t first = here.token(attention, 0), last = here.token(attention, here.count - 1);
+    for (int64_t from = 0; from < k.ne[1]; from += POSITIONS) {
+        Memory keys = block(k, from, k.ne[1], here.head, here.sequence);
+        Memory values = block(v, from, k.ne[1], here.head, here.sequence);
+        Masked masked[QUERIES];
+        int count = 0;
+        for (int64_t token = first; token <= last; token++) {
+            masked[token - first] = mask_of(attention, token, here.sequence, from, keys.count);
+            count = std::max(count, masked[token - first].count);
+        }
+        if (count == 0) continue;
+        keys.count = values.count = count;
+        const auto mask = [&](int64_t j) -> const Masked & { return masked[here.token(attention, j) - first]; };
+        batch.attend<Type>(keys, values, factors.softcap, mask,
+                           block(k, from + POSITIONS, k.ne[1], here.head, here.sequence));
+    }
+    for (int64_t j = 0; j < here.count; j++) {
+        const float sink = sink_of(attention, here.head_of(attention, j));
+        const float highest = std::max({ batch.highest[j], sink, LOWEST }), kept = expf(batch.highest[j] - highest);
+        const float weights = batch.weights[j] * kept + expf(sink - highest), share = weights == 0 ? 0 : kept / weights;
+        for (int64_t d = 0; d < v.ne[0]; d++) out[j * v.ne[0] + d] = batch.sums[d * QUERIES + j] * share;
+    }
+}
+
+void publish_batch(const Work & work, int64_t chunk, const float * own) {
+    const auto & attention = (const Attention &) work;
+    const QueriesOfHead here(attention, chunk);
+    const int64_t width = attention.src[2].ne[0];
+    for (int64_t j = 0; j < here.count; j++) {
+        float * const to = row_of(attention, here.sequence, here.token(attention, j), here.head_of(attention, j));
+        memcpy(to, aligned(own) + j * width, width * sizeof(float));
+    }
+}
+
+// --- Both ---
+
+template <class Type> bool fits(const ggml_tensor * dst) {
+    return dst->src[1]->ne[0] % Type::STEP == 0 && dst->src[2]->ne[0] % Type::STEP == 0;
 }
 
 bool is_ours(const ggml_tensor * dst) {
-    const ggml_tensor * k = dst->src[1];
-    const ggml_tensor * v = dst->src[2];
+    const ggml_tensor * q = dst->src[0], * k = dst->src[1], * v = dst->src[2], * mask = dst->src[3];
     float max_bias;
     memcpy(&max_bias, dst->op_params + 1, sizeof max_bias);
-    const auto fits = [](const ggml_tensor * t) {
-        return t->type == GGML_TYPE_F16 && t->ne[0] % 8 == 0 && t->ne[0] <= WIDTH_MAX;
-    };
-    return dst->src[0]->ne[1] <= ZOSIA_PASS_TOKENS && fits(k) && fits(v) && max_bias == 0;
+    if (max_bias != 0 || q->type != GGML_TYPE_F32 || k->type != v->type || (mask && mask->ne[2] != 1)) return false;
+    if (k->ne[2] != v->ne[2] || k->ne[3] != v->ne[3] || k->ne[3] != q->ne[3]) return false;
+    switch (k->type) {
+        case GGML_TYPE_F16: return fits<Float16>(dst);
+        case GGML_TYPE_Q8_0: return fits<Quants8>(dst);
+        default: return false;
+    }
+}
+
+template <class Type> void plan(int threads, Attention & attention) {
+    const ggml_tensor & q = attention.src[0], & k = attention.src[1], & v = attention.src[2];
+    if (q.ne[1] > ZOSIA_PASS_TOKENS) {
+        attention.compute = compute_batch<Type>;
+        attention.publish = publish_batch;
+        attention.chunks = (queries_of(attention) + QUERIES - 1) / QUERIES * k.ne[2] * q.ne[3];
+        attention.own_floats = QUERIES * v.ne[0] + Batch::floats(k.ne[0], v.ne[0]);
+    } else {
+        attention.compute = compute_pass<Type>;
+        attention.publish = publish_pass;
+        attention.finish = finish_pass;
+        const int64_t parts = parts_of(attention) * q.ne[3];
+        attention.each = std::clamp<int64_t>(parts * k.ne[2] / (4 * threads), 1, HEADS_MAX);
+        attention.chunks = parts * ((k.ne[2] + attention.each - 1) / attention.each);
+        attention.bytes_parts = parts * k.ne[2] * floats_of_part(attention) * sizeof(float);
+        attention.own_floats = attention.each * floats_of_part(attention) + floats_unpacked(attention);
+    }
+    attention.own_floats += 64 / sizeof(float);
 }
 
 } // namespace
+#else
+static bool is_ours(const ggml_tensor *) { return false; }
 #endif
 
 namespace {
 
-// One head, all tokens of the pass. `out` is like dst, with room behind it.
-void attend_apart(Work & work, int64_t head, int64_t, float * out, int64_t) {
+// One head, all tokens of the pass, by upstream's way. `out` is like dst, with room behind it.
+void compute_upstream(Work & work, int64_t head, int64_t, float * out, int64_t) {
     auto & attention = (Attention &) work;
     ggml_tensor & dst = attention.dst;
     for (int i = 0; i < 5; i++) {
         if (dst.src[i]) dst.src[i] = &attention.src[i];
     }
     dst.data = out;
-    const ggml_tensor & q = attention.src[0];
-#ifdef ZOSIA_ATTENTION
-    if (is_ours(&dst)) return attend(&dst, head % q.ne[2], head / q.ne[2], 0, q.ne[1]);
-#endif
+    const int64_t tokens = attention.src[0].ne[1];
     ggml_compute_params alone = {};
     alone.nth = 1;
     alone.wdata = out + ggml_nelements(&dst);
-    ggml_compute_forward_flash_attn_ext_f16_one_chunk(&alone, &dst, head * q.ne[1], (head + 1) * q.ne[1], 0,
+    ggml_compute_forward_flash_attn_ext_f16_one_chunk(&alone, &dst, head * tokens, (head + 1) * tokens, 0,
                                                       attention.src[1].ne[1], nullptr, 0);
 }
 
-void publish(const Work & work, int64_t head, const float * out) {
+void publish_upstream(const Work & work, int64_t head, const float * out) {
     const auto & attention = (const Attention &) work;
     const ggml_tensor & dst = attention.dst;
     const int64_t heads = dst.ne[1], tokens = dst.ne[2], sequence = head / heads;
@@ -255,39 +336,64 @@ void publish(const Work & work, int64_t head, const float * out) {
 
 } // namespace
 
-bool plan_attention(const ggml_tensor * dst, Attention & attention) {
+bool plan_attention(const ggml_tensor * dst, int threads, Attention & attention) {
     const ggml_tensor * q = dst->src[0];
-    if (q->type != GGML_TYPE_F32 || q->ne[1] > ZOSIA_PASS_TOKENS || !ggml_is_contiguous(dst)) return false;
+    const bool is_ours = ::is_ours(dst);
+    if (!is_ours && (q->type != GGML_TYPE_F32 || q->ne[1] > ZOSIA_PASS_TOKENS || !ggml_is_contiguous(dst))) return false;
     attention.dst = *dst;
-    for (int i = 0; i < 5; i++) {
-        if (dst->src[i]) attention.src[i] = *dst->src[i];
-    }
+    for (int i = 0; i < 5; i++) attention.src[i] = dst->src[i] ? *dst->src[i] : ggml_tensor{};
     attention.out = (char *) dst->data;
-    attention.compute = attend_apart;
-    attention.publish = publish;
-    attention.chunks = q->ne[2] * q->ne[3];
+    attention.finish = nullptr;
     attention.stride = 0;
-    const int64_t scratch = q->ne[0] + 2 * dst->ne[0] + CACHE_LINE_SIZE_F32;
-    attention.own_floats = ggml_nelements(dst) + scratch;
+    attention.bytes_parts = 0;
     attention.bytes = sizeof attention;
+#ifdef ZOSIA_VECTORS
+    if (is_ours) {
+        attention.src[1].type == GGML_TYPE_F16 ? plan<Float16>(threads, attention) : plan<Quants8>(threads, attention);
+        return true;
+    }
+#endif
+    attention.compute = compute_upstream;
+    attention.publish = publish_upstream;
+    attention.chunks = q->ne[2] * q->ne[3];
+    attention.own_floats = ggml_nelements(dst) + q->ne[0] + 2 * dst->ne[0] + CACHE_LINE_SIZE_F32;
     return true;
 }
 
-extern "C" void ggml_compute_forward_flash_attn_ext(const ggml_compute_params * params, ggml_tensor * dst) {
-#ifdef ZOSIA_ATTENTION
-    if (!params->use_ref && is_ours(dst)) {
-        const ggml_tensor * q = dst->src[0];
-        // Heads that share keys and values are neighbours; where one is divided, its
-        // tokens are.
-        const int64_t tokens = q->ne[1], all = q->ne[2] * q->ne[3] * tokens;
-        const int64_t to = all * (params->ith + 1) / params->nth;
-        for (int64_t at = all * params->ith / params->nth, count; at < to; at += count) {
-            const int64_t head = at / tokens, first = at % tokens;
-            count = std::min(tokens - first, to - at);
-            attend(dst, head % q->ne[2], head / q->ne[2], first, count);
+#ifdef ZOSIA_VECTORS
+// Where threads do not share the work piece by piece: each has some heads of a pass, or
+// some chunks of a batch.
+static void attend_here(const ggml_compute_params * params, const ggml_tensor * dst) {
+    Attention attention;
+    plan_attention(dst, params->nth, attention);
+    static thread_local std::vector<float> own, parts;
+    own.resize(std::max<size_t>(own.size(), attention.own_floats));
+    if (!attention.finish) {
+        for (int64_t chunk = params->ith; chunk < attention.chunks; chunk += params->nth) {
+            attention.compute(attention, chunk, chunk, own.data(), 0);
+            attention.publish(attention, chunk, own.data());
         }
         return;
     }
+    const int64_t heads = attention.src[1].ne[2], floats = floats_of_part(attention), all = heads * attention.src[0].ne[3];
+    attention.each = 1;
+    parts.resize(std::max<size_t>(parts.size(), attention.bytes_parts / sizeof(float)));
+    attention.parts = parts.data();
+    for (int64_t at = all * params->ith / params->nth; at < all * (params->ith + 1) / params->nth; at++) {
+        const int64_t sequence = at / heads, head = at % heads, first = sequence * parts_of(attention) * heads + head;
+        for (int64_t part = 0; part < parts_of(attention); part++) {
+            const int64_t chunk = first + part * heads, next = part + 1 < parts_of(attention) ? chunk + heads : first;
+            attention.compute(attention, chunk, next, own.data(), 0);
+            attention.publish(attention, chunk, own.data());
+        }
+        join_parts(attention, sequence, head, parts.data() + first * floats, heads * floats);
+    }
+}
+#endif
+
+extern "C" void ggml_compute_forward_flash_attn_ext(const ggml_compute_params * params, ggml_tensor * dst) {
+#ifdef ZOSIA_VECTORS
+    if (!params->use_ref && is_ours(dst)) return attend_here(params, dst);
 #endif
     ggml_compute_params unsplit = *params;
     unsplit.use_ref = params->use_ref || dst->src[0]->ne[1] <= ZOSIA_PASS_TOKENS;

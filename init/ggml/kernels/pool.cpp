@@ -388,17 +388,20 @@ bool make_product(Pool & pool, Job & job, const ggml_tensor * node) {
 }
 
 bool make_attention(Pool & pool, Job & job, const ggml_tensor * node) {
-    if (!is_cache(node->src[1]) || !is_cache(node->src[2]) || !plan_attention(node, job.attention)) return false;
+    if (!is_cache(node->src[1]) || !is_cache(node->src[2])) return false;
+    if (!plan_attention(node, job.threads, job.attention)) return false;
     if (job.work.chunks > CHUNKS_MAX) return false;
     const auto bytes_of = [](const ggml_tensor * tensor) { return tensor ? (ggml_nbytes(tensor) + 63) / 64 * 64 : 0; };
     const size_t bytes_query = bytes_of(node->src[0]);
-    char * const at = columns_of(pool, bytes_query + bytes_of(node->src[3]));
+    const size_t bytes_mask = bytes_of(node->src[3]);
+    char * const at = columns_of(pool, bytes_query + bytes_mask + job.attention.bytes_parts);
     memcpy(at, node->src[0]->data, ggml_nbytes(node->src[0]));
     job.attention.src[0].data = at;
     if (node->src[3]) {
         memcpy(at + bytes_query, node->src[3]->data, ggml_nbytes(node->src[3]));
         job.attention.src[3].data = at + bytes_query;
     }
+    job.attention.parts = (float *) (at + bytes_query + bytes_mask);
     job.kind = Job::WORK;
     job.chunks = job.attention.chunks;
     return true;
@@ -433,6 +436,7 @@ void advance(Pool & pool) {
         job.chunks = job.work.chunks;
         return post(pool, job);
     }
+    if (job.kind == Job::WORK && job.work.finish) job.work.finish(job.work);
     if (job.kind != Job::END) pool.node += pool.fused.exchange(0) + 1;
     job.threads = pool.threads_of_graph;
     for (; pool.node < pool.graph->n_nodes; pool.node++) {

@@ -20,6 +20,8 @@ struct Work {
     void (*compute)(Work & work, int64_t chunk, int64_t next, float * out, int64_t stride);
     // Where the chunk's results belong. stride: see `stride`.
     void (*publish)(const Work & work, int64_t chunk, const float * out);
+    // What one thread does when all chunks are published, or null.
+    void (*finish)(Work & work);
     int64_t chunks;
     // Floats of a thread's own that a chunk takes, and those from column to column.
     int64_t own_floats, stride;
@@ -47,10 +49,15 @@ struct Product : Work {
     int64_t each, of_matrix;
 };
 
-// Heads of a pass of few tokens.
+// Attention, in memory that lasts.
 struct Attention : Work {
     ggml_tensor dst, src[5];
     char * out;
+    // What `finish` puts together: the caller gives as many bytes.
+    float * parts;
+    size_t bytes_parts;
+    // Heads of keys of a chunk.
+    int64_t each;
 };
 
 // tiled.cpp: how `threads` threads compute dst by kernels of our own, or by vec_dot if
@@ -59,4 +66,4 @@ bool plan_product(const ggml_tensor * dst, int threads, bool also_upstream, Prod
 
 // attention.cpp: a copy of what dst needs, whose query and mask the caller moves to
 // memory that lasts. False where upstream's way is another.
-bool plan_attention(const ggml_tensor * dst, Attention & attention);
+bool plan_attention(const ggml_tensor * dst, int threads, Attention & attention);

@@ -304,6 +304,7 @@ bool plan_product(const ggml_tensor * dst, int threads, bool also_upstream, Prod
     product.each = std::clamp<int64_t>(share, 4, CHUNK_ROWS);
     product.of_matrix = (ne01 + product.each - 1) / product.each;
     product.publish = publish;
+    product.finish = nullptr;
     product.chunks = product.of_matrix * ne12 * ne13;
     product.stride = product.each;
     product.own_floats = product.each * ne11;

@@ -10,7 +10,7 @@
 )]
 
 use std::ops::Range;
-use std::ptr;
+use std::{mem, ptr};
 
 use fastrand::Rng;
 use llama_cpp_sys_2 as sys;
@@ -19,6 +19,7 @@ use super::{Level, PASS_TOKENS, choose, levels};
 
 const F16: sys::ggml_type = sys::GGML_TYPE_F16;
 const F32: sys::ggml_type = sys::GGML_TYPE_F32;
+const Q8_0: sys::ggml_type = sys::GGML_TYPE_Q8_0;
 
 /// Widths of passes, and of batches: those around what kernels take at once.
 const WIDTHS: [usize; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 23, 128, 141];
@@ -122,8 +123,21 @@ impl<'a> Graph<'a> {
         tensor
     }
 
+    /// A leaf as a context holds keys and values, heads side by side: a view with
+    /// the heads outermost.
+    fn cache(&mut self, numbers: &'a Numbers) -> *mut sys::ggml_tensor {
+        let leaf = self.leaf(numbers);
+        // SAFETY: ggml.h: the leaf is of the open context.
+        unsafe { sys::ggml_permute(self.context, leaf, 0, 2, 1, 3) }
+    }
+
     /// Computes `output` with `level`'s kernels.
     fn compute(&self, level: &Level, output: *mut sys::ggml_tensor) -> Vec<f32> {
+        self.compute_with(level, output, 4)
+    }
+
+    /// The same with `threads` threads.
+    fn compute_with(&self, level: &Level, output: *mut sys::ggml_tensor, threads: i32) -> Vec<f32> {
         // SAFETY: ggml-backend.h: the registry entry is static, of a level that this
         // processor runs; the backend and the buffer live until the end of the
         // block, each leaf gets as many bytes as its tensor has, and the output is
@@ -131,6 +145,12 @@ impl<'a> Graph<'a> {
         unsafe {
             let device = sys::ggml_backend_reg_dev_get((level.register)(), 0);
             let backend = sys::ggml_backend_dev_init(device, ptr::null());
+            let set_threads = sys::ggml_backend_reg_get_proc_address(
+                (level.register)(),
+                c"ggml_backend_set_n_threads".as_ptr(),
+            );
+            let set_threads: sys::ggml_backend_set_n_threads_t = mem::transmute(set_threads);
+            set_threads.unwrap()(backend, threads);
             let graph = sys::ggml_new_graph(self.context);
             sys::ggml_build_forward_expand(graph, output);
             let buffer = sys::ggml_backend_alloc_ctx_tensors(self.context, backend);
@@ -217,9 +237,14 @@ fn products_are_right_and_do_not_depend_on_the_columns_beside() {
     }
 }
 
+/// Tokens of a batch, of which a pass has the first.
+const TOKENS: usize = 75;
+
 /// Where a token attends to.
 #[derive(Clone, Copy, Debug)]
 struct Attention {
+    /// Of keys and values.
+    kind: sys::ggml_type,
     heads: usize,
     heads_of_keys: usize,
     width: usize,
@@ -233,6 +258,7 @@ struct Attention {
 #[test]
 fn attention_is_right_and_does_not_depend_on_the_tokens_beside() {
     let usual = Attention {
+        kind: F16,
         heads: 9,
         heads_of_keys: 3,
         width: 64,
@@ -247,7 +273,21 @@ fn attention_is_right_and_does_not_depend_on_the_tokens_beside() {
             heads: 4,
             heads_of_keys: 4,
             width: 96,
-            positions: 1024,
+            positions: 1280,
+            ..usual
+        },
+        Attention {
+            kind: Q8_0,
+            heads_of_keys: 1,
+            positions: 768,
+            ..usual
+        },
+        Attention {
+            kind: Q8_0,
+            heads: 4,
+            heads_of_keys: 4,
+            width: 96,
+            sinks: true,
             ..usual
         },
         Attention {
@@ -270,7 +310,8 @@ fn attention_is_right_and_does_not_depend_on_the_tokens_beside() {
         let right = inputs.attended();
         for level in tested() {
             let attend = |tokens: Range<usize>| {
-                let got = inputs.attend(level, tokens.clone());
+                let got = inputs.attend(level, tokens.clone(), 1);
+                assert_eq!(got, inputs.attend(level, tokens.clone(), 3), "{case:?}");
                 let what = || format!("{}, {case:?}, tokens {tokens:?}", level.name);
                 assert_eq!(got.len(), tokens.len() * inputs.row(), "{}", what());
                 for (at, got) in got.iter().enumerate() {
@@ -281,6 +322,7 @@ fn attention_is_right_and_does_not_depend_on_the_tokens_beside() {
                 }
                 got
             };
+            attend(0..TOKENS);
             let whole = attend(0..PASS_TOKENS);
             for width in 1..PASS_TOKENS {
                 let firsts = (0..PASS_TOKENS).step_by(width);
@@ -308,12 +350,12 @@ struct Inputs {
 impl Inputs {
     fn of(case: Attention) -> Self {
         let mut rng = Rng::with_seed(2);
-        let queries = (0..PASS_TOKENS)
+        let queries = (0..TOKENS)
             .map(|_| normal(&mut rng, case.heads * case.width))
             .collect();
         let mut cache = || {
-            let shape = [case.width, case.positions, case.heads_of_keys];
-            Numbers::new(F16, shape, &normal(&mut rng, shape.iter().product()))
+            let shape = [case.width, case.heads_of_keys, case.positions];
+            Numbers::new(case.kind, shape, &normal(&mut rng, shape.iter().product()))
         };
         Self {
             case,
@@ -337,16 +379,16 @@ impl Inputs {
         1.0 / f32::from(u16::try_from(self.case.width).unwrap()).sqrt()
     }
 
-    /// The positions that a token sees: the last of the pass all but three, the
-    /// one before it one less, and so on.
+    /// The positions that a token sees: the last all but three, the one before it
+    /// one less, and so on.
     fn seen(&self, token: usize) -> Range<usize> {
-        let end = self.case.positions - 3 - (PASS_TOKENS - 1 - token);
+        let end = self.case.positions - 3 - (TOKENS - 1 - token);
         end.saturating_sub(self.case.window)..end
     }
 
     /// What these tokens attend to, in a pass of their own, with `level`'s
-    /// kernels.
-    fn attend(&self, level: &Level, tokens: Range<usize>) -> Vec<f32> {
+    /// kernels and `threads` threads.
+    fn attend(&self, level: &Level, tokens: Range<usize>, threads: i32) -> Vec<f32> {
         let Attention {
             heads,
             width,
@@ -379,8 +421,8 @@ impl Inputs {
         let mask = Numbers::new(F16, [positions, tokens.len(), 1], &masked);
         let sinks = Numbers::new(F32, [heads, 1, 1], &self.sinks);
         let mut graph = Graph::new();
-        let (q, k) = (graph.leaf(&queries), graph.leaf(&self.keys));
-        let (v, mask) = (graph.leaf(&self.values), graph.leaf(&mask));
+        let (q, mask) = (graph.leaf(&queries), graph.leaf(&mask));
+        let (k, v) = (graph.cache(&self.keys), graph.cache(&self.values));
         let sinks = self.case.sinks.then(|| graph.leaf(&sinks));
         // SAFETY: ggml.h: all are of the open context, and of fitting shapes.
         let output = unsafe {
@@ -392,13 +434,13 @@ impl Inputs {
             }
             output
         };
-        graph.compute(level, output)
+        graph.compute_with(level, output, threads)
     }
 
-    /// The same in f64, for every token and head of the pass.
+    /// The same in f64, for every token and head.
     fn attended(&self) -> Vec<f64> {
         let (keys, values) = (self.keys.rounded(), self.values.rounded());
-        (0..PASS_TOKENS)
+        (0..TOKENS)
             .flat_map(|token| (0..self.case.heads).map(move |head| (token, head)))
             .flat_map(|(token, head)| self.attended_by(token, head, &keys, &values))
             .collect()
@@ -407,8 +449,8 @@ impl Inputs {
     fn attended_by(&self, token: usize, head: usize, keys: &[f64], values: &[f64]) -> Vec<f64> {
         let case = self.case;
         let query = &self.queries[token][head * case.width..][..case.width];
-        let of_head = head / (case.heads / case.heads_of_keys) * case.positions;
-        let at = |position: usize| (of_head + position) * case.width;
+        let of_keys = head / (case.heads / case.heads_of_keys);
+        let at = |position: usize| (position * case.heads_of_keys + of_keys) * case.width;
         let score = |position| {
             let key = &keys[at(position)..][..case.width];
             let product: f64 = query.iter().zip(key).map(|(q, k)| f64::from(*q) * k).sum();

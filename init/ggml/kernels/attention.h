@@ -1,0 +1,310 @@
+// Keys and values are weighed once for all queries that share them, in blocks of
+// positions. A query has the highest score so far, and the values' sum with weights
+// relative to it.
+//
+// Up to ZOSIA_PASS_TOKENS tokens are a pass ("pass"): each query by itself, with the same
+// operations on the same floats whatever is beside it, and whatever the processor makes
+// of one query or of many. More are a batch ("batch"): queries side by side in a vector,
+// so that no sum goes across one.
+
+#pragma once
+
+#include "vectors.h"
+
+#ifdef ZOSIA_VECTORS
+namespace {
+
+// Positions that are weighed at once.
+constexpr int POSITIONS = 64;
+
+// Queries side by side.
+constexpr int QUERIES = 64;
+
+// Keys of which products are summed side by side.
+constexpr int KEYS = 8;
+
+// The highest score is nowhere below: a difference from it is a number.
+constexpr float LOWEST = -1e30f;
+
+constexpr int64_t padded(int64_t floats) { return (floats + 15) / 16 * 16; }
+
+template <typename Float> Float * aligned(Float * at) { return (Float *) (((uintptr_t) at + 63) / 64 * 64); }
+
+// Rows of keys or of values in memory.
+struct Memory {
+    const char * first;
+    int64_t stride, bytes;
+    int count;
+
+    const char * row(int i) const { return first + i * stride; }
+
+    void prefetch(int i) const {
+        if (i >= count) return;
+        const char * const from = row(i);
+        for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at);
+        __builtin_prefetch(from + bytes - 1);
+    }
+};
+
+// STEP elements of a row, from element `at` on, as vectors.
+struct Float32 {
+    static constexpr int STEP = LANES;
+    static void load(const char * row, int64_t at, Floats (&to)[1]) { to[0] = ::load((const float *) row + at); }
+};
+
+struct Float16 {
+    static constexpr int STEP = PER_HALVES * LANES;
+    static void load(const char * row, int64_t at, Floats (&to)[PER_HALVES]) { ::load((const ggml_half *) row + at, to); }
+};
+
+struct Quants8 {
+    static constexpr int STEP = QK8_0;
+    static void load(const char * row, int64_t at, Floats (&to)[STEP / LANES]) {
+        const block_q8_0 & block = ((const block_q8_0 *) row)[at / QK8_0];
+        const Floats d = spread_half(block.d);
+        for (int i = 0; i < STEP / LANES; i += PER_BYTES) {
+            Floats some[PER_BYTES];
+            ::load(block.qs + i * LANES, some);
+            for (int k = 0; k < PER_BYTES; k++) to[i + k] = some[k] * d;
+        }
+    }
+};
+
+// scores[i] = query times key i, for `count` keys rounded up to what a vector holds.
+template <class Type>
+void multiply(int64_t width, const float * query, const Memory & keys, int count, float * scores, const Memory & ahead) {
+    constexpr int STEPS = Type::STEP / LANES, AT_ONCE = std::max(KEYS, LANES);
+    for (int i = 0; i < count; i += AT_ONCE) {
+        Floats totals[AT_ONCE];
+        for (int from = 0; from < AT_ONCE; from += KEYS) {
+            const char * row[KEYS];
+            Floats total[KEYS];
+            for (int j = 0; j < KEYS; j++) {
+                row[j] = keys.row(std::min(i + from + j, count - 1));
+                total[j] = spread(0.0f);
+                ahead.prefetch(i + from + j);
+            }
+            for (int64_t at = 0; at < width; at += Type::STEP) {
+                Floats part[STEPS];
+#pragma GCC unroll 8
+                for (int k = 0; k < STEPS; k++) part[k] = load(query + at + k * LANES);
+#pragma GCC unroll 8
+                for (int j = 0; j < KEYS; j++) {
+                    Floats key[STEPS];
+                    Type::load(row[j], at, key);
+#pragma GCC unroll 8
+                    for (int k = 0; k < STEPS; k++) total[j] = fma(part[k], key[k], total[j]);
+                }
+            }
+            for (int j = 0; j < KEYS; j++) totals[from + j] = total[j];
+        }
+        for (int from = 0; from < AT_ONCE; from += LANES) store(scores + i + from, sums(totals + from));
+    }
+}
+
+// sum = sum * kept + the values' sum, each times its weight, for N vectors from
+// element `from` on.
+template <class Type, int N>
+void add(const float * weights, const Memory & values, int64_t from, float kept, float * sum, const Memory & ahead) {
+    constexpr int STEPS = Type::STEP / LANES;
+    Floats total[N];
+    for (int d = 0; d < N; d++) total[d] = load(sum + from + d * LANES) * spread(kept);
+    for (int i = 0; i < values.count; i++) {
+        if (from == 0) ahead.prefetch(i);
+        const Floats weight = spread(weights[i]);
+        const char * row = values.row(i);
+#pragma GCC unroll 16
+        for (int d = 0; d < N; d += STEPS) {
+            Floats value[STEPS];
+            Type::load(row, from + d * LANES, value);
+            for (int k = 0; k < STEPS; k++) total[d + k] = fma(weight, value[k], total[d + k]);
+        }
+    }
+    for (int d = 0; d < N; d++) store(sum + from + d * LANES, total[d]);
+}
+
+// The same for all elements from `from` on, N vectors at a time for as long as there are
+// as many.
+template <class Type, int N>
+void add_from(const float * weights, const Memory & values, int64_t from, int64_t width, float kept, float * sum,
+              const Memory & ahead) {
+    if constexpr (N * LANES >= Type::STEP) {
+        for (; from + N * LANES <= width; from += N * LANES) add<Type, N>(weights, values, from, kept, sum, ahead);
+        add_from<Type, (N == 8 ? 6 : N == 6 ? 4 : N / 2)>(weights, values, from, width, kept, sum, ahead);
+    }
+}
+
+// Rows as floats, one after the other.
+template <class Type> Memory unpack(const Memory & rows, int64_t width, float * to, const Memory & ahead) {
+    constexpr int STEPS = Type::STEP / LANES;
+    for (int i = 0; i < rows.count; i++) {
+        ahead.prefetch(i);
+        for (int64_t at = 0; at < width; at += Type::STEP) {
+            Floats some[STEPS];
+            Type::load(rows.row(i), at, some);
+            for (int k = 0; k < STEPS; k++) store(to + i * width + at + k * LANES, some[k]);
+        }
+    }
+    const auto bytes = (int64_t) (width * sizeof(float));
+    return { (const char *) to, bytes, bytes, rows.count };
+}
+
+// What is added to a block's scores.
+struct Masked {
+    const ggml_half * of_token;
+    // Positions up to the last that is seen, and whether nothing is added to any of these.
+    int count;
+    bool is_clear;
+
+    static Masked of(const ggml_half * of_token, int count) {
+        constexpr ggml_half NEVER = 0xfc00; // -infinity
+        if (!of_token) return { nullptr, count, true };
+        while (count > 0 && of_token[count - 1] == NEVER) count--;
+        ggml_half any = 0;
+        for (int i = 0; i < count; i++) any |= of_token[i];
+        return { of_token, count, any == 0 };
+    }
+
+    float at(int i) const { return i < count ? GGML_CPU_FP16_TO_FP32(of_token[i]) : -INFINITY; }
+};
+
+float capped(float score, float softcap) { return softcap == 0 ? score : softcap * tanhf(score); }
+
+// What a query has attended to so far.
+struct Attended {
+    float highest, weights;
+    // Behind it.
+    float * sum() { return (float *) (this + 1); }
+    const float * sum() const { return (const float *) (this + 1); }
+
+    static int64_t floats(int64_t width) { return padded(width + sizeof(Attended) / sizeof(float)); }
+};
+
+// Adds positions. scores: query times keys.
+template <class Type>
+void attend(Attended & query, float * scores, const Memory & values, int64_t width, const Masked & masked, float scale,
+            float softcap, const Memory & ahead) {
+    Floats highest = spread(query.highest);
+    for (int i = 0; i < masked.count; i++) scores[i] = capped(scores[i] * scale, softcap);
+    if (!masked.is_clear) {
+        for (int i = 0; i < masked.count; i++) scores[i] += masked.at(i);
+    }
+    for (int i = masked.count; i < POSITIONS; i++) scores[i] = -INFINITY;
+    for (int i = 0; i < POSITIONS; i += LANES) highest = ::highest(highest, load(scores + i));
+    const float now = ::highest(highest);
+    if (now == -INFINITY) return;
+    Floats total = spread(0.0f);
+    for (int i = 0; i < POSITIONS; i += LANES) {
+        const Floats weight = ggml_v_expf(load(scores + i) - spread(now));
+        store(scores + i, weight);
+        total = total + weight;
+    }
+    const float kept = query.highest == now ? 1 : expf(query.highest - now);
+    query.highest = now;
+    query.weights = query.weights * kept + sum(total);
+    const Memory seen = { values.first, values.stride, values.bytes, masked.count };
+    add_from<Type, LANES == 4 ? 16 : 8>(scores, seen, 0, width, kept, query.sum(), ahead);
+}
+
+// to[i][j] = to[i][j] * kept[j] + the sum of a[i * a_row + k * a_step] * b[k][j], for N
+// vectors of columns, ROWS rows, and `depth` k.
+template <int ROWS, int N>
+void tile(int64_t depth, const float * a, int64_t a_row, int64_t a_step, const float * b, const float * kept, float * to) {
+    Floats total[ROWS][N];
+    for (int i = 0; i < ROWS; i++) {
+        for (int j = 0; j < N; j++) {
+            total[i][j] = kept ? load(to + i * QUERIES + j * LANES) * load(kept + j * LANES) : spread(0.0f);
+        }
+    }
+    for (int64_t k = 0; k < depth; k++) {
+        Floats columns[N];
+        for (int j = 0; j < N; j++) columns[j] = load(b + k * QUERIES + j * LANES);
+#pragma GCC unroll 8
+        for (int i = 0; i < ROWS; i++) {
+            const Floats row = spread(a[i * a_row + k * a_step]);
+            for (int j = 0; j < N; j++) total[i][j] = fma(row, columns[j], total[i][j]);
+        }
+    }
+    for (int i = 0; i < ROWS; i++) {
+        for (int j = 0; j < N; j++) store(to + i * QUERIES + j * LANES, total[i][j]);
+    }
+}
+
+// The same for `rows` rows, rounded up to what a tile has, and `queries` columns.
+void tiles(int64_t rows, int64_t queries, int64_t depth, const float * a, int64_t a_row, int64_t a_step, const float * b,
+           const float * kept, float * to) {
+    constexpr int ROWS = 4, N = LANES == 8 ? 2 : 4;
+    for (int64_t j = 0; j < queries; j += N * LANES) {
+        for (int64_t i = 0; i < rows; i += ROWS) {
+            tile<ROWS, N>(depth, a + i * a_row, a_row, a_step, b + j, kept ? kept + j : nullptr, to + i * QUERIES + j);
+        }
+    }
+}
+
+// Queries side by side, and what each has attended to.
+struct Batch {
+    int64_t queries, key_width, value_width;
+    float *of_queries, *scores, *sums, *rows, *highest, *weights, *kept;
+
+    static int64_t floats(int64_t key_width, int64_t value_width) {
+        return QUERIES * (key_width + value_width + POSITIONS + 3) + POSITIONS * std::max(key_width, value_width);
+    }
+
+    Batch(float * at, int64_t queries, int64_t key_width, int64_t value_width)
+        : queries(queries), key_width(key_width), value_width(value_width) {
+        const auto next = [&](int64_t floats) { return std::exchange(at, at + floats); };
+        of_queries = next(QUERIES * key_width);
+        scores = next(QUERIES * POSITIONS);
+        sums = next(QUERIES * value_width);
+        highest = next(QUERIES);
+        weights = next(QUERIES);
+        kept = next(QUERIES);
+        rows = next(POSITIONS * std::max(key_width, value_width));
+        std::fill_n(of_queries, QUERIES * key_width, 0.0f);
+        std::fill_n(sums, QUERIES * value_width, 0.0f);
+        std::fill_n(highest, QUERIES, -INFINITY);
+        std::fill_n(weights, QUERIES, 0.0f);
+    }
+
+    // Adds positions. mask(j): what is added to the scores of query j.
+    template <class Type, typename Mask>
+    void attend(const Memory & keys, const Memory & values, float softcap, Mask mask, const Memory & ahead) {
+        const int count = keys.count;
+        unpack<Type>(keys, key_width, rows, values);
+        tiles(count, queries, key_width, rows, key_width, 1, of_queries, nullptr, scores);
+        if (softcap != 0) {
+            for (int i = 0; i < count * QUERIES; i++) scores[i] = capped(scores[i], softcap);
+        }
+        for (int64_t j = 0; j < queries; j++) {
+            const Masked & masked = mask(j);
+            if (masked.is_clear && masked.count == count) continue;
+            for (int i = 0; i < count; i++) scores[i * QUERIES + j] += masked.at(i);
+        }
+        weigh(count);
+        unpack<Type>(values, value_width, rows, ahead);
+        tiles(value_width, queries, count, rows, 1, value_width, scores, kept, sums);
+    }
+
+    // Scores become weights.
+    void weigh(int count) {
+        for (int64_t j = 0; j < queries; j += LANES) {
+            const Floats before = load(highest + j);
+            Floats now = before;
+            for (int i = 0; i < count; i++) now = ::highest(now, load(scores + i * QUERIES + j));
+            const Floats from = ::highest(now, spread(LOWEST)), left = ggml_v_expf(before - from);
+            Floats total = load(weights + j) * left;
+            for (int i = 0; i < count; i++) {
+                float * const at = scores + i * QUERIES + j;
+                const Floats weight = ggml_v_expf(load(at) - from);
+                store(at, weight);
+                total = total + weight;
+            }
+            store(highest + j, now);
+            store(kept + j, left);
+            store(weights + j, total);
+        }
+    }
+};
+
+} // namespace
+#endif
