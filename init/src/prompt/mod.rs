@@ -85,6 +85,8 @@ fn limits(budget: &Budget) -> Limits {
         // A paste, and as much around it.
         text_bytes: bytes(budget.paste_bytes).saturating_mul(2),
         undo_bytes: bytes(budget.undo_bytes),
+        kill_bytes: bytes(budget.paste_bytes),
+        history_bytes: bytes(budget.undo_bytes) / 2,
         waiting_bytes: bytes(budget.paste_bytes).saturating_mul(2),
     }
 }

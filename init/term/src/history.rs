@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 
 const ENTRIES_MAX: usize = 1000;
-const BYTES_MAX: usize = 32 << 20;
 
 /// One earlier line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,19 +16,29 @@ pub(crate) struct Entry {
 }
 
 /// Earlier lines, oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(crate) struct History {
     entries: VecDeque<Entry>,
     bytes: usize,
+    bytes_max: usize,
 }
 
 impl History {
+    /// Nothing yet, and never more than `bytes_max` bytes.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
     /// Adds a line, unless it is blank or the same as the newest.
     pub(crate) fn add(&mut self, text: &str, literal: bool) {
         let blank = text.trim().is_empty();
         let same = self.entries.back().is_some_and(|last| last.text == text);
-        if blank || same || text.len() > BYTES_MAX {
+        if blank || same || text.len() > self.bytes_max {
             return;
         }
         self.bytes = self.bytes.saturating_add(text.len());
@@ -37,7 +46,7 @@ impl History {
             text: text.to_owned(),
             literal,
         });
-        while self.entries.len() > ENTRIES_MAX || self.bytes > BYTES_MAX {
+        while self.entries.len() > ENTRIES_MAX || self.bytes > self.bytes_max {
             if let Some(oldest) = self.entries.pop_front() {
                 self.bytes = self.bytes.saturating_sub(oldest.text.len());
             }
@@ -73,7 +82,7 @@ mod tests {
 
     #[test]
     fn keeps_order_and_skips_repeats_and_blanks() {
-        let mut history = History::default();
+        let mut history = History::new(1 << 20);
         for line in ["one", "two", "two", " ", "one"] {
             history.add(line, false);
         }
@@ -87,7 +96,7 @@ mod tests {
 
     #[test]
     fn forgets_the_oldest() {
-        let mut history = History::default();
+        let mut history = History::new(1 << 20);
         for i in 0..ENTRIES_MAX + 5 {
             history.add(&i.to_string(), false);
         }

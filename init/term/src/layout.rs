@@ -174,8 +174,9 @@ fn place<'t>(
     mut f: impl FnMut(Placed<'t>),
 ) -> Option<RowStart> {
     let mut column = measure.indent(start);
+    let rest = text.get(start.offset..).unwrap_or_default();
     let row_at = |offset: usize, is_line: bool| Some(RowStart { offset, is_line });
-    for (i, cluster) in text[start.offset..].grapheme_indices(true) {
+    for (i, cluster) in rest.grapheme_indices(true) {
         let offset = start.offset.saturating_add(i);
         let shown = match cluster {
             "\n" if column >= measure.columns => return row_at(offset, false),

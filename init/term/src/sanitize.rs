@@ -4,7 +4,8 @@ use super::width::sign;
 
 /// `text` without what moves a terminal's cursor, changes its state or reorders
 /// text: a visible sign stands for each such character, as in an answer. Line
-/// feeds and tabs stay.
+/// feeds and tabs stay. Each character is judged by itself, so a text may come in
+/// pieces.
 #[must_use]
 pub fn sanitize(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

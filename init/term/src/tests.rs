@@ -380,18 +380,157 @@ fn a_mebibyte_is_pasted_and_edited_and_sent_whole() {
     }
 }
 
+impl Bench {
+    fn notices(&mut self) -> Vec<String> {
+        let actions = std::mem::take(&mut self.actions);
+        let notices = actions.into_iter().filter_map(|action| match action {
+            Action::Notice(notice) => Some(notice),
+            _ => None,
+        });
+        notices.collect()
+    }
+
+    fn with_limits(limits: Limits) -> Self {
+        let mut bench = Bench::new(80, 24);
+        bench.prompt = Prompt::new(Some(bench.prompt.size()), Look::default(), limits);
+        bench.prompt.open();
+        bench
+    }
+}
+
+fn paste_of(bytes: usize) -> Vec<u8> {
+    format!("\x1b[200~{}\x1b[201~", "x".repeat(bytes)).into_bytes()
+}
+
+const SMALL: Limits = Limits {
+    paste_bytes: 100,
+    text_bytes: 150,
+    undo_bytes: 600,
+    kill_bytes: 100,
+    history_bytes: 100,
+    waiting_bytes: 300,
+};
+
 #[test]
-fn too_much_typed_ahead_is_refused_and_says_so() {
-    let mut bench = Bench::new(80, 24);
-    bench.feed(b"go\r").feed(&b"x".repeat(1 << 20));
-    let notices = bench
-        .actions
-        .iter()
-        .filter(|a| matches!(a, Action::Notice(_)));
-    assert_eq!(notices.count(), 1);
+fn what_is_too_much_is_said_in_one_line_with_its_size_and_the_limit() {
+    // Pasted, typed in one go, typed in pieces: a line is said when it is over.
+    let mut bench = Bench::with_limits(SMALL);
+    bench.feed(&paste_of(101));
+    assert_eq!(bench.prompt.text(), "");
+    let told = ["the paste of 101 bytes was not taken: 100 bytes is the most"];
+    assert_eq!(bench.notices(), told);
+
+    bench
+        .feed(&paste_of(100))
+        .feed(&b"y".repeat(60))
+        .feed(b"zz");
+    assert_eq!(bench.prompt.text().len(), 150);
+    assert!(bench.notices().is_empty(), "it may go on");
+    assert!(bench.prompt.timeout().is_some());
+    // An Enter in the same go does not send what is cut.
+    bench.feed(b"\r");
+    assert!(bench.prompt.is_open() && bench.sent().is_empty());
+    bench.prompt.flush();
+    bench.feed(b"");
+    let told = ["13 bytes for the line were not taken: 150 bytes is the most"];
+    assert_eq!(bench.notices(), told);
+    assert_eq!(bench.prompt.timeout(), None);
+    bench.feed(b"\r");
+    assert_eq!(bench.sent().len(), 1);
+
+    // Typed ahead while the prompt is closed.
+    bench.notices();
+    bench.feed(&b"a".repeat(200)).feed(&b"b".repeat(200));
+    assert!(bench.notices().is_empty());
+    bench.prompt.flush();
+    bench.feed(b"");
+    let notices = bench.notices();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert!(notices[0].ends_with("bytes typed ahead were not taken: 300 bytes is the most"));
+    bench.feed(&paste_of(90));
     bench.prompt.open();
     bench.feed(b"");
-    assert_eq!(bench.prompt.text().len(), (16 << 20) / 64);
+    let told = "90 bytes typed ahead were not taken: 300 bytes is the most";
+    assert_eq!(bench.notices(), [told]);
+}
+
+#[test]
+fn what_is_typed_ahead_takes_little_more_than_its_length() {
+    let mut bench = Bench::new(80, 24);
+    bench.feed(b"go\r").feed(&b"x".repeat(12 << 20));
+    bench.prompt.open();
+    bench.feed(b"");
+    assert_eq!(bench.prompt.text().len(), 12 << 20);
+    assert!(bench.notices().is_empty());
+}
+
+#[test]
+fn lines_that_wait_are_counted_until_they_are_taken() {
+    let mut bench = Bench::with_limits(SMALL);
+    bench.feed(b"go\r");
+    for _ in 0..20 {
+        bench.feed(&b"line\r".repeat(20));
+        bench.prompt.open();
+        bench.feed(b"");
+    }
+    let taken = bench.sent().len();
+    bench.prompt.open();
+    while bench.prompt.next_action(&commands).is_some() {
+        bench.prompt.open();
+    }
+    assert!(taken < 30, "{taken}");
+    assert!(bench.notices().len() > 10);
+}
+
+#[test]
+fn ctrl_c_discards_lines_typed_ahead_all_at_once() {
+    let mut bench = Bench::new(80, 24);
+    bench.feed(b"go\r");
+    bench.actions.clear();
+    bench.feed(&b"a line\r".repeat(40_000)).feed(b"begun\x03");
+    let notice = Action::Notice("40000 lines typed ahead were discarded".to_owned());
+    assert_eq!(bench.actions, [Action::Stop, notice.clone()]);
+    bench.prompt.open();
+    bench.feed(b"");
+    assert_eq!((bench.prompt.text(), bench.sent().len()), ("", 0));
+
+    // Also where they came with the line that closed the prompt.
+    bench.actions.clear();
+    bench.feed(&[&b"a line\r".repeat(40_001)[..], b"\x03kept"].concat());
+    assert_eq!(bench.sent().len(), 1);
+    assert_eq!(bench.actions[1..], [Action::Stop, notice]);
+    bench.prompt.open();
+    bench.feed(b"");
+    assert_eq!(bench.prompt.text(), "kept");
+}
+
+#[test]
+fn ctrl_c_keeps_the_one_message_typed_ahead() {
+    let mut bench = Bench::new(80, 24);
+    bench.feed(b"go\r").feed(b"next\rand on\x03");
+    assert!(bench.notices().is_empty());
+    bench.prompt.open();
+    bench.feed(b"");
+    assert_eq!(bench.sent(), [("next", false)]);
+    bench.prompt.open();
+    bench.feed(b"");
+    assert_eq!(bench.prompt.text(), "and on");
+}
+
+#[test]
+fn what_was_cut_and_sent_is_bounded() {
+    let mut bench = Bench::with_limits(SMALL);
+    for letter in ["a", "b", "c"] {
+        let line = letter.repeat(60);
+        bench.feed(line.as_bytes()).feed(b"\x15\x02");
+        bench.feed(line.as_bytes()).feed(b"\r");
+        bench.prompt.open();
+    }
+    // Of three lines of 60 bytes each the last one is kept.
+    bench.feed(b"\x19\x1by");
+    assert_eq!(bench.prompt.text(), "c".repeat(60));
+    bench.feed(b"\x15\x1b[A\x1b[A\x1b[A");
+    assert_eq!(bench.prompt.text(), "c".repeat(60));
 }
 
 /// A source of numbers that a seed repeats.
@@ -805,7 +944,7 @@ proptest! {
 
     #[test]
     fn editing_is_editing_a_plain_string(keys in prop::collection::vec(editing_key(), 0..60)) {
-        let history = History::default();
+        let history = History::new(1 << 20);
         let mut editor = Editor::default();
         let mut model = Model { text: String::new(), cursor: 0 };
         for key in keys {
@@ -878,42 +1017,13 @@ proptest! {
 }
 
 #[test]
-fn what_the_line_does_not_hold_is_said() {
-    let limits = Limits {
-        paste_bytes: 100,
-        text_bytes: 150,
-        ..Limits::default()
-    };
-    let mut prompt = Prompt::new(None, Look::default(), limits);
-    prompt.open();
-    let mut notices = Vec::new();
-    let mut paste = |prompt: &mut Prompt, bytes: usize| {
-        prompt.feed(format!("\x1b[200~{}\x1b[201~", "x".repeat(bytes)).as_bytes());
-        while let Some(action) = prompt.next_action(&no_completion) {
-            let Action::Notice(notice) = action else {
-                panic!("{action:?}")
-            };
-            notices.push(notice);
-        }
-        prompt.text().len()
-    };
-    assert_eq!(paste(&mut prompt, 101), 0);
-    assert_eq!(paste(&mut prompt, 100), 100);
-    assert_eq!(paste(&mut prompt, 60), 100);
-    assert_eq!(paste(&mut prompt, 50), 150);
-    assert_eq!(notices.len(), 2, "{notices:?}");
-    assert!(notices[0].contains("101 bytes was not taken: 100 bytes"));
-    assert!(notices[1].contains("would make it longer is not taken"));
-}
-
-#[test]
 fn what_can_be_taken_back_is_bounded_in_bytes() {
     let limits = Limits {
         undo_bytes: 200 << 10,
         ..Limits::default()
     };
     let mut editor = Editor::new(limits);
-    let mut press = |key| editor.press(key, &History::default(), &no_completion);
+    let mut press = |key| editor.press(key, &History::new(1 << 20), &no_completion);
     for _ in 0..3 {
         press(Key::Paste("y".repeat(80 << 10)));
         press(Key::Ctrl('u'));
@@ -927,13 +1037,29 @@ fn what_can_be_taken_back_is_bounded_in_bytes() {
 }
 
 #[test]
+fn many_small_pastes_cost_no_more_than_one() {
+    let mut editor = Editor::new(Limits::default());
+    let history = History::new(1 << 20);
+    for _ in 0..2000 {
+        for key in [Key::Char('t'), Key::Paste("p".to_owned())] {
+            editor.press(key, &history, &no_completion);
+        }
+    }
+    assert!(editor.pasted_ranges() < 300);
+    editor.press(Key::TextStart, &history, &no_completion);
+    editor.press(Key::Delete, &history, &no_completion);
+    let outcome = editor.press(Key::Enter, &history, &no_completion);
+    assert!(matches!(outcome, Outcome::Submit(sent) if sent.literal));
+}
+
+#[test]
 fn a_yank_that_the_line_does_not_hold_replaces_nothing() {
     let limits = Limits {
         text_bytes: 20,
         ..Limits::default()
     };
     let mut editor = Editor::new(limits);
-    let history = History::default();
+    let history = History::new(1 << 20);
     for text in ["short", "a longer one here"] {
         editor.press(Key::Paste(text.to_owned()), &history, &no_completion);
         editor.press(Key::Ctrl('u'), &history, &no_completion);

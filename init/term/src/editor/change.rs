@@ -3,21 +3,19 @@
 
 use std::ops::Range;
 
-use super::{Edit, Editor, Outcome, UNDO_MAX};
+use super::{Edit, Editor, Outcome, PASTED_MAX};
 
 impl Editor {
     pub(super) fn replace(&mut self, range: Range<usize>, new: &str, is_paste: bool) -> Outcome {
-        if range.is_empty() && new.is_empty() {
+        let is_nothing = range.is_empty() && new.is_empty();
+        if is_nothing || self.text.get(range.clone()).is_none() {
             return Outcome::Bell;
         }
-        if self
-            .text
-            .len()
-            .saturating_sub(range.len())
-            .saturating_add(new.len())
-            > self.limits.text_bytes
-        {
-            return Outcome::Full;
+        let kept = self.text.len().saturating_sub(range.len());
+        if kept.saturating_add(new.len()) > self.limits.text_bytes {
+            return Outcome::Full {
+                refused_bytes: new.len(),
+            };
         }
         self.remember(&range, new.len());
         self.text.replace_range(range.clone(), new);
@@ -28,6 +26,7 @@ impl Editor {
     }
 
     pub(super) fn remember(&mut self, range: &Range<usize>, inserted: usize) {
+        let follows_blank = self.slice(..range.start).ends_with(char::is_whitespace);
         if let Some(last) = self.undo.back_mut() {
             // Characters typed in a row are undone in one go, word by word.
             let joins = range.is_empty()
@@ -36,25 +35,26 @@ impl Editor {
                 && last.inserted < 64
                 && last.at.saturating_add(last.inserted) == range.start
                 && last.pasted == self.pasted
-                && !self.text[..range.start].ends_with(char::is_whitespace);
+                && !follows_blank;
             if joins {
                 last.inserted = last.inserted.saturating_add(inserted);
                 return;
             }
         }
-        self.undo.push_back(Edit {
+        let edit = Edit {
             at: range.start,
-            removed: self.text[range.clone()].to_owned(),
+            removed: self.slice(range.clone()).to_owned(),
             inserted,
             cursor: self.cursor,
             pasted: self.pasted.clone(),
-        });
-        self.undo_bytes = self.undo_bytes.saturating_add(range.len());
-        while self.undo.len() > UNDO_MAX || self.undo_bytes > self.limits.undo_bytes {
+        };
+        self.undo_bytes = self.undo_bytes.saturating_add(edit.bytes());
+        self.undo.push_back(edit);
+        while self.undo_bytes > self.limits.undo_bytes {
             let Some(oldest) = self.undo.pop_front() else {
                 return;
             };
-            self.undo_bytes = self.undo_bytes.saturating_sub(oldest.removed.len());
+            self.undo_bytes = self.undo_bytes.saturating_sub(oldest.bytes());
         }
     }
 
@@ -62,11 +62,12 @@ impl Editor {
         let Some(edit) = self.undo.pop_back() else {
             return Outcome::Bell;
         };
-        self.undo_bytes = self.undo_bytes.saturating_sub(edit.removed.len());
-        self.text.replace_range(
-            edit.at..edit.at.saturating_add(edit.inserted),
-            &edit.removed,
-        );
+        self.undo_bytes = self.undo_bytes.saturating_sub(edit.bytes());
+        let range = edit.at..edit.at.saturating_add(edit.inserted);
+        if self.text.get(range.clone()).is_none() {
+            return Outcome::Bell;
+        }
+        self.text.replace_range(range, &edit.removed);
         self.pasted = edit.pasted;
         self.note_change(edit.at);
         self.set_cursor(edit.cursor);
@@ -101,6 +102,13 @@ impl Editor {
                 _ => self.pasted.push(next),
             }
         }
+        if let [first, .., last] = self.pasted.as_slice()
+            && self.pasted.len() > PASTED_MAX
+        {
+            let all = first.start..last.end;
+            self.pasted.clear();
+            self.pasted.push(all);
+        }
     }
 
     pub(super) fn note_change(&mut self, at: usize) {
@@ -125,13 +133,13 @@ impl Editor {
         if start < self.line_start(self.cursor) || start == middle || middle == end {
             return Outcome::Bell;
         }
-        let swapped = [&self.text[middle..end], &self.text[start..middle]].concat();
+        let swapped = [self.slice(middle..end), self.slice(start..middle)].concat();
         self.replace(start..end, &swapped, false)
     }
 
     pub(super) fn recase(&mut self, case: impl Fn(&str) -> String) -> Outcome {
         let range = self.cursor..self.word_right();
-        let new = case(&self.text[range.clone()]);
+        let new = case(self.slice(range.clone()));
         self.replace(range, &new, false)
     }
 }

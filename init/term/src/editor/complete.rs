@@ -20,14 +20,17 @@ impl Editor {
             cycle.chosen = Some(chosen);
             let candidate = cycle.candidates.get(chosen).cloned().unwrap_or_default();
             let choices = cycle.candidates.clone();
-            self.replace(cycle.start..self.cursor, &candidate, false);
+            let outcome = self.replace(cycle.start..self.cursor, &candidate, false);
+            if matches!(outcome, Outcome::Full { .. }) {
+                return outcome;
+            }
             self.cycle = Some(cycle);
             return Outcome::Choices(choices);
         }
         if !forward || self.is_pasted(0) {
             return Outcome::Bell;
         }
-        let Completion { start, candidates } = completer(&self.text[..self.cursor]);
+        let Completion { start, candidates } = completer(self.slice(..self.cursor));
         if start > self.cursor || !self.text.is_char_boundary(start) {
             return Outcome::Bell;
         }
@@ -67,5 +70,5 @@ fn common_prefix(candidates: &[String]) -> &str {
             .map_or(first.len().min(other.len()), |((i, _), _)| i);
         length = length.min(same);
     }
-    &first[..length]
+    first.get(..length).unwrap_or_default()
 }

@@ -9,12 +9,14 @@ impl Editor {
         if range.is_empty() {
             return Outcome::Bell;
         }
-        let killed = self.text[range.clone()].to_owned();
-        match self.kills.front_mut() {
-            Some(last) if joins && range.start < self.cursor => last.insert_str(0, &killed),
-            Some(last) if joins => last.push_str(&killed),
-            _ => self.keep_kill(killed),
-        }
+        let killed = self.slice(range.clone()).to_owned();
+        let last = if joins { self.kills.pop_front() } else { None };
+        let last = last.unwrap_or_default();
+        self.keep_kill(if range.start < self.cursor {
+            killed + &last
+        } else {
+            last + &killed
+        });
         let outcome = self.delete(range);
         self.killing = true;
         outcome
@@ -23,6 +25,12 @@ impl Editor {
     pub(super) fn keep_kill(&mut self, killed: String) {
         self.kills.push_front(killed);
         self.kills.truncate(KILLS_MAX);
+        let mut bytes: usize = self.kills.iter().map(String::len).sum();
+        // The newest is kept whatever its size: it is a part of the line.
+        while bytes > self.limits.kill_bytes && self.kills.len() > 1 {
+            let oldest = self.kills.pop_back().unwrap_or_default();
+            bytes = bytes.saturating_sub(oldest.len());
+        }
     }
 
     pub(super) fn kill_line_end(&mut self, joins: bool) -> Outcome {
@@ -39,12 +47,7 @@ impl Editor {
         let Some(kill) = self.kills.get(index).cloned() else {
             return Outcome::Bell;
         };
-        let start = self.cursor;
-        let outcome = self.insert(&kill, false);
-        // A line that is full has taken nothing that could be replaced.
-        self.yanked =
-            (outcome == Outcome::Changed).then(|| (start..start.saturating_add(kill.len()), index));
-        outcome
+        self.yank_over(self.cursor..self.cursor, &kill, index)
     }
 
     pub(super) fn yank_older(&mut self, yanked: Option<(Range<usize>, usize)>) -> Outcome {
@@ -57,13 +60,17 @@ impl Editor {
         let Some(kill) = self.kills.get(index).cloned() else {
             return Outcome::Bell;
         };
+        self.yank_over(range, &kill, index)
+    }
+
+    fn yank_over(&mut self, range: Range<usize>, kill: &str, index: usize) -> Outcome {
         let start = range.start;
-        let outcome = self.replace(range.clone(), &kill, false);
-        self.yanked = Some(match outcome {
-            Outcome::Changed => (start..start.saturating_add(kill.len()), index),
-            // What was there still is.
-            _ => (range, index),
-        });
+        let outcome = self.replace(range.clone(), kill, false);
+        self.yanked = match outcome {
+            Outcome::Changed => Some((start..start.saturating_add(kill.len()), index)),
+            // A line that is full has taken nothing, and what was there still is.
+            _ => (!range.is_empty()).then_some((range, index)),
+        };
         outcome
     }
 }

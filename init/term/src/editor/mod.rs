@@ -15,13 +15,16 @@ mod send;
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::slice::SliceIndex;
 
 use super::history::History;
 use super::keys::Key;
 use super::limits::Limits;
 
-const UNDO_MAX: usize = 2000;
 const KILLS_MAX: usize = 16;
+/// Where more ranges than these were pasted, all between the first and the last
+/// counts as pasted.
+const PASTED_MAX: usize = 256;
 
 /// What a key did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +45,11 @@ pub(crate) enum Outcome {
     Redraw,
     /// The key could do nothing.
     Bell,
-    /// The text would become longer than the line holds.
-    Full,
+    /// The text would have become longer than the line holds.
+    Full {
+        /// What was not taken.
+        refused_bytes: usize,
+    },
     /// Tab found several ways to go on; shown until the next key.
     Choices(Vec<String>),
 }
@@ -81,6 +87,16 @@ struct Edit {
     pasted: Vec<Range<usize>>,
 }
 
+impl Edit {
+    /// The memory that it takes.
+    fn bytes(&self) -> usize {
+        let pasted = size_of_val(self.pasted.as_slice());
+        size_of::<Self>()
+            .saturating_add(self.removed.len())
+            .saturating_add(pasted)
+    }
+}
+
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 struct Search {
@@ -107,7 +123,7 @@ pub(crate) struct Editor {
     pasted: Vec<Range<usize>>,
     limits: Limits,
     undo: VecDeque<Edit>,
-    /// Bytes of the texts that `undo` would bring back.
+    /// The memory that `undo` takes.
     undo_bytes: usize,
     kills: VecDeque<String>,
     killing: bool,
@@ -134,9 +150,19 @@ impl Editor {
         &self.text
     }
 
+    /// The part of the text at `range`; nothing of what is not there.
+    fn slice(&self, range: impl SliceIndex<str, Output = str>) -> &str {
+        self.text.get(range).unwrap_or_default()
+    }
+
     /// The cursor, in bytes.
     pub(crate) fn cursor(&self) -> usize {
         self.cursor
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pasted_ranges(&self) -> usize {
+        self.pasted.len()
     }
 
     /// The first byte that changed since the last call.
@@ -189,8 +215,8 @@ impl Editor {
         self.goal
     }
 
-    /// Moves the cursor to byte `at`, in a row above or below: who knows the
-    /// rows says where. `goal` is the column that was aimed at.
+    /// Moves the cursor to byte `at`, in a row above or below, which the caller
+    /// has found. `goal` is the column that was aimed at.
     pub(crate) fn move_to_row(&mut self, at: usize, goal: usize) -> Outcome {
         self.killing = false;
         self.yanked = None;

@@ -42,17 +42,18 @@ impl Editor {
     }
 
     pub(super) fn line_start(&self, at: usize) -> usize {
-        self.text[..at]
+        self.slice(..at)
             .rfind('\n')
             .map_or(0, |i| i.saturating_add(1))
     }
 
     pub(super) fn line_end(&self, at: usize) -> usize {
-        let end = self.text[at..]
+        let end = self
+            .slice(at..)
             .find('\n')
             .map_or(self.text.len(), |i| at.saturating_add(i));
         // CR LF is one cluster: the cursor cannot stand inside it.
-        if end > at && end < self.text.len() && self.text[..end].ends_with('\r') {
+        if end > at && end < self.text.len() && self.slice(..end).ends_with('\r') {
             end.saturating_sub(1)
         } else {
             end
@@ -60,7 +61,7 @@ impl Editor {
     }
 
     pub(super) fn word_left(&self) -> usize {
-        let before = self.text[..self.cursor].graphemes(true).rev();
+        let before = self.slice(..self.cursor).graphemes(true).rev();
         let mut at = self.cursor;
         let mut in_word = false;
         for cluster in before {
@@ -76,7 +77,7 @@ impl Editor {
     pub(super) fn word_right(&self) -> usize {
         let mut at = self.cursor;
         let mut in_word = false;
-        for cluster in self.text[self.cursor..].graphemes(true) {
+        for cluster in self.slice(self.cursor..).graphemes(true) {
             match (is_word(cluster), in_word) {
                 (false, true) => break,
                 (word, _) => in_word |= word,
@@ -87,7 +88,7 @@ impl Editor {
     }
 
     pub(super) fn blank_word_left(&self) -> usize {
-        let before = &self.text[..self.cursor];
+        let before = self.slice(..self.cursor);
         let word = before.trim_end_matches(char::is_whitespace);
         let start = word
             .char_indices()

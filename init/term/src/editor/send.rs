@@ -35,7 +35,7 @@ impl Editor {
         match self.block() {
             Block::Open => return self.insert("\n", false),
             Block::Closed(inner) => {
-                let text = trim_block(&self.text[inner]).to_owned();
+                let text = trim_block(self.slice(inner)).to_owned();
                 let typed = Some(std::mem::take(&mut self.text));
                 self.clear();
                 return Outcome::Submit(Submission {
@@ -64,12 +64,12 @@ impl Editor {
     pub(super) fn block(&self) -> Block {
         let start = self.text.len().saturating_sub(self.text.trim_start().len());
         let end = self.text.trim_end().len();
-        if !self.text[start..].starts_with(BLOCK) || self.is_pasted(start) {
+        if !self.slice(start..).starts_with(BLOCK) || self.is_pasted(start) {
             return Block::None;
         }
         let inner = start.saturating_add(BLOCK.len())..end.saturating_sub(BLOCK.len());
         let closed = inner.start <= inner.end
-            && self.text[..end].ends_with(BLOCK)
+            && self.slice(..end).ends_with(BLOCK)
             && !self.is_pasted(end.saturating_sub(1));
         if closed {
             Block::Closed(inner)

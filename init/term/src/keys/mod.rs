@@ -10,7 +10,10 @@ use sequence::{Parsed, parse};
 
 const PASTE_START: &[u8] = b"\x1b[200~";
 const PASTE_END: &[u8] = b"\x1b[201~";
+const CTRL_C: u8 = 3;
 const PASTE_READ_MAX: usize = 64 << 10;
+/// The first memory for a paste.
+const PASTE_BYTES_MIN: usize = 4 << 10;
 
 /// What was pressed, pasted or reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +66,7 @@ pub(crate) enum Key {
     Alt(char),
     /// Escape alone.
     Esc,
-    /// What was pasted, line ends as in [`paste_text`].
+    /// What was pasted, line ends as in [`restore_line_ends`].
     Paste(String),
     /// Something went wrong with a paste.
     PasteProblem(PasteProblem),
@@ -92,6 +95,12 @@ pub(crate) enum PasteProblem {
     /// It was taken as far as it came.
     #[error("the terminal never ended the paste: check the end of the text")]
     Unfinished,
+    /// Ctrl-C was pressed before its end came.
+    #[error("the paste that the terminal never ended, {bytes} bytes so far, was discarded")]
+    Discarded {
+        /// Its length.
+        bytes: usize,
+    },
     /// It was taken, with U+FFFD for what could not be read.
     #[error("the paste was not all UTF-8: look for \u{fffd} in the text")]
     NotUtf8,
@@ -106,6 +115,8 @@ pub(crate) enum Pending {
     Mark,
     /// The rest of a paste.
     Paste,
+    /// The rest of a paste of which nothing has come for a while.
+    StalledPaste,
 }
 
 /// The decoder's state between reads.
@@ -125,7 +136,20 @@ pub(crate) struct Decoder {
 #[cfg_attr(test, derive(Clone))]
 struct Paste {
     bytes: Vec<u8>,
+    /// Of a paste that is too long, or for which there is no memory.
     dropped: usize,
+    state: PasteState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum PasteState {
+    /// It comes.
+    #[default]
+    Coming,
+    /// It has paused: if Ctrl-C is next, the user has pressed it.
+    Stalled,
+    /// Ctrl-C was pressed: what still comes is not taken.
+    Discarded,
 }
 
 impl Decoder {
@@ -204,8 +228,12 @@ impl Decoder {
     /// for a mark, some seconds for a paste) the caller ends it with
     /// [`Decoder::flush`].
     pub(crate) fn pending(&self) -> Option<Pending> {
-        if self.paste.is_some() {
-            Some(Pending::Paste)
+        if let Some(paste) = &self.paste {
+            Some(match paste.state {
+                PasteState::Coming => Pending::Paste,
+                PasteState::Stalled => Pending::StalledPaste,
+                PasteState::Discarded => Pending::Key,
+            })
         } else if self.after_escape || self.partial.starts_with(b"\x1b[") {
             Some(Pending::Mark)
         } else if self.partial.is_empty() {
@@ -215,11 +243,22 @@ impl Decoder {
         }
     }
 
-    /// Ends what is unfinished: Escape was Escape alone.
+    /// Ends what is unfinished: Escape was Escape alone, a paste has stalled or,
+    /// if it has before, ended.
     pub(crate) fn flush(&mut self, keys: &mut VecDeque<Key>) {
+        match &mut self.paste {
+            Some(paste) if paste.state == PasteState::Coming => {
+                paste.state = PasteState::Stalled;
+                return;
+            }
+            _ => {}
+        }
         if let Some(paste) = self.paste.take() {
+            let is_discarded = paste.is_discarded();
             paste.finish(self.paste_bytes, keys);
-            keys.push_back(Key::PasteProblem(PasteProblem::Unfinished));
+            if !is_discarded {
+                keys.push_back(Key::PasteProblem(PasteProblem::Unfinished));
+            }
         }
         let partial = std::mem::take(&mut self.partial);
         if std::mem::take(&mut self.after_escape) {
@@ -247,8 +286,10 @@ impl Decoder {
         let before = paste.bytes.len();
         // The end mark may have begun in an earlier read.
         let from = before.saturating_add(1).saturating_sub(PASTE_END.len());
-        let window = bytes.get(..PASTE_READ_MAX).unwrap_or(bytes);
-        paste.bytes.extend_from_slice(window);
+        let most = self.paste_bytes.saturating_add(PASTE_END.len());
+        let room = most.saturating_sub(before).min(PASTE_READ_MAX);
+        let window = bytes.get(..room).unwrap_or(bytes);
+        paste.collect(window, most);
         if let Some(at) = find(paste.bytes.get(from..).unwrap_or_default(), PASTE_END) {
             paste.bytes.truncate(from.saturating_add(at));
             paste.finish(self.paste_bytes, keys);
@@ -257,50 +298,94 @@ impl Decoder {
                 .saturating_add(PASTE_END.len())
                 .saturating_sub(before);
         }
-        if paste.bytes.len() > self.paste_bytes || paste.dropped > 0 {
-            // Too long already: keep only what may be a part of the end mark.
-            let dropped = paste
-                .bytes
-                .len()
-                .saturating_sub(PASTE_END.len().saturating_sub(1));
-            paste.dropped = paste.dropped.saturating_add(dropped);
-            paste.bytes.drain(..dropped);
+        // In a paste Ctrl-C is a character like others, if a terminal lets it
+        // through; after a pause and alone it is the user's, who sees no end.
+        if paste.state == PasteState::Stalled {
+            paste.state = PasteState::Coming;
+            if bytes == [CTRL_C] {
+                paste.state = PasteState::Discarded;
+                let bytes = paste.dropped.saturating_add(before);
+                keys.push_back(Key::PasteProblem(PasteProblem::Discarded { bytes }));
+                keys.push_back(Key::Ctrl('c'));
+            }
         }
+        paste.drop_surplus(most);
         self.paste = Some(paste);
         window.len()
     }
 }
 
 impl Paste {
-    fn finish(self, most: usize, keys: &mut VecDeque<Key>) {
-        let length = self.dropped.saturating_add(self.bytes.len());
-        if self.dropped > 0 || length > most {
-            let problem = PasteProblem::TooLong {
-                bytes: length,
-                most,
+    fn is_discarded(&self) -> bool {
+        self.state == PasteState::Discarded
+    }
+
+    /// Appends `window`, in memory that grows to `most` bytes and no further.
+    fn collect(&mut self, window: &[u8], most: usize) {
+        let needed = self.bytes.len().saturating_add(window.len());
+        if needed > self.bytes.capacity() {
+            let doubled = needed.saturating_mul(2).max(PASTE_BYTES_MIN);
+            let wanted = doubled.min(most).max(needed);
+            let more = wanted.saturating_sub(self.bytes.len());
+            if self.bytes.try_reserve_exact(more).is_err() {
+                self.dropped = self.dropped.saturating_add(self.bytes.len());
+                self.bytes = Vec::new();
+            }
+        }
+        self.bytes.extend_from_slice(window);
+    }
+
+    /// Where `most` bytes have come and no end mark, only that is kept which may
+    /// be a part of one.
+    fn drop_surplus(&mut self, most: usize) {
+        if self.bytes.len() >= most || self.dropped > 0 || self.is_discarded() {
+            let kept = PASTE_END.len().saturating_sub(1);
+            let dropped = self.bytes.len().saturating_sub(kept);
+            self.dropped = self.dropped.saturating_add(dropped);
+            self.bytes = self.bytes.split_off(dropped);
+        }
+    }
+
+    fn finish(mut self, most: usize, keys: &mut VecDeque<Key>) {
+        if self.is_discarded() {
+            return;
+        }
+        restore_line_ends(&mut self.bytes);
+        let mut shown = 0_usize;
+        for chunk in self.bytes.utf8_chunks() {
+            let sign = match chunk.invalid() {
+                [] => 0,
+                _ => char::REPLACEMENT_CHARACTER.len_utf8(),
             };
+            shown = shown
+                .saturating_add(chunk.valid().len())
+                .saturating_add(sign);
+        }
+        if self.dropped > 0 || shown > most {
+            let bytes = self.dropped.saturating_add(shown);
+            let problem = PasteProblem::TooLong { bytes, most };
             keys.push_back(Key::PasteProblem(problem));
             return;
         }
         match String::from_utf8(self.bytes) {
-            Ok(text) => keys.push_back(Key::Paste(paste_text(text))),
+            Ok(text) => keys.push_back(Key::Paste(text)),
             Err(error) => {
                 let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-                keys.push_back(Key::Paste(paste_text(text)));
+                keys.push_back(Key::Paste(text));
                 keys.push_back(Key::PasteProblem(PasteProblem::NotUtf8));
             }
         }
     }
 }
 
-/// A paste with its line ends as they were. Most terminals send a carriage
-/// return for each line feed of what is pasted: where there are only carriage
-/// returns they are undone; a paste with line feeds is kept byte for byte.
-fn paste_text(text: String) -> String {
-    if text.contains('\r') && !text.contains('\n') {
-        text.replace('\r', "\n")
-    } else {
-        text
+/// Gives a paste its line ends back. Most terminals send a carriage return for
+/// each line feed of what is pasted: where there are only carriage returns they
+/// are undone; a paste with line feeds is kept byte for byte.
+fn restore_line_ends(bytes: &mut [u8]) {
+    if !bytes.contains(&b'\n') {
+        for byte in bytes.iter_mut().filter(|byte| **byte == b'\r') {
+            *byte = b'\n';
+        }
     }
 }
 

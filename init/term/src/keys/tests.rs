@@ -233,17 +233,82 @@ fn a_paste_that_is_too_long_is_refused_and_says_so() {
 }
 
 #[test]
+fn a_paste_takes_no_more_memory_than_the_limit_while_it_comes() {
+    let most = 100_000;
+    for (piece, pieces) in [(1, 100_000), (4096, 100), (1 << 20, 3)] {
+        let mut keys = VecDeque::new();
+        let mut decoder = Decoder::new(most);
+        decoder.feed(PASTE_START, &mut keys);
+        let mut capacity = 0;
+        for _ in 0..pieces {
+            decoder.feed(&vec![b'x'; piece], &mut keys);
+            capacity = capacity.max(decoder.paste.as_ref().unwrap().bytes.capacity());
+        }
+        decoder.feed(PASTE_END, &mut keys);
+        assert!(capacity <= most + PASTE_END.len(), "{capacity} bytes");
+        let is_taken = matches!(&keys[0], Key::Paste(text) if text.len() == most);
+        assert_eq!(is_taken, piece * pieces == most);
+    }
+}
+
+#[test]
+fn a_paste_that_grows_by_its_signs_is_measured_with_them() {
+    let mut keys = VecDeque::new();
+    let mut decoder = Decoder::new(100);
+    let bytes = [PASTE_START, &[0xff; 40], PASTE_END].concat();
+    decoder.feed(&bytes, &mut keys);
+    let problem = PasteProblem::TooLong {
+        bytes: 120,
+        most: 100,
+    };
+    assert_eq!(Vec::from(keys), [Key::PasteProblem(problem)]);
+}
+
+#[test]
 fn an_endless_paste_ends_with_a_flush() {
     let mut keys = VecDeque::new();
     let mut decoder = Decoder::new(PASTE_BYTES_MAX);
-    decoder.feed(b"\x1b[200~abc\x03", &mut keys);
+    decoder.feed(b"\x1b[200~abc\x03d", &mut keys);
     assert_eq!(decoder.pending(), Some(Pending::Paste));
+    decoder.flush(&mut keys);
+    assert_eq!(decoder.pending(), Some(Pending::StalledPaste));
     decoder.flush(&mut keys);
     assert_eq!(
         Vec::from(keys),
         [
-            Key::Paste("abc\x03".to_owned()),
+            Key::Paste("abc\x03d".to_owned()),
             Key::PasteProblem(PasteProblem::Unfinished)
         ]
     );
+}
+
+#[test]
+fn ctrl_c_discards_an_endless_paste_at_once() {
+    for piece in [b"line\r".repeat(40_000), b"x".to_vec(), Vec::new()] {
+        let mut keys = VecDeque::new();
+        let mut decoder = Decoder::new(PASTE_BYTES_MAX);
+        decoder.feed(&[PASTE_START, &piece].concat(), &mut keys);
+        decoder.flush(&mut keys);
+        decoder.feed(b"\x03", &mut keys);
+        let bytes = piece.len();
+        let told = [
+            Key::PasteProblem(PasteProblem::Discarded { bytes }),
+            Key::Ctrl('c'),
+        ];
+        assert_eq!(Vec::from(keys), told);
+        // What still comes of it is not typed; after a pause keys are keys.
+        let mut keys = VecDeque::new();
+        decoder.feed(b"rest\r/exit\r", &mut keys);
+        assert_eq!(decoder.pending(), Some(Pending::Key));
+        decoder.flush(&mut keys);
+        decoder.feed(b"a", &mut keys);
+        assert_eq!(Vec::from(keys), [Key::Char('a')]);
+    }
+    // One that goes on keeps it.
+    let mut keys = VecDeque::new();
+    let mut decoder = Decoder::new(PASTE_BYTES_MAX);
+    for piece in [PASTE_START, b"\x03", b"a\x03", PASTE_END] {
+        decoder.feed(piece, &mut keys);
+    }
+    assert_eq!(Vec::from(keys), [Key::Paste("\x03a\x03".to_owned())]);
 }

@@ -5,24 +5,26 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+mod paint;
+mod waiting;
+
 use super::editor::{Completer, Editor, Outcome, Submission};
-use super::frame::{View, choice_rows, measure};
+use super::frame::measure;
 use super::history::History;
 use super::keys::{Decoder, Key, Pending};
 use super::layout::Layout;
 use super::limits::Limits;
-use super::screen::{Painter, Row, Style};
+use super::screen::Painter;
 use super::size::{Size, SizeQuery};
+use waiting::Waiting;
 
 /// After this pause an Escape was the key and not the start of a sequence.
 const KEY_PAUSE: Duration = Duration::from_millis(100);
 /// After this pause no more comes of a mark, which a serial line or a distant
-/// terminal may send in pieces up to a second apart.
+/// terminal may send in pieces up to a second apart; and a paste has stalled.
 const MARK_PAUSE: Duration = Duration::from_millis(1500);
 /// After this pause a paste without an end mark has ended: the line lost it.
 const PASTE_PAUSE: Duration = Duration::from_secs(5);
-/// What a key that waits counts for, pasted text aside.
-const KEY_BYTES: usize = 64;
 
 /// What stands before the text, and whether colours may be used.
 #[derive(Debug, Clone)]
@@ -78,9 +80,10 @@ pub struct Prompt {
     query: SizeQuery,
     decoder: Decoder,
     limits: Limits,
-    keys: VecDeque<Key>,
-    /// The size of `keys`, as far as they came while the prompt was closed.
-    waiting_bytes: usize,
+    /// Keys until the prompt is open, or until their turn comes.
+    waiting: Waiting,
+    /// What the line had no room for and has not been told.
+    refused_bytes: usize,
     actions: VecDeque<Action>,
     editor: Editor,
     history: History,
@@ -114,11 +117,11 @@ impl Prompt {
             query,
             decoder: Decoder::new(limits.paste_bytes),
             limits,
-            keys: VecDeque::new(),
-            waiting_bytes: 0,
+            waiting: Waiting::default(),
+            refused_bytes: 0,
             actions: VecDeque::new(),
             editor: Editor::new(limits),
-            history: History::default(),
+            history: History::new(limits.history_bytes),
             is_open: false,
             ask: false,
             sent: None,
@@ -129,8 +132,6 @@ impl Prompt {
         }
     }
 
-    // Input.
-
     /// Takes bytes read from the terminal. Then call [`Prompt::next_action`]
     /// until it gives none, and [`Prompt::paint`].
     pub fn feed(&mut self, bytes: &[u8]) {
@@ -139,22 +140,47 @@ impl Prompt {
         self.take_keys(keys);
     }
 
-    /// How long to wait for more bytes before [`Prompt::flush`]; `None` when
+    /// How long after the last byte to call [`Prompt::flush`]; `None` when
     /// nothing is unfinished.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
+        if self.refused_bytes > 0 || self.waiting.refused_bytes() > 0 {
+            return Some(KEY_PAUSE);
+        }
         self.decoder.pending().map(|pending| match pending {
             Pending::Key => KEY_PAUSE,
-            Pending::Mark => MARK_PAUSE,
-            Pending::Paste => PASTE_PAUSE,
+            Pending::Mark | Pending::Paste => MARK_PAUSE,
+            Pending::StalledPaste => PASTE_PAUSE,
         })
     }
 
     /// Ends what is unfinished after [`Prompt::timeout`] has passed in silence.
     pub fn flush(&mut self) {
+        // What was too much is told while a mark or a paste may still go on.
+        if self.tell_refused() && self.decoder.pending() != Some(Pending::Key) {
+            return;
+        }
         let mut keys = VecDeque::new();
         self.decoder.flush(&mut keys);
         self.take_keys(keys);
+    }
+
+    /// Tells in one line each what was too much for the line and for what
+    /// waits, now that it is over; whether there was any.
+    fn tell_refused(&mut self) -> bool {
+        let line = (
+            std::mem::take(&mut self.refused_bytes),
+            self.limits.text_bytes,
+        );
+        let ahead = (self.waiting.take_refused(), self.limits.waiting_bytes);
+        for ((bytes, most), what) in [(line, "for the line"), (ahead, "typed ahead")] {
+            if bytes > 0 {
+                self.actions.push_back(Action::Notice(format!(
+                    "{bytes} bytes {what} were not taken: {most} bytes is the most"
+                )));
+            }
+        }
+        line.0 > 0 || ahead.0 > 0
     }
 
     fn take_keys(&mut self, keys: VecDeque<Key>) {
@@ -167,9 +193,12 @@ impl Prompt {
                         self.actions.push_back(Action::Resized(size));
                     }
                 }
-                Key::Ctrl('c') if !self.is_open => self.actions.push_back(Action::Stop),
+                Key::Ctrl('c') if !self.is_open => {
+                    self.waiting.push(key, usize::MAX);
+                    self.take_stop();
+                }
                 Key::Ctrl('o') if !self.is_open => self.actions.push_back(Action::Fold),
-                Key::Ctrl('d') if !self.is_open && self.keys.is_empty() => {
+                Key::Ctrl('d') if !self.is_open && self.waiting.is_empty() => {
                     self.actions.push_back(Action::Eof);
                 }
                 Key::PasteProblem(problem) => {
@@ -177,27 +206,22 @@ impl Prompt {
                     self.actions.push_back(notice);
                 }
                 Key::Ignored => {}
-                key => self.keep_key(key),
+                // An open prompt takes its keys at once: a read bounds them.
+                key if self.is_open => self.waiting.push(key, usize::MAX),
+                key => self.waiting.push(key, self.limits.waiting_bytes),
             }
         }
     }
 
-    fn keep_key(&mut self, key: Key) {
-        if self.is_open {
-            return self.keys.push_back(key);
-        }
-        let was_full = self.waiting_bytes > self.limits.waiting_bytes;
-        self.waiting_bytes = self.waiting_bytes.saturating_add(KEY_BYTES);
-        if let Key::Paste(text) = &key {
-            self.waiting_bytes = self.waiting_bytes.saturating_add(text.len());
-        }
-        if self.waiting_bytes <= self.limits.waiting_bytes {
-            self.keys.push_back(key);
-        } else if !was_full {
-            let notice = format!(
-                "more than {} MiB were typed ahead: the rest is not taken",
-                self.limits.waiting_bytes >> 20
-            );
+    /// A Ctrl-C that waits while the prompt is closed means the answer, and
+    /// lines typed ahead that would each become a message.
+    fn take_stop(&mut self) {
+        let Some(lines) = self.waiting.take_stop() else {
+            return;
+        };
+        self.actions.push_back(Action::Stop);
+        if lines > 0 {
+            let notice = format!("{lines} lines typed ahead were discarded");
             self.actions.push_back(Action::Notice(notice));
         }
     }
@@ -212,7 +236,7 @@ impl Prompt {
             if !self.is_open {
                 return None;
             }
-            let key = self.keys.pop_front()?;
+            let key = self.waiting.pop()?;
             match self.press(key, completer) {
                 None => {}
                 action => return action,
@@ -225,16 +249,21 @@ impl Prompt {
         if key == Key::Ctrl('o') {
             return Some(Action::Fold);
         }
+        // A text of which a part was not taken is not sent before that is told.
+        if key == Key::Enter && self.refused_bytes > 0 {
+            self.refused_bytes = self.refused_bytes.saturating_add(1);
+            return None;
+        }
         let outcome = match self.row_motion(&key) {
             Some((at, goal)) => self.editor.move_to_row(at, goal),
             None => self.editor.press(key, &self.history, completer),
         };
         match outcome {
             Outcome::None | Outcome::Bell | Outcome::Changed | Outcome::Cleared => None,
-            Outcome::Full => Some(Action::Notice(format!(
-                "the line holds {} MiB: what would make it longer is not taken",
-                self.limits.text_bytes >> 20
-            ))),
+            Outcome::Full { refused_bytes } => {
+                self.refused_bytes = self.refused_bytes.saturating_add(refused_bytes);
+                None
+            }
             Outcome::Choices(choices) => {
                 self.choices = choices;
                 None
@@ -250,13 +279,7 @@ impl Prompt {
                     .add(typed, submission.literal && submission.typed.is_none());
                 self.sent = Some(typed.clone());
                 self.is_open = false;
-                // What was typed before its Ctrl-C is dropped by no one; the
-                // Ctrl-C itself now means the answer.
-                let stops = self.keys.iter().filter(|k| **k == Key::Ctrl('c')).count();
-                if stops > 0 {
-                    self.keys.retain(|key| *key != Key::Ctrl('c'));
-                    self.actions.push_back(Action::Stop);
-                }
+                self.take_stop();
                 Some(Action::Submit(submission))
             }
             Outcome::Interrupted => Some(Action::Interrupted),
@@ -300,13 +323,11 @@ impl Prompt {
         }
     }
 
-    // State.
-
     /// Opens the prompt for a line and asks the terminal for its size. Keys
     /// that came meanwhile are taken by the next [`Prompt::next_action`].
     pub fn open(&mut self) {
         self.is_open = true;
-        self.waiting_bytes = 0;
+        self.tell_refused();
         self.ask = true;
         self.top = 0;
     }
@@ -390,131 +411,5 @@ impl Prompt {
     #[cfg(test)]
     pub(super) fn is_at_rest(&self) -> bool {
         self.choices.is_empty() && self.editor.search(&self.history).is_none()
-    }
-
-    // Output.
-
-    /// Brings the screen up to date. A line that was sent is left standing and
-    /// the cursor goes below it; from then on the screen is the caller's.
-    pub fn paint(&mut self, out: &mut Vec<u8>) {
-        self.paint_sent(out);
-        if self.clear_screen {
-            self.clear_screen = false;
-            out.extend_from_slice(b"\x1b[H\x1b[2J");
-            self.painter.forget();
-        }
-        if self.ask {
-            self.ask = false;
-            out.extend_from_slice(self.query.ask());
-        }
-        if self.is_open {
-            let (rows, cursor) = self.open_frame();
-            self.painter.paint(rows, cursor, out);
-        } else if let Some(status) = &self.status {
-            let row = self.status_row(status);
-            self.painter.paint(vec![row], (0, 0), out);
-        } else {
-            self.painter.erase(out);
-        }
-    }
-
-    /// Takes the prompt and the status off the screen; the cursor stands in
-    /// column 0 where they began. [`Prompt::paint`] shows them again.
-    pub fn hide(&mut self, out: &mut Vec<u8>) {
-        self.paint_sent(out);
-        self.painter.erase(out);
-    }
-
-    /// Prints lines of plain text above the prompt. Control characters are
-    /// shown as signs. Ends with the prompt painted again.
-    #[cfg(test)]
-    pub fn print_above(&mut self, text: &str, out: &mut Vec<u8>) {
-        self.hide(out);
-        for line in text.lines() {
-            for cluster in unicode_segmentation::UnicodeSegmentation::graphemes(line, true) {
-                out.extend_from_slice(super::width::glyph(cluster).text.as_bytes());
-            }
-            out.extend_from_slice(b"\r\n");
-        }
-        self.paint(out);
-    }
-
-    fn columns(&self) -> usize {
-        usize::from(self.size.columns)
-    }
-
-    /// Leaves a line that was sent on the screen, whole and without hints.
-    fn paint_sent(&mut self, out: &mut Vec<u8>) {
-        let Some(text) = self.sent.take() else {
-            return;
-        };
-        let prompts = (self.look.prompt.as_str(), self.look.continuation.as_str());
-        let mut layout = Layout::new(measure(prompts.0, prompts.1, self.columns()));
-        let height = usize::from(self.size.rows);
-        let cursor = text.len();
-        let view = View {
-            text: &text,
-            cursor,
-            prompts,
-            height,
-        };
-        let (rows, cursor) = view.rows(&mut layout, &mut self.top);
-        self.painter.paint(rows, cursor, out);
-        self.painter.leave(out);
-        self.top = 0;
-        // The kept layout is of a text that is gone.
-        self.editor.take_changed_from();
-        self.layout = Layout::new(self.layout.measure());
-    }
-
-    fn open_frame(&mut self) -> (Vec<Row>, (usize, usize)) {
-        let columns = self.columns();
-        let mut below = choice_rows(&self.choices, self.editor.chosen(), columns);
-        if let Some(status) = &self.status {
-            below.push(self.status_row(status));
-        }
-        below.truncate(usize::from(self.size.rows).saturating_sub(1));
-        let height = usize::from(self.size.rows).saturating_sub(below.len());
-        let continuation = self.look.continuation.as_str();
-        let (mut rows, cursor) = if let Some(search) = self.editor.search(&self.history) {
-            let state = if search.failed { "no " } else { "" };
-            let prompt = format!("({state}history: {}) ", search.query);
-            let mut layout = Layout::new(measure(&prompt, continuation, columns));
-            let view = View {
-                text: search.text,
-                cursor: search.cursor,
-                prompts: (&prompt, continuation),
-                height,
-            };
-            view.rows(&mut layout, &mut 0)
-        } else {
-            self.update_layout();
-            let continuation = self.look.continuation.as_str();
-            let view = View {
-                text: self.editor.text(),
-                cursor: self.editor.cursor(),
-                prompts: (&self.look.prompt, continuation),
-                height,
-            };
-            view.rows(&mut self.layout, &mut self.top)
-        };
-        if let [row] = rows.as_mut_slice()
-            && self.editor.text().is_empty()
-            && self.look.colour
-        {
-            row.push_text(
-                &self.look.placeholder,
-                Style::Dim,
-                columns.saturating_sub(1),
-            );
-        }
-        rows.append(&mut below);
-        (rows, cursor)
-    }
-
-    fn status_row(&self, status: &str) -> Row {
-        let mut row = Row::default();
-        row.push_text(status, Style::Dim, self.columns().saturating_sub(1));
-        row
     }
 }
