@@ -52,6 +52,10 @@ constexpr int64_t CHUNKS_MAX = UINT16_MAX;
 // Elements up to which an operation on each of them is not worth a second thread.
 constexpr int64_t FEW_ELEMENTS = 32768;
 
+// Bytes of a query and its mask that are worth a copy: a batch's mask is as long as the
+// context.
+constexpr size_t COPIED_MAX = 16 << 20;
+
 // Nanoseconds of spinning between graphs that each level of polling permits, and of
 // spinning inside a graph.
 constexpr int64_t SPIN_NS_OF_POLL = 10000;
@@ -394,6 +398,7 @@ bool make_attention(Pool & pool, Job & job, const ggml_tensor * node) {
     const auto bytes_of = [](const ggml_tensor * tensor) { return tensor ? (ggml_nbytes(tensor) + 63) / 64 * 64 : 0; };
     const size_t bytes_query = bytes_of(node->src[0]);
     const size_t bytes_mask = bytes_of(node->src[3]);
+    if (bytes_query + bytes_mask > COPIED_MAX) return false;
     char * const at = columns_of(pool, bytes_query + bytes_mask + job.attention.bytes_parts);
     memcpy(at, node->src[0]->data, ggml_nbytes(node->src[0]));
     job.attention.src[0].data = at;
