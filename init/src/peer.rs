@@ -32,6 +32,8 @@ pub(crate) enum Heard {
     /// It is gone, once and for all. How, to be read after "the engine ": "was
     /// killed by SIGSEGV".
     Gone(String),
+    /// The same, for want of memory: another that is asked the same goes the same way.
+    Exhausted(String),
 }
 
 /// Why there is no engine.

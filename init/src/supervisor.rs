@@ -166,7 +166,7 @@ impl Engine {
         };
         let words = self.last_line();
         if out_of_memory || words.as_deref().is_some_and(tells_of_memory) {
-            return Heard::Gone(OUT_OF_MEMORY.to_owned());
+            return Heard::Exhausted(OUT_OF_MEMORY.to_owned());
         }
         let how = match (fault, status) {
             (Some(fault), _) => fault.to_owned(),

@@ -180,9 +180,7 @@ impl<P: Peer> Session<P> {
         let loading = self.phase() == super::Phase::Loading;
         let waiting = self.leave_engine();
         if loading {
-            let why = format!(
-                "the engine {how} while it loaded the model: check the disk; /model loads a model"
-            );
+            let why = format!("the engine {how}, while it loaded the model; /model loads one");
             return self.give_up(why, waiting);
         }
         let line = format!("the engine {how}; another is started and the conversation is kept");

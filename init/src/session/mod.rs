@@ -405,6 +405,7 @@ impl<P: Peer> Session<P> {
             Heard::Event(event) => self.on_event(event),
             Heard::Nothing => {}
             Heard::Gone(how) => self.on_death(&how),
+            Heard::Exhausted(how) => self.replace_engine(&how),
         }
         true
     }

@@ -132,6 +132,10 @@ fn dead() -> Heard {
     Heard::Gone("was killed by SIGSEGV".to_owned())
 }
 
+fn exhausted() -> Heard {
+    Heard::Exhausted("ended because memory ran out".to_owned())
+}
+
 fn failed(error: TurnError) -> Heard {
     Heard::Event(Event::TurnFailed(error))
 }
@@ -297,7 +301,7 @@ fn every_state_takes_every_event_as_the_table_says() {
 }
 
 #[test]
-fn in_every_state_silence_ends_as_the_table_says() {
+fn in_every_state_silence_and_want_of_memory_end_as_the_table_says() {
     use Phase::{Answering, Gone, Loading, Ready};
     hold(vec![
         (Loading, false, silence(SILENT_TICKS), &["Refused"], Gone),
@@ -314,6 +318,14 @@ fn in_every_state_silence_ends_as_the_table_says() {
             false,
             [vec![text("a")], silence(SILENT_TICKS)].concat(),
             &["Text", "BrokenOff", "Notice", "Ready"],
+            Ready,
+        ),
+        (Loading, true, vec![exhausted()], &["Refused q"], Gone),
+        (
+            Answering,
+            false,
+            vec![exhausted()],
+            &["TakenBack Failed", "Ready"],
             Ready,
         ),
         // At work, and at last with something to say.

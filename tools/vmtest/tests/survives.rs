@@ -261,6 +261,24 @@ fn a_directory_is_tested_like_a_file() {
     }
 }
 
+/// Firmware and the kernel's command line know bytes; run.sh spells the others out.
+#[test]
+fn parameters_that_are_not_ascii_pass_the_firmware() {
+    let disks = Disks::new();
+    let disk = disks.tiny(&tiny());
+    let append = [
+        OsStr::new("--append"),
+        OsStr::new("zosia.system=Grüße,世界"),
+    ];
+    let arguments = [disk.as_os_str()].into_iter().chain(append);
+    let mut command = PlainCommand::launch(&repository().join("tools/run.sh"), arguments);
+    let _ = command.expect_prompt(BOOT + LOAD);
+    let said = command.ask("/show system", SOON);
+    assert!(said.contains("Grüße,世界"), "{said}");
+    command.ctrl_d();
+    assert!(command.wait_exit(SOON).success());
+}
+
 /// What a model that has taken over its engine could try, tried from its place.
 #[test]
 fn the_machine_shows_that_an_engine_can_do_nothing_but_compute() {

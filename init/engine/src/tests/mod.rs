@@ -139,7 +139,13 @@ impl Session {
     }
 
     fn event(&mut self) -> Event {
-        receive(&mut self.pipe, self.budget.event_bytes).unwrap()
+        loop {
+            let event = receive(&mut self.pipe, self.budget.event_bytes).unwrap();
+            // Comes as long as work goes on, however long that is.
+            if event != Event::Working {
+                return event;
+            }
+        }
     }
 
     fn ask(&mut self, text: &str, sampling: Sampling) {
