@@ -6,7 +6,6 @@
 mod clock;
 mod guard;
 mod jinja;
-mod json;
 mod reasoning;
 mod template;
 

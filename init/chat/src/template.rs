@@ -2,11 +2,8 @@
 //! on out. What a template cannot do (some know no system prompt, some want
 //! content in parts) is found out once by trying, and made up for.
 
-use minijinja::value::Value;
-use serde::Serialize;
-
 use super::guard::{CURSOR, Guard, Mark, Rendered, restore};
-use super::jinja::{Program, Raised};
+use super::jinja::{Budget, Failure, Fault, Program, Text, Value, bytes_max};
 use super::reasoning::{Format, Splitter};
 use super::{Message, Role};
 
@@ -15,8 +12,9 @@ const CHATML: &str = "{% for message in messages %}\
     {{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}\
     {% endfor %}\
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
-/// A rendering is no longer than this and four times the messages.
-const OUTPUT_BYTES_MAX: usize = 8 << 20;
+/// What a message counts for besides its text, when it is found out what a
+/// rendering may spend: many templates look at every message for each.
+const MESSAGE_BYTES: usize = 2048;
 /// Messages of templates are cut to this.
 const ERROR_CHARS_MAX: usize = 240;
 /// Between a system prompt and the user message that it is put before, where
@@ -60,10 +58,10 @@ pub enum TemplateError {
     /// It went on for too long.
     #[error("it runs without end")]
     Endless,
-    /// It wrote too much.
-    #[error("it writes more than {} MiB", .bytes_max >> 20)]
-    TooLong {
-        /// What it may write.
+    /// It held or wrote too much.
+    #[error("it needs more than {} MiB", .bytes_max >> 20)]
+    TooLarge {
+        /// What it may hold.
         bytes_max: usize,
     },
     /// It is wrong.
@@ -102,44 +100,12 @@ pub struct Template {
 }
 
 /// A message as templates see it.
-#[derive(Serialize)]
 struct TemplateMessage {
     role: &'static str,
-    content: Content,
-    /// As Qwen and others name it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning_content: Option<String>,
-    /// As gpt-oss and Granite name it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thinking: Option<String>,
-}
-
-/// What a message says, in the form that the template wants.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts([Part; 1]),
-}
-
-/// A part of a message; the only kind there is here.
-#[derive(Serialize)]
-struct Part {
-    r#type: &'static str,
     text: String,
-}
-
-/// What a template may read.
-#[derive(Serialize)]
-struct Context<'a> {
-    messages: Vec<TemplateMessage>,
-    add_generation_prompt: bool,
-    bos_token: &'a str,
-    eos_token: &'a str,
-    /// None: `apply_chat_template` passes it so.
-    tools: Option<()>,
-    /// Likewise.
-    documents: Option<()>,
+    reasoning: Option<String>,
+    /// The content is a list of parts.
+    parts: bool,
 }
 
 impl Template {
@@ -166,7 +132,7 @@ impl Template {
         origin: String,
         params: &TemplateParams<'_>,
     ) -> Result<Self, TemplateError> {
-        let program = Program::new(source, params.now_s).map_err(|e| explain(&e, 0))?;
+        let program = Program::new(source, params.now_s).map_err(|e| explain(e, 0))?;
         let is_token = |text: &str| params.marks.iter().any(|mark| mark.text == text);
         let mut template = Self {
             program,
@@ -196,6 +162,7 @@ impl Template {
 
     /// Where the template came from, in words: "the model", or what is used
     /// instead and why.
+    #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
     }
@@ -203,18 +170,21 @@ impl Template {
     /// The text that ends an assistant's turn, unless it ends its thinking as
     /// well. A token with this text ends an answer; where there is none, the
     /// text itself does.
+    #[must_use]
     pub fn end_of_turn(&self) -> Option<&str> {
         self.end_of_turn.as_deref()
     }
 
     /// Control tokens that must be handed to the [`Splitter`] as their text
     /// when the model writes them.
+    #[must_use]
     pub fn visible(&self) -> Vec<&str> {
         let texts = self.guard.marks().iter().map(|mark| mark.text.as_str());
         texts.filter(|text| self.format.names(text)).collect()
     }
 
     /// Tells the reasoning from the answer in what follows `rendered`.
+    #[must_use]
     pub fn splitter(&self, rendered: &Rendered<'_>) -> Splitter {
         self.format.splitter(rendered.guarded())
     }
@@ -276,16 +246,9 @@ impl Template {
     ) -> TemplateMessage {
         TemplateMessage {
             role,
-            content: if self.abilities.parts {
-                Content::Parts([Part {
-                    r#type: "text",
-                    text,
-                }])
-            } else {
-                Content::Text(text)
-            },
-            thinking: reasoning.clone(),
-            reasoning_content: reasoning,
+            text,
+            reasoning,
+            parts: self.abilities.parts,
         }
     }
 
@@ -294,19 +257,30 @@ impl Template {
         messages: Vec<TemplateMessage>,
         add_generation_prompt: bool,
     ) -> Result<String, TemplateError> {
-        let bytes: usize = messages.iter().map(TemplateMessage::bytes).sum();
-        let bytes_max = OUTPUT_BYTES_MAX.saturating_add(bytes.saturating_mul(4));
-        let context = Value::from_serialize(Context {
-            messages,
-            add_generation_prompt,
-            bos_token: &self.bos,
-            eos_token: &self.eos,
-            tools: None,
-            documents: None,
-        });
+        let bytes = messages.iter().map(TemplateMessage::bytes).sum();
+        let names = |budget: &Budget| {
+            let values: Result<Vec<Value>, Fault> = messages
+                .into_iter()
+                .map(|message| message.value(budget))
+                .collect();
+            let mut names = vec![
+                ("messages", budget.list(values?)?),
+                ("add_generation_prompt", Value::Bool(add_generation_prompt)),
+                // `apply_chat_template` passes these so.
+                ("tools", Value::None),
+                ("documents", Value::None),
+            ];
+            for (name, text) in [("bos_token", &self.bos), ("eos_token", &self.eos)] {
+                names.push((name, budget.text(text.as_str())?));
+            }
+            let names = names.into_iter();
+            Ok(names
+                .map(|(name, value)| (Text::literal(name), value))
+                .collect())
+        };
         self.program
-            .render(&context, bytes_max)
-            .map_err(|error| explain(&error, bytes_max))
+            .render(bytes, names)
+            .map_err(|failure| explain(failure, bytes))
     }
 
     /// Renders messages of these roles whose texts are [`probe`]s.
@@ -366,8 +340,29 @@ impl Template {
 
 impl TemplateMessage {
     fn bytes(&self) -> usize {
-        let (Content::Text(text) | Content::Parts([Part { text, .. }])) = &self.content;
-        text.len() + self.thinking.as_ref().map_or(0, String::len)
+        let reasoning = self.reasoning.as_ref().map_or(0, String::len);
+        let text = self.text.len().saturating_add(reasoning);
+        text.saturating_add(MESSAGE_BYTES)
+    }
+
+    /// The message as a dict.
+    fn value(self, budget: &Budget) -> Result<Value, Fault> {
+        let key = |name: &str| Value::Str(Text::literal(name));
+        let text = budget.text(self.text)?;
+        let content = if self.parts {
+            let part = vec![(key("type"), key("text")), (key("text"), text)];
+            budget.list(vec![budget.dict(part)?])?
+        } else {
+            text
+        };
+        let mut entries = vec![(key("role"), key(self.role)), (key("content"), content)];
+        if let Some(reasoning) = self.reasoning {
+            let reasoning = budget.text(reasoning)?;
+            // As Qwen and others name it, and as gpt-oss and Granite do.
+            entries.push((key("reasoning_content"), reasoning.clone()));
+            entries.push((key("thinking"), reasoning));
+        }
+        budget.dict(entries)
     }
 }
 
@@ -385,30 +380,19 @@ fn probe(index: usize) -> String {
     format!("zosiaprobe{index}")
 }
 
-/// What went wrong, in one line without control characters.
-fn explain(error: &minijinja::Error, bytes_max: usize) -> TemplateError {
-    let mut message = error.to_string();
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if let Some(Raised(said)) = error.downcast_ref() {
-            return TemplateError::Refused(one_line(said));
-        }
-        if let Some(error) = error.downcast_ref::<minijinja::Error>() {
-            match error.kind() {
-                minijinja::ErrorKind::OutOfFuel => return TemplateError::Endless,
-                minijinja::ErrorKind::WriteFailure => return TemplateError::TooLong { bytes_max },
-                kind => {
-                    message = error
-                        .detail()
-                        .map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"));
-                }
-            }
-        }
-        cause = error.source();
-    }
-    TemplateError::Wrong {
-        line: error.line().unwrap_or_default(),
-        message: one_line(&message),
+/// What went wrong in a conversation of `bytes`, in one line without control
+/// characters.
+fn explain(failure: Failure, bytes: usize) -> TemplateError {
+    match failure.fault {
+        Fault::Raised(said) => TemplateError::Refused(one_line(&said)),
+        Fault::Endless => TemplateError::Endless,
+        Fault::Memory => TemplateError::TooLarge {
+            bytes_max: bytes_max(bytes),
+        },
+        Fault::Wrong(message) => TemplateError::Wrong {
+            line: failure.line,
+            message: one_line(&message),
+        },
     }
 }
 

@@ -1,0 +1,256 @@
+use serde_json::Value as Json;
+
+use super::*;
+
+/// A JSON value as a template sees it.
+fn value_of(budget: &Budget, json: &Json) -> Value {
+    let made = match json {
+        Json::Null => Ok(Value::None),
+        Json::Bool(bool) => Ok(Value::Bool(*bool)),
+        Json::Number(number) => Ok(number.as_i64().map_or_else(
+            || Value::Float(number.as_f64().unwrap()),
+            |int| Value::Int(int.into()),
+        )),
+        Json::String(text) => budget.text(text.as_str()),
+        Json::Array(items) => {
+            budget.list(items.iter().map(|item| value_of(budget, item)).collect())
+        }
+        Json::Object(entries) => {
+            let entries = entries.iter();
+            let pair = |(key, value): (&String, &Json)| {
+                (budget.text(key.as_str()).unwrap(), value_of(budget, value))
+            };
+            budget.dict(entries.map(pair).collect())
+        }
+    };
+    made.unwrap()
+}
+
+/// 2026-03-07 09:05:03, as in tools/golden-templates.py.
+const NOW_S: i64 = 1_772_874_303;
+
+fn render(source: &str) -> Result<String, Failure> {
+    // The same as in tests/expected.py.
+    let context = serde_json::json!({
+        "messages": [
+            {"role": "user", "content": " Hi "},
+            {"role": "assistant", "content": "it's"},
+            {"role": "user", "content": "Bye"},
+        ],
+        "tools": null,
+        "documents": null,
+        "add_generation_prompt": true,
+        "bos_token": "<s>",
+    });
+    Program::new(source, Some(NOW_S))?.render(0, |budget| {
+        let entries = context.as_object().unwrap().iter();
+        let named = |(name, value)| (Text::literal(name), value_of(budget, value));
+        Ok(entries
+            .map(|(name, value)| named((name.as_str(), value)))
+            .collect())
+    })
+}
+
+/// Where this knowingly differs from Python.
+const DIFFERENT: &[&str] = &[
+    // Names of characters need a table of them.
+    "{{ '\\N{BULLET}' }}",
+    // Half a surrogate pair is not a character in Rust.
+    "{{ '\\ud83d' is string }}",
+    // Numbers have no methods.
+    "{{ 1.5.is_integer() }}",
+];
+
+/// Expressions and statements that would take for ever, more memory than there
+/// is, or the whole stack; and what ends each.
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn hostile() -> Vec<(String, &'static str)> {
+    let doubled = |end: &str| {
+        format!(
+            "{{% set ns = namespace(a=[1]) %}}{{% for i in range(60) %}}{{% set ns.a = [ns.a, ns.a] %}}{{% endfor %}}{end}"
+        )
+    };
+    let growing = |step: &str| {
+        format!(
+            "{{% set ns = namespace(s='xy') %}}{{% for i in range(99) %}}{{% set ns.s = {step} %}}{{% endfor %}}{{{{ ns.s }}}}"
+        )
+    };
+    let many = |before: &str, each: &str, after: &str| {
+        format!("{{{{ {before}{}{after} }}}}", each.repeat(100_000))
+    };
+    let nested = |end: &str| {
+        format!(
+            "{{% set ns = namespace(a=[]) %}}{{% for i in range(50000) %}}{{% set ns.a = [ns.a] %}}{{% endfor %}}{end}"
+        )
+    };
+    let list = |source: &str| source.to_owned();
+    let endless = "Endless";
+    let memory = "Memory";
+    let deep = "deep";
+    vec![
+        (doubled("{{ ns.a == ns.a }}"), endless),
+        (doubled("{{ ns.a|tojson }}"), memory),
+        (doubled("{{ ns.a }}"), memory),
+        (doubled("{{ ns.a|string|length }}"), memory),
+        (doubled("{{ ns.a in [ns.a] }}"), endless),
+        (doubled("{{ [ns.a, ns.a]|sort }}"), endless),
+        (doubled("{{ '%s' % ns.a }}"), memory),
+        (
+            list("{% for i in range(100000) %}{% set x = range(100000)|list %}{% endfor %}"),
+            endless,
+        ),
+        (
+            list(
+                "{% for i in range(100000) %}{% set x = range(100000)|sort|unique|map('string')|list %}{% endfor %}",
+            ),
+            endless,
+        ),
+        (
+            list(
+                "{% set ns = namespace(l=[1]) %}{% for i in range(99) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
+            ),
+            memory,
+        ),
+        (
+            list(
+                "{% set ns = namespace(l=[]) %}{% for i in range(100000) %}{% set ns.l = ns.l + [i] %}{% endfor %}",
+            ),
+            endless,
+        ),
+        (growing("ns.s + ns.s"), memory),
+        (growing("ns.s ~ ns.s"), memory),
+        (growing("ns.s|replace('x', ns.s)"), memory),
+        (growing("ns.s.replace('x', ns.s)"), memory),
+        (growing("[ns.s, ns.s]|join(ns.s)"), memory),
+        (growing("ns.s.join([ns.s, ns.s])"), memory),
+        (growing("(ns.s ~ '\\n' ~ ns.s)|indent(ns.s)"), memory),
+        (growing("'%s%s' % (ns.s, ns.s)"), memory),
+        (growing("'{0}{0}'.format(ns.s)"), memory),
+        (growing("ns.s * 99"), memory),
+        (growing("[ns.s, ns.s]|tojson"), memory),
+        (growing("ns.s|list|string"), memory),
+        (growing("ns.s|urlencode ~ ns.s|e"), memory),
+        (growing("ns.s.split('x')|string ~ ns.s"), memory),
+        (list("{{ '%999999999d'|format(1) }}"), memory),
+        (
+            list("{{ '%999999999s' % 1 }}{{ '%.999999999f' % 1 }}"),
+            memory,
+        ),
+        (list("{{ '{:>999999999}'.format('a') }}"), memory),
+        (list("{{ 'a'.center(999999999) }}"), memory),
+        (list("{{ 'a'|center(999999999) }}"), memory),
+        (list("{{ 'a'.ljust(999999999) }}"), memory),
+        (list("{{ '1'.zfill(999999999) }}"), memory),
+        (list("{{ '\\t'.expandtabs(999999999) }}"), memory),
+        (list("{{ [1]|tojson(indent=999999999) }}"), memory),
+        (list("{{ 'a\\nb'|indent(999999999) }}"), memory),
+        (list("{{ [1]|batch(999999999, 1)|list }}"), memory),
+        (list("{{ [1]|slice(999999999, 1)|list }}"), memory),
+        (list("{{ [1] * 999999999 }}"), memory),
+        (list("{{ 'x' * 10000000000 }}"), memory),
+        (list("{{ strftime_now('%c' * 1000000) }}"), memory),
+        (list("{{ ('a' * 1000000)|wordwrap(1) }}"), memory),
+        (list("{{ ('a' * 300000)|wordwrap(1) }}"), endless),
+        (list("{% for i in 'x' * 9000000 %}{% endfor %}"), memory),
+        (
+            list("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"),
+            deep,
+        ),
+        (
+            list("{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}"),
+            deep,
+        ),
+        (
+            list("{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}"),
+            deep,
+        ),
+        (
+            list(
+                "{% set ns = namespace(c=1) %}{% for i in range(99999) %}{% set ns.c = cycler(ns.c) %}{% endfor %}",
+            ),
+            deep,
+        ),
+        (nested("{{ ns.a }}"), deep),
+        (nested("{{ [ns.a, ns.a]|sort }}"), deep),
+        (many("", "not ", "1"), deep),
+        (many("", "-", "1"), deep),
+        (many("", "+", "1"), deep),
+        (many("'a'", "|upper", ""), deep),
+        (many("a", ".b", ""), deep),
+        (many("1", "+1", ""), deep),
+        (many("1", " if 1 else 1", ""), deep),
+        (many("1", " if 1", ""), deep),
+        (many("1", "**1", ""), deep),
+        (many("1", " and 1", ""), deep),
+        (many("a", "()", ""), deep),
+        (many("a", "[0]", ""), deep),
+        (many("", "[", ""), deep),
+        (many("", "(", ""), deep),
+        (many("", "{1:", ""), deep),
+        ("{% if 1 %}".repeat(100_000), deep),
+        ("{% for a in b %}".repeat(100_000), deep),
+        (format!("{{% set {} %}}", "(".repeat(100_000)), deep),
+        (format!("{{{{ {}1 }}}}", "m(a=".repeat(100_000)), deep),
+    ]
+}
+
+#[test]
+fn whatever_a_template_spends_is_bounded() {
+    let mut wrong = Vec::new();
+    for (source, expected) in hostile() {
+        let ended = match render(&source).map_err(|failure| failure.fault) {
+            Err(Fault::Wrong(message)) if message.contains("deep") => "deep".to_owned(),
+            Err(Fault::Endless) => "Endless".to_owned(),
+            Err(Fault::Memory) => "Memory".to_owned(),
+            other => format!("{other:?}").chars().take(99).collect(),
+        };
+        if ended != expected {
+            let source: String = source.chars().take(200).collect();
+            wrong.push(format!("{ended}, not {expected}: {source}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_a_rendering_takes_it_gives_back() {
+    let budget = Budget::new(1 << 20, 1 << 20);
+    let all = budget.bytes_left();
+    {
+        let mut out = Buffer::new(&budget);
+        let source = "{% for i in range(99) %}{% set x = [i, 'a' * i, {'k': i}] %}{{ x }}{% endfor %}\
+                      {% macro m(a) %}{{ a }}{% endmacro %}{% set ns = namespace(m=m) %}{% set ns.n = ns %}";
+        let program = Program::new(source, None).unwrap();
+        let mut evaluator = Evaluator::new(&budget, Vec::new(), Clock::None).unwrap();
+        evaluator.run(&program.statements, &mut out).unwrap();
+        assert!(budget.bytes_left() < all);
+    }
+    assert_eq!(budget.bytes_left(), all);
+}
+
+#[test]
+fn every_construct_renders_as_in_jinja2() {
+    let table = include_str!("../../tests/expected.jsonl");
+    let mut wrong = Vec::new();
+    let mut constructs = 0;
+    for line in table.lines() {
+        let (source, expected): (String, Option<String>) = serde_json::from_str(line).unwrap();
+        constructs += 1;
+        let rendered = render(&source);
+        if rendered.as_ref().ok() != expected.as_ref() && !DIFFERENT.contains(&source.as_str()) {
+            wrong.push(format!(
+                "{source:?}\n  is      {rendered:?}\n  must be {expected:?}"
+            ));
+        }
+    }
+    assert!(
+        constructs > 300,
+        "the table has only {constructs} constructs"
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
