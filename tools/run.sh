@@ -17,7 +17,7 @@
 #                    host's performance or physical cores)
 #   --mem SIZE       RAM of the guest, MiB or with G (default: by the model)
 #   --accel NAME     hvf, kvm or tcg           (default: what runs a guest)
-#   --cpu NAME       QEMU's -cpu               (default: host; tcg cortex-a72)
+#   --cpu NAME       QEMU's -cpu               (default: host; tcg neoverse-n1)
 #   --no-firmware    start the kernel without UEFI firmware
 #   --append TEXT    more kernel parameters, such as 'zosia.temp=0'; repeatable
 #   --efi FILE       boot this EFI file, not out/zosia.efi, and build nothing

@@ -145,7 +145,7 @@ macs() {
     sed 's/kern.hv_support: 1/kern.hv_support: 0/' "$work/sysctl" >"$work/sysctl.0"
     FAKE_SYSCTL=$work/sysctl.0
     try mac_inside_a_mac 0 run.sh --dry-run "$model"
-    command_is tcg cortex-a72 4 896
+    command_is tcg neoverse-n1 4 896
     says "kern.hv_support is 0"
 
     # A shell under Rosetta says x86_64 and is on Apple Silicon all the same.
@@ -157,7 +157,7 @@ macs() {
     FAKE_SYSCTL=$work/sysctl.intel
     printf '%s: %s\n' hw.physicalcpu 6 hw.memsize 17179869184 kern.hv_support 1 >"$work/sysctl.intel"
     try intel_mac 0 run.sh --dry-run "$model"
-    command_is tcg cortex-a72 6 896
+    command_is tcg neoverse-n1 6 896
     says "this is an x86_64 machine"
     says "slow"
 
@@ -273,13 +273,13 @@ linuxes() {
     linux aarch64 16 'hang:kvm:host'
     : >"$work/kvm"
     try linux_arm64_whose_kvm_runs_nothing 0 run.sh --dry-run "$model"
-    command_is tcg cortex-a72 4 896
+    command_is tcg neoverse-n1 4 896
     says "runs no guest: it hangs"
 
     linux aarch64 16 ''
     : >"$work/kvm"
     try linux_arm64_whose_kvm_is_forbidden 0 run.sh --dry-run "$model"
-    command_is tcg cortex-a72 4 896
+    command_is tcg neoverse-n1 4 896
     says "Permission denied"
 
     linux aarch64 16 'kvm:host'
@@ -290,7 +290,7 @@ linuxes() {
     linux x86_64 16 'kvm:host'
     : >"$work/kvm"
     try linux_x86_64 0 run.sh --dry-run "$model"
-    command_is tcg cortex-a72 4 896
+    command_is tcg neoverse-n1 4 896
     logged_not probe.bin
 
     linux x86_64 16 ''
