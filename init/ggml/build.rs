@@ -132,7 +132,7 @@ fn main() -> Result<()> {
             }
         }
         archive.object(object);
-        // For who compares with another build of the same flags.
+        // For a comparison with another build of the same flags.
         let flags = level.flags.join(" ");
         println!("cargo:rustc-env=ZOSIA_FLAGS_{}={flags}", level.name);
     }

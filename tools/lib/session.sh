@@ -52,7 +52,7 @@ provide_efi() {
         efi_newer=$(cd "$top" && find init kernel Cargo.toml Cargo.lock -type f -newer "$efi" 2>/dev/null | head -n 1)
         [ -n "$efi_newer" ] || return 0
         if [ "$host_os" != Linux ]; then
-            say "out/zosia.efi is older than $efi_newer; to build it anew: tools/build.sh --container"
+            say "out/zosia.efi is older than $efi_newer; to rebuild it: tools/build.sh --container"
             return 0
         fi
         efi_why="it is older than $efi_newer"

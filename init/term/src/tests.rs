@@ -728,7 +728,7 @@ fn random_bytes_for_hours() {
 
 // The editor against a plain string.
 
-/// A naive editor: a string, an index, and everything found anew each time.
+/// A naive editor: a string, an index, and everything found again each time.
 struct Model {
     text: String,
     cursor: usize,

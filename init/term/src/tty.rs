@@ -38,7 +38,7 @@ impl Tty {
             cooked_bytes: usize::try_from(typed).unwrap_or(0),
         };
         if tty.cooked_bytes > 0 {
-            // Its echo stands in the line; the prompt will show it anew.
+            // Its echo stands in the line; the prompt will show it again.
             tty.write_all(b"\r\x1b[K")?;
         }
         tty.write_all(PASTE_ON)?;

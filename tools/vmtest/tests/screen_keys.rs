@@ -310,7 +310,7 @@ fn a_terminal_without_a_size_is_asked_at_each_prompt() {
     let _ = chat.expect_line("67890123456789", 14);
     chat.ctrl_c();
     // Nobody tells that it was resized: it is asked when the next line begins,
-    // and when it is drawn anew.
+    // and when it is drawn again.
     chat.set_size(40, 20);
     let _ = chat.ask("/show temp", SOON);
     chat.type_keys(&words);

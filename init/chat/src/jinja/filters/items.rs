@@ -1,0 +1,341 @@
+//! Filters that look at each item, maybe at an attribute of it.
+
+use std::cmp::Ordering;
+use std::rc::Rc;
+
+use super::filter;
+use crate::jinja::ast::Math;
+use crate::jinja::budget::{Budget, Buffer};
+use crate::jinja::eval::Evaluator;
+use crate::jinja::format::write_repr;
+use crate::jinja::methods::to_str;
+use crate::jinja::value::{Args, Kind, Text, Value, Why};
+use crate::jinja::{Fault, predicates, wrong};
+
+/// Texts compare without their case, unless told otherwise.
+pub(super) fn fold(budget: &Budget, key: Value, sensitive: Option<&Value>) -> Result<Value, Fault> {
+    match &key {
+        Value::Str(text) if !sensitive.is_some_and(Value::is_true) => {
+            budget.text(text.text.to_lowercase())
+        }
+        _ => Ok(key),
+    }
+}
+
+/// Sorts by the keys; a comparison that fails ends it.
+pub(super) fn sort(
+    budget: &Budget,
+    mut keyed: Vec<(Vec<Value>, Value)>,
+    reverse: bool,
+) -> Result<Vec<Value>, Fault> {
+    let mut fault = None;
+    let mut order = |a: &[Value], b: &[Value]| {
+        for (a, b) in a.iter().zip(b) {
+            if fault.is_some() {
+                break;
+            }
+            let found = budget.equal(a, b).and_then(|equal| {
+                if equal {
+                    Ok(Ordering::Equal)
+                } else {
+                    Ok(budget.order(a, b)?.unwrap_or(Ordering::Equal))
+                }
+            });
+            match found {
+                Ok(Ordering::Equal) => {}
+                Ok(found) => return found,
+                Err(found) => fault = Some(found),
+            }
+        }
+        Ordering::Equal
+    };
+    if reverse {
+        keyed.sort_by(|a, b| order(&b.0, &a.0));
+    } else {
+        keyed.sort_by(|a, b| order(&a.0, &b.0));
+    }
+    match fault {
+        Some(fault) => Err(fault),
+        None => Ok(keyed.into_iter().map(|(_, value)| value).collect()),
+    }
+}
+
+/// What an `attribute` argument names in `item`: "a.0.b".
+fn attribute_of(
+    evaluator: &mut Evaluator,
+    item: &Value,
+    attribute: &Value,
+    default: Option<&Value>,
+) -> Result<Value, Fault> {
+    let path = match attribute {
+        Value::None => return Ok(item.clone()),
+        Value::Str(path) => Rc::clone(path),
+        index => return evaluator.item(item, index),
+    };
+    let mut value = item.clone();
+    for part in path.text.split('.') {
+        let key = match part.parse() {
+            Ok(index) if part.bytes().all(|b| b.is_ascii_digit()) => Value::Int(index),
+            _ => Value::Str(Text::literal(part)),
+        };
+        value = evaluator.item(&value, &key)?;
+        if let (true, Some(default)) = (value.is_undefined(), default) {
+            value = default.clone();
+        }
+    }
+    Ok(value)
+}
+
+/// Filters that look at each item, maybe at an attribute of it.
+#[expect(clippy::too_many_lines, reason = "one arm for each filter")]
+pub(super) fn over_items(
+    evaluator: &mut Evaluator,
+    budget: &Budget,
+    name: &str,
+    value: Value,
+    args: Args,
+) -> Result<Value, Fault> {
+    match name {
+        "map" => return map(evaluator, budget, &value, args),
+        "select" | "reject" | "selectattr" | "rejectattr" => {
+            return select(evaluator, budget, name, &value, args);
+        }
+        "attr" => {
+            let [Some(Value::Str(name))] = args.bind(name, ["name"])? else {
+                return wrong("attr needs a name");
+            };
+            // Attributes alone, no items.
+            let found = evaluator.attribute(&value, &name)?;
+            let is_item = matches!(value, Value::Dict(_)) && !matches!(found, Value::Object(_));
+            if is_item {
+                return Ok(Value::Undefined(Why::Attribute(value.kind(), name)));
+            }
+            return Ok(found);
+        }
+        "pprint" => {
+            let [] = args.bind(name, [])?;
+            let mut out = Buffer::new(budget);
+            write_repr(&mut out, &value, evaluator, 0)?;
+            return out.finish();
+        }
+        _ => {}
+    }
+    let order: &[&str] = match name {
+        "sort" => &["reverse", "case_sensitive", "attribute"],
+        "groupby" => &["attribute", "default", "case_sensitive"],
+        "sum" => &["attribute", "start", ""],
+        "join" => &["d", "attribute", ""],
+        _ => &["case_sensitive", "attribute", ""],
+    };
+    let [a, b, c] = order else {
+        return wrong("a filter of this name is not known");
+    };
+    let bound = args.bind(name, [a, b, c])?;
+    let get = |wanted: &str| {
+        let at = order.iter().position(|name| *name == wanted);
+        at.and_then(|at| bound.get(at)).cloned().flatten()
+    };
+    let attribute = get("attribute").unwrap_or(Value::None);
+    let default = get("default");
+    let items = value.iterate(budget)?;
+    let mut keyed = Vec::new();
+    // Attributes to sort by may be several.
+    let several =
+        matches!(&attribute, Value::Str(names) if names.text.contains(',')) && name == "sort";
+    for item in &items.items {
+        let mut keys = Vec::new();
+        if let (true, Value::Str(names)) = (several, &attribute) {
+            for name in names.text.split(',') {
+                let name = budget.text(name.trim())?;
+                let key = attribute_of(evaluator, item, &name, None)?;
+                keys.push(fold(budget, key, get("case_sensitive").as_ref())?);
+            }
+        } else {
+            let key = attribute_of(evaluator, item, &attribute, default.as_ref())?;
+            keys.push(if matches!(name, "sum" | "join") {
+                key
+            } else {
+                fold(budget, key, get("case_sensitive").as_ref())?
+            });
+        }
+        keyed.push((keys, item.clone()));
+    }
+    match name {
+        "sort" => {
+            let reverse = get("reverse").is_some_and(|reverse| reverse.is_true());
+            budget.list(sort(budget, keyed, reverse)?)
+        }
+        "sum" => {
+            let mut sum = get("start").unwrap_or(Value::Int(0));
+            if matches!(sum, Value::Str(_)) {
+                return wrong("sum() can't sum strings");
+            }
+            for (keys, _) in &keyed {
+                sum = budget.math(Math::Add, &sum, keys.first().unwrap_or(&Value::None))?;
+            }
+            Ok(sum)
+        }
+        "join" => {
+            let separator = match get("d") {
+                Some(separator) => to_str(evaluator, separator)?,
+                None => budget.text("")?,
+            };
+            let mut out = Buffer::new(budget);
+            for (index, (keys, _)) in keyed.iter().enumerate() {
+                if index > 0 {
+                    out.push(separator.as_str().unwrap_or_default())?;
+                }
+                let text = to_str(evaluator, keys.first().cloned().unwrap_or(Value::None))?;
+                out.push(text.as_str().unwrap_or_default())?;
+            }
+            out.finish()
+        }
+        "unique" => {
+            let mut seen: Vec<Vec<Value>> = Vec::new();
+            let mut kept = Vec::new();
+            'items: for (keys, item) in keyed {
+                let key = keys.first().unwrap_or(&Value::None);
+                budget.check_key(key)?;
+                for old in &seen {
+                    if budget.equal(old.first().unwrap_or(&Value::None), key)? {
+                        continue 'items;
+                    }
+                }
+                seen.push(keys);
+                kept.push(item);
+            }
+            Ok(Value::Seq(budget.seq(Kind::Iterator, kept)?))
+        }
+        "groupby" => group(
+            evaluator,
+            budget,
+            keyed,
+            &attribute,
+            default.as_ref(),
+            get("case_sensitive").as_ref(),
+        ),
+        _ => {
+            let mut best: Option<(Value, Value)> = None;
+            for (keys, item) in keyed {
+                let key = keys.into_iter().next().unwrap_or(Value::None);
+                let wanted = if name == "min" {
+                    Ordering::Less
+                } else {
+                    Ordering::Greater
+                };
+                let better = match &best {
+                    Some((old, _)) => budget.order(&key, old)? == Some(wanted),
+                    None => true,
+                };
+                if better {
+                    best = Some((key, item));
+                }
+            }
+            let none = "No aggregated item, sequence was empty.";
+            Ok(best.map_or(Value::Undefined(Why::Empty(none)), |(_, item)| item))
+        }
+    }
+}
+
+fn group(
+    evaluator: &mut Evaluator,
+    budget: &Budget,
+    keyed: Vec<(Vec<Value>, Value)>,
+    attribute: &Value,
+    default: Option<&Value>,
+    sensitive: Option<&Value>,
+) -> Result<Value, Fault> {
+    let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
+    for item in sort(budget, keyed, false)? {
+        let shown = attribute_of(evaluator, &item, attribute, default)?;
+        let key = fold(budget, shown.clone(), sensitive)?;
+        match groups.last_mut() {
+            Some((old, items)) if budget.equal(&fold(budget, old.clone(), sensitive)?, &key)? => {
+                items.push(item);
+            }
+            _ => groups.push((shown, vec![item])),
+        }
+    }
+    let mut out = Vec::new();
+    for (key, items) in groups {
+        let items = budget.list(items)?;
+        out.push(Value::Seq(budget.seq(Kind::Group, vec![key, items])?));
+    }
+    budget.list(out)
+}
+
+fn map(
+    evaluator: &mut Evaluator,
+    budget: &Budget,
+    value: &Value,
+    mut args: Args,
+) -> Result<Value, Fault> {
+    let items = value.iterate(budget)?;
+    let mut mapped = Vec::new();
+    if args.positional.is_empty() {
+        let Some(attribute) = args.take("attribute") else {
+            return wrong("map requires a filter argument");
+        };
+        let default = args.take("default");
+        let [] = args.bind("map", [])?;
+        for item in &items.items {
+            mapped.push(attribute_of(evaluator, item, &attribute, default.as_ref())?);
+        }
+    } else {
+        let Value::Str(name) = args.positional.remove(0) else {
+            return wrong("map requires the name of a filter");
+        };
+        for item in &items.items {
+            let args = Args {
+                positional: args.positional.clone(),
+                named: args.named.clone(),
+            };
+            mapped.push(
+                evaluator.deeper(|evaluator| filter(evaluator, &name.text, item.clone(), args))?,
+            );
+        }
+    }
+    Ok(Value::Seq(budget.seq(Kind::Iterator, mapped)?))
+}
+
+fn select(
+    evaluator: &mut Evaluator,
+    budget: &Budget,
+    name: &str,
+    value: &Value,
+    mut args: Args,
+) -> Result<Value, Fault> {
+    let wanted = name.starts_with("select");
+    let attribute = if name.ends_with("attr") {
+        if args.positional.is_empty() {
+            return wrong("Missing parameter for attribute name");
+        }
+        args.positional.remove(0)
+    } else {
+        Value::None
+    };
+    let test = if args.positional.is_empty() {
+        None
+    } else {
+        Some(args.positional.remove(0))
+    };
+    let mut kept = Vec::new();
+    for item in &value.iterate(budget)?.items {
+        let looked_at = attribute_of(evaluator, item, &attribute, None)?;
+        let passes = match &test {
+            None => looked_at.is_true(),
+            Some(test) => {
+                let args = Args {
+                    positional: args.positional.clone(),
+                    named: args.named.clone(),
+                };
+                let name = test.as_str().unwrap_or_default();
+                predicates::test(evaluator, name, &looked_at, args)?
+            }
+        };
+        if passes == wanted {
+            kept.push(item.clone());
+        }
+    }
+    Ok(Value::Seq(budget.seq(Kind::Iterator, kept)?))
+}
