@@ -109,6 +109,9 @@ struct TemplateMessage {
 }
 
 impl Template {
+    /// The [`Template::origin`] of a model's own template.
+    pub const OWN: &str = "the model";
+
     /// The model's template, or `ChatML` where that is missing or unusable:
     /// [`Template::origin`] says which.
     ///
@@ -117,7 +120,7 @@ impl Template {
     pub fn new(params: &TemplateParams<'_>) -> Result<Self, TemplateError> {
         let why = match params.source {
             Some(source) if !source.trim().is_empty() => {
-                match Self::compile(source, "the model".to_owned(), params) {
+                match Self::compile(source, Self::OWN.to_owned(), params) {
                     Ok(template) => return Ok(template),
                     Err(error) => format!("ChatML (the model's own cannot be used: {error})"),
                 }

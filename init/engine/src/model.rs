@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "llama.cpp's model is a C handle")]
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
@@ -117,6 +117,14 @@ impl<'b> Model<'b> {
         let length = usize::try_from(length).unwrap_or(0);
         let text = buffer.get(..length.min(buffer.len() - 1)).unwrap_or(&[]);
         String::from_utf8_lossy(text).into_owned()
+    }
+
+    /// Whether the file's header has this key.
+    pub(crate) fn has_key(&self, key: &CStr) -> bool {
+        let (nothing, none) = (std::ptr::null_mut(), 0);
+        // SAFETY: llama.h: a live model and a C string; no byte is written to a buffer
+        // of none. Negative: there is no such key.
+        unsafe { sys::llama_model_meta_val_str(self.as_ptr(), key.as_ptr(), nothing, none) >= 0 }
     }
 
     /// Number of weights.

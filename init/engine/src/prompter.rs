@@ -71,9 +71,7 @@ impl<'m> Prompter<'m> {
         now_s: Option<i64>,
         room: ContextRoom,
     ) -> Result<Self, TurnError> {
-        let spelling = |token: Option<Token>| token.map(|token| vocab.spelling(token));
-        let bos = spelling(vocab.bos()).unwrap_or_default();
-        let eos = spelling(vocab.eos()).unwrap_or_default();
+        let (bos, eos) = (vocab.bos_text(), vocab.eos_text());
         let marks = vocab.list_special().into_iter().map(|(_, special)| Mark {
             text: special.text,
             control: special.control,

@@ -21,6 +21,9 @@ pub(crate) struct Vocab<'m> {
     tokens: usize,
     /// Tokens that have a meaning of their own, by their exact text.
     special: HashMap<String, Token>,
+    /// The file says which tokens begin and end a text.
+    names_bos: bool,
+    names_eos: bool,
     model: PhantomData<&'m Model<'m>>,
 }
 
@@ -62,6 +65,8 @@ impl<'m> Vocab<'m> {
             handle,
             tokens: usize::try_from(tokens).unwrap_or(0),
             special: HashMap::new(),
+            names_bos: model.has_key(c"tokenizer.ggml.bos_token_id"),
+            names_eos: model.has_key(c"tokenizer.ggml.eos_token_id"),
             model: PhantomData,
         };
         for (token, special) in vocab.list_special() {
@@ -85,6 +90,19 @@ impl<'m> Vocab<'m> {
     pub(crate) fn eos(&self) -> Option<Token> {
         // SAFETY: llama.h: a getter of a live vocabulary; −1 for none.
         self.checked(unsafe { sys::llama_vocab_eos(self.as_ptr()) })
+    }
+
+    /// The text of [`Self::bos`] for a template; empty if the file does not name that
+    /// token, for which llama.cpp then takes one of its own choice.
+    pub(crate) fn bos_text(&self) -> String {
+        let bos = self.bos().filter(|_| self.names_bos);
+        bos.map_or_else(String::new, |token| self.spelling(token))
+    }
+
+    /// The same of [`Self::eos`].
+    pub(crate) fn eos_text(&self) -> String {
+        let eos = self.eos().filter(|_| self.names_eos);
+        eos.map_or_else(String::new, |token| self.spelling(token))
     }
 
     /// Whether every prompt begins with [`Self::bos`].

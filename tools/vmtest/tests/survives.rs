@@ -261,6 +261,18 @@ fn a_directory_is_tested_like_a_file() {
     }
 }
 
+#[test]
+fn a_template_that_cannot_be_used_is_told() {
+    let disks = Disks::new();
+    let disk = disks.tiny(&tiny().number("tokenizer.chat_template", 5));
+    let arguments = [OsStr::new("-p"), OsStr::new("Hello?"), disk.as_os_str()];
+    let done = run_plain(arguments, ANSWER);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    assert!(said.contains("the chat template is ChatML ("), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
 /// Firmware and the kernel's command line know bytes; run.sh spells the others out.
 #[test]
 fn parameters_that_are_not_ascii_pass_the_firmware() {

@@ -82,6 +82,10 @@ impl Checked {
         };
         let prompter =
             Prompter::new(Vocab::of(model), source, now_s(), room).map_err(LoadError::Template)?;
+        if prompter.template_origin() != chat::Template::OWN {
+            let origin = prompter.template_origin();
+            outbox.send(&Event::Notice(format!("the chat template is {origin}")));
+        }
         let (threads, batch_threads) = wanted.most_threads();
         let file_name = load.path.file_name().unwrap_or(load.path.as_os_str());
         let name = self.header.name.clone();
