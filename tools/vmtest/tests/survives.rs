@@ -273,6 +273,20 @@ fn a_template_that_cannot_be_used_is_told() {
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
+#[test]
+fn a_context_of_another_length_than_was_asked_for_is_told() {
+    let disks = Disks::new();
+    let disk = disks.tiny(&tiny());
+    let asked = ["-p", "Hello?", "--ctx", "128"].map(OsStr::new);
+    let done = run_plain(asked.into_iter().chain([disk.as_os_str()]), ANSWER);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    assert!(
+        said.contains("the context is 256 tokens: 128 are rounded up"),
+        "{said}"
+    );
+}
+
 /// Firmware and the kernel's command line know bytes; run.sh spells the others out.
 #[test]
 fn parameters_that_are_not_ascii_pass_the_firmware() {

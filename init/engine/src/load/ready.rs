@@ -75,6 +75,13 @@ impl Checked {
                 wanted.ctx_tokens, self.plan.ctx_tokens
             )));
         }
+        let got = context.ctx_tokens();
+        if let Some(asked) = load.params.ctx_tokens
+            && got > asked as usize
+        {
+            let line = format!("the context is {got} tokens: {asked} are rounded up");
+            outbox.send(&Event::Notice(line));
+        }
         let source = self.header.chat_template.as_deref();
         let room = ContextRoom {
             ctx_tokens: context.ctx_tokens(),
