@@ -125,7 +125,7 @@ impl Template {
                     Err(error) => format!("ChatML (the model's own cannot be used: {error})"),
                 }
             }
-            _ => "ChatML (the model has none)".to_owned(),
+            _ => "ChatML (the model's file has no template that is text)".to_owned(),
         };
         Self::compile(CHATML, why, params)
     }

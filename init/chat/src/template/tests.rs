@@ -364,8 +364,14 @@ fn armed(charge: &str) -> String {
 #[test]
 fn a_model_without_a_usable_template_is_spoken_to_in_chatml() {
     let cases = [
-        (None, "ChatML (the model has none)"),
-        (Some(" \n"), "ChatML (the model has none)"),
+        (
+            None,
+            "ChatML (the model's file has no template that is text)",
+        ),
+        (
+            Some(" \n"),
+            "ChatML (the model's file has no template that is text)",
+        ),
         (
             Some("{{ messages[0].content }}\n{% for %}"),
             "ChatML (the model's own cannot be used: line 2: ",
