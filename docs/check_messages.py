@@ -18,15 +18,14 @@ PIECE_MIN = 10
 INTERNAL = {
     "cannot make the directory ": "/run/models cannot be made: never seen, no remedy",
     "cannot unmount ": "not shown: an unused mount harms nobody",
-    "the model's path holds a zero byte": "paths from the system cannot hold one",
     "loading was interrupted": "said to nobody: the user interrupted",
     " bytes is too long to tokenize": "2 GiB in one message, which nothing can send",
     "llama.cpp's decode returned ": "part of 'evaluation failed'",
     "the worker threads cannot be started": "part of 'llama.cpp cannot make a context'",
     "the grammar allows no further token": "part of 'evaluation failed'",
     "it refuses this conversation: ": "part of 'chat template failed'",
+    "it needs more than ": "part of 'chat template failed'",
     "it runs without end": "part of 'chat template failed'",
-    "it writes more than ": "part of 'chat template failed'",
     "it leaves out what the user says": "part of 'chat template failed'",
 }
 # Progress, not errors.
