@@ -97,7 +97,7 @@ pub(crate) fn standard_output() -> io::Result<File> {
 }
 
 /// The terminal at standard input, opened once more where it can be, so that not
-/// waiting for it to take what is shown is no other program's affair.
+/// waiting for it to take what is shown concerns no other program.
 ///
 /// # Errors
 /// The system's.

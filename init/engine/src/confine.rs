@@ -45,9 +45,8 @@ pub(super) fn be_expendable() {
 }
 
 /// Gives up every right: of its memory what is beyond `private_bytes` (the mapped
-/// model not counted), all descriptors but those of `open` and the standard
-/// ones, all system
-/// calls that computing does not need. The calling thread must be the only one.
+/// model not counted), all descriptors but those of `open` and the standard ones, all
+/// system calls that computing does not need. The calling thread must be the only one.
 ///
 /// Returns what could not be given up, if anything; in the machine, where all
 /// can, that is an error.

@@ -207,7 +207,7 @@ fn method(
             *last = Some(now);
             Ok(Value::Bool(true))
         }
-        _ => wrong(format!("'{name}' is no method")),
+        _ => wrong(format!("'{name}' is not a method")),
     }
 }
 

@@ -181,6 +181,20 @@ struct Spec {
 }
 
 impl Spec {
+    /// Of this kind, and nothing else is asked for.
+    fn plain(kind: char) -> Self {
+        Self {
+            fill: ' ',
+            align: None,
+            sign: None,
+            alternate: false,
+            group: None,
+            width: 0,
+            precision: None,
+            kind,
+        }
+    }
+
     fn pad(&self, out: &mut Buffer, sign: &str, body: &str, default: char) -> Result<(), Fault> {
         let length = sign.chars().count().saturating_add(body.chars().count());
         let missing = self.width.saturating_sub(length);
@@ -409,16 +423,7 @@ fn percent_spec(
     rest: &mut std::str::Chars<'_>,
     operands: &mut Operands<'_>,
 ) -> Result<Spec, Fault> {
-    let mut spec = Spec {
-        fill: ' ',
-        align: None,
-        sign: None,
-        alternate: false,
-        group: None,
-        width: 0,
-        precision: None,
-        kind: 's',
-    };
+    let mut spec = Spec::plain('s');
     let mut zero = false;
     while let Some(flag) = rest.as_str().chars().next() {
         match flag {
@@ -662,16 +667,7 @@ fn format_one(out: &mut Buffer, text: &str, value: &Value, names: &Evaluator) ->
 }
 
 fn brace_spec(text: &str) -> Result<Spec, Fault> {
-    let mut spec = Spec {
-        fill: ' ',
-        align: None,
-        sign: None,
-        alternate: false,
-        group: None,
-        width: 0,
-        precision: None,
-        kind: '\0',
-    };
+    let mut spec = Spec::plain('\0');
     let is_align = |c: Option<char>| c.filter(|c| matches!(c, '<' | '>' | '^' | '='));
     let mut rest = text.chars();
     let mut ahead = text.chars();

@@ -138,7 +138,7 @@ pub(super) fn call_method(
         },
         Value::Seq(seq) => seq_method(&budget, seq, name, args),
         Value::Dict(dict) => dict_method(&budget, dict, name, args),
-        _ => wrong(format!("'{name}' is no method")),
+        _ => wrong(format!("'{name}' is not a method")),
     }
 }
 
@@ -313,7 +313,7 @@ impl Method<'_> {
             "isprintable" => text.chars().all(is_printable),
             "isspace" => all(is_py_space),
             "istitle" => cased() && title(text) == text,
-            other => return wrong(format!("'{other}' is no method")),
+            other => return wrong(format!("'{other}' is not a method")),
         };
         Ok(Value::Bool(is))
     }

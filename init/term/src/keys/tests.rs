@@ -166,7 +166,7 @@ fn escape_alone_is_a_key_and_what_is_typed_after_it_is_text() {
     let mut keys = VecDeque::new();
     decoder.flush(&mut keys);
     assert_eq!(Vec::from(keys), chars("[200"));
-    // The Escape of the next key is no mark's.
+    // The Escape of the next key does not belong to a mark.
     assert_eq!(slowly(&[b"\x1b", b"\x1b[A"]).0, [Key::Esc, Key::Up]);
 }
 

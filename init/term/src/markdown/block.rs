@@ -110,7 +110,7 @@ impl Cursor<'_> {
         self.reader.peek()
     }
 
-    /// Reads a character that is no blank.
+    /// Reads a character that is not a blank.
     fn next(&mut self) -> Seen<char> {
         self.column = self.column.saturating_add(1);
         self.reader.next()

@@ -33,7 +33,7 @@ use live::Live;
 use table::Table;
 use writer::{Look, Writer};
 
-/// A first line of a table is no longer.
+/// The first line of a table is at most this long.
 const TABLE_HEAD_BYTES_MAX: usize = 2 << 10;
 /// The rows of a screen that nobody has told the size of.
 const ROWS: usize = 24;
