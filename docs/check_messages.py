@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Checks that troubleshooting.md has an entry for every error the sources print.
+"""Checks that troubleshooting.md has an entry for every error the sources print,
+and for every code.
 
 Usage: docs/check_messages.py
 
 Takes the texts of `#[error("…")]` in the Rust sources and of `die STATUS "…"`
 and `say "…"` in the scripts that users run, cuts them at their placeholders,
-and looks for the longest piece in the page. Prints what is missing.
+and looks for the longest piece in the page. Codes (ZE-10) must be the same in the
+sources and in the page's table. Prints what is missing.
 """
 
 import pathlib
@@ -14,6 +16,7 @@ import sys
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 PIECE_MIN = 10
+CODE = re.compile(r"ZE-\d\d")
 # Messages that only name what another one, which is in the page, is about.
 INTERNAL = {
     "cannot make the directory ": "/run/models cannot be made: never seen, no remedy",
@@ -49,8 +52,14 @@ def shell_texts():
                 yield file, re.split(r"\$\{[^}]*\}|\$\([^)]*\)+|\$\(.*|\$\w+|\$\*", text)
 
 
+def sources():
+    yield from (TOP / "init").rglob("*.rs")
+    yield from (TOP / "tools").rglob("*.sh")
+
+
 def squeeze(text):
-    return re.sub(r"[`\s]+", " ", text)
+    """One space for every run of white space and backquotes, and no codes."""
+    return re.sub(r"[`\s]+", " ", re.sub(r" \[ZE-\d\d\]", "", text))
 
 
 def main():
@@ -65,6 +74,11 @@ def main():
         if squeeze(piece).strip() not in page:
             print(f"{file.relative_to(TOP)}: no entry for: {piece.strip()}")
             missing += 1
+    used = {code for file in sources() for code in CODE.findall(file.read_text())}
+    explained = set(re.findall(r"^\| (ZE-\d\d) \|", (TOP / "docs/troubleshooting.md").read_text(), re.M))
+    for code in sorted(used ^ explained):
+        print(f"{code}: {'no entry' if code in used else 'no message has it'}")
+        missing += 1
     if seen < 50:
         sys.exit(f"only {seen} messages were found: the search is broken")
     sys.exit(1 if missing else 0)

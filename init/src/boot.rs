@@ -22,7 +22,7 @@ use crate::timeline::Timeline;
 pub(crate) fn boot() -> ! {
     power::install_panic_hook();
     if let Err(error) = run() {
-        warn(&chain(&error));
+        warn(&format!("{} [ZE-50]", chain(&error)));
     }
     power::power_off()
 }
@@ -65,7 +65,10 @@ fn run() -> Result<(), BootError> {
     }) {
         Ok(job) => job,
         Err(e) => {
-            job::fail(format!("the prompt cannot be read: {e}"), outputs.results)?;
+            job::fail(
+                format!("the prompt cannot be read: {e} [ZE-62]"),
+                outputs.results,
+            )?;
             return Ok(());
         }
     };

@@ -48,7 +48,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),
         Err(e) => {
-            warn(&e.to_string());
+            warn(&format!("{e} [ZE-61]"));
             ExitCode::from(FAILED)
         }
     }

@@ -24,5 +24,5 @@ pub(crate) fn wanted(chat: &ChatParams, model: Option<&Path>) -> Result<Option<S
     let path = directory.join(format!("{name}.gbnf"));
     fs::read_to_string(&path)
         .map(Some)
-        .map_err(|e| format!("grammar {}: {e}", path.display()))
+        .map_err(|e| format!("grammar {}: {e} [ZE-17]", path.display()))
 }

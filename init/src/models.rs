@@ -146,7 +146,7 @@ impl Models {
             Ok(Choice::Several(models)) => {
                 let names: Vec<&str> = models.iter().map(|m| m.name.as_str()).collect();
                 Err(format!(
-                    "there are several models, {}; {} NAME says which",
+                    "there are several models, {}; {} NAME says which [ZE-22]",
                     names.join(", "),
                     self.host.option("model")
                 ))
@@ -192,7 +192,7 @@ mod tests {
         let several = only(&["a.gguf", "b.gguf"], None).unwrap_err();
         assert_eq!(
             several,
-            "there are several models, a.gguf, b.gguf; --model NAME says which"
+            "there are several models, a.gguf, b.gguf; --model NAME says which [ZE-22]"
         );
         assert!(only(&["a.gguf"], Some("c")).unwrap_err().contains("a.gguf"));
         assert!(only(&[], None).is_err());

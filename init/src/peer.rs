@@ -40,7 +40,7 @@ pub(crate) enum Heard {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     /// The model is not there, or not to be read.
-    #[error("{} cannot be opened: {source}; check the path or the disk", path.display())]
+    #[error("{} cannot be opened: {source}; check the path or the disk [ZE-23]", path.display())]
     Model {
         /// Which.
         path: PathBuf,
@@ -48,7 +48,7 @@ pub(crate) enum StartError {
         source: io::Error,
     },
     /// There is no process for it.
-    #[error("the engine process cannot be started: {0}")]
+    #[error("the engine process cannot be started: {0} [ZE-43]")]
     Process(#[from] io::Error),
 }
 

@@ -37,7 +37,7 @@ fn panic_line(panic: &PanicHookInfo<'_>) -> String {
         |at| format!("{}:{}", at.file(), at.line()),
     );
     one_line(&format!(
-        "zosia: panic at {place}: {message}; powering off; please report it"
+        "zosia: panic at {place}: {message}; powering off; please report it [ZE-51]"
     ))
 }
 
@@ -63,7 +63,7 @@ fn end(command: RebootCommand, status: i32) -> ! {
     let _ = std::fs::write("/proc/sys/kernel/printk", "0");
     if let Err(error) = rustix::system::reboot(command) {
         say(&format!(
-            "zosia: the machine does not power off ({error}); it is safe to switch it off now"
+            "zosia: the machine does not power off ({error}); it is safe to switch it off now [ZE-52]"
         ));
     }
     // Returning would make the kernel panic.

@@ -169,17 +169,17 @@ report_end() {
         guest-shutdown | host-qmp-quit | host-ui) return 0 ;;
         guest-reset | guest-panic)
             console_tail
-            die 5 "the guest crashed; the end of its console is above, --log FILE keeps all of it"
+            die 5 "the guest crashed; the end of its console is above, --log FILE keeps all of it [ZE-63]"
             ;;
-        host-signal) die 6 "QEMU was ended by a signal" ;;
+        host-signal) die 6 "QEMU was ended by a signal [ZE-64]" ;;
     esac
     if [ "$1" -gt 128 ]; then
         console_tail
-        die 6 "QEMU was killed by signal $(($1 - 128))"
+        die 6 "QEMU was killed by signal $(($1 - 128)) [ZE-64]"
     fi
     end_line=$(grep . "$scratch/qemu.log" | tail -n 1)
     end_line=${end_line#*qemu-system-aarch64: }
-    die 6 "QEMU $qemu_version ended with status $1: ${end_line:-it gave no reason}"
+    die 6 "QEMU $qemu_version ended with status $1: ${end_line:-it gave no reason} [ZE-64]"
 }
 
 # QEMU in the background and the shell in wait, so that a signal to the shell
@@ -278,7 +278,7 @@ run_turn() {
     [ "$reader_status" = 0 ] || kill "$machine_pid" 2>/dev/null || :
     session_status=0
     wait "$machine_pid" 2>/dev/null || session_status=$?
-    [ "$reader_status" = 0 ] || die 1 "standard output was closed before the answer was complete"
+    [ "$reader_status" = 0 ] || die 1 "standard output was closed before the answer was complete [ZE-61]"
     # A terminal's next prompt begins on a line of its own.
     [ ! -t 1 ] || [ -z "$(tail -c 1 "$scratch/streamed")" ] || echo
 
@@ -302,5 +302,5 @@ report_results() {
         die 1 "not answered: $reason"
     fi
     console_tail
-    die 1 "not answered: the guest powered off without a result"
+    die 1 "not answered: the guest powered off without a result [ZE-63]"
 }

@@ -260,13 +260,13 @@ mod tests {
         let refused = room.refuse_beyond(32, true).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "the conversation needs 33 tokens and the context holds 32; zosia.ctx=64 makes it larger"
+            "the conversation needs 33 tokens and the context holds 32; zosia.ctx=64 makes it larger [ZE-32]"
         );
         let huge = room.refuse_beyond(usize::MAX, false).unwrap_err();
         assert_eq!(
             huge.to_string(),
             "the conversation needs more than 4294967295 tokens and the context holds 32; \
-             shorten it: 64 are the most for this model in this memory"
+             shorten it: 64 are the most for this model in this memory [ZE-32]"
         );
     }
 }

@@ -42,7 +42,7 @@ pub(crate) enum WarmError {
     /// The disk does not give what it should.
     #[error(
         "the model cannot be read at byte {offset}: {source}; \
-         check the disk or copy the file again"
+         check the disk or copy the file again [ZE-23]"
     )]
     Read {
         /// Where.
@@ -53,7 +53,7 @@ pub(crate) enum WarmError {
     /// The file is another.
     #[error(
         "the model's SHA-256 is {got} and should be {expected}; \
-         the file is damaged or not the one meant: download it again"
+         the file is damaged or not the one meant: download it again [ZE-13]"
     )]
     Hash {
         /// What it should be.

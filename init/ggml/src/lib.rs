@@ -33,7 +33,7 @@ pub struct Level {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CpuError {
     /// No such level.
-    #[error("zosia.cpu={name}: there is no such level; this processor runs {able}")]
+    #[error("zosia.cpu={name}: there is no such level; this processor runs {able} [ZE-45]")]
     Unknown {
         /// What was asked for.
         name: String,
@@ -41,7 +41,7 @@ pub enum CpuError {
         able: String,
     },
     /// The level needs what the processor lacks.
-    #[error("zosia.cpu={name} needs {missing}, which this processor lacks; it runs {able}")]
+    #[error("zosia.cpu={name} needs {missing}, which this processor lacks; it runs {able} [ZE-45]")]
     Lacks {
         /// What was asked for.
         name: String,
@@ -51,7 +51,7 @@ pub enum CpuError {
         able: String,
     },
     /// Not even the lowest level runs.
-    #[error("this processor lacks {missing}; zosia needs at least level {lowest}")]
+    #[error("this processor lacks {missing}; zosia needs at least level {lowest} [ZE-45]")]
     TooOld {
         /// The extension.
         missing: &'static str,

@@ -8,7 +8,7 @@ pub enum GgufError {
     /// Another magic.
     #[error(
         "this is not a GGUF file: it begins with \"{found}\", not with \"GGUF\"; \
-         give the .gguf file of a model"
+         give the .gguf file of a model [ZE-10]"
     )]
     NotGguf {
         /// The first bytes, escaped.
@@ -17,12 +17,12 @@ pub enum GgufError {
     /// Made for big-endian machines.
     #[error(
         "this GGUF file is big-endian and this machine is little-endian; \
-         use the little-endian file of the model"
+         use the little-endian file of the model [ZE-10]"
     )]
     BigEndian,
     /// A version that llama.cpp does not read.
     #[error(
-        "this GGUF file has version {version}; zosia reads versions 2 and 3: {}",
+        "this GGUF file has version {version}; zosia reads versions 2 and 3: {} [ZE-10]",
         if *version < 2 {
             "convert the model again"
         } else {
@@ -36,7 +36,7 @@ pub enum GgufError {
     /// One of several files.
     #[error(
         "this is part {number} of a model split into {count} files; \
-         join them with `llama-gguf-split --merge` and use the result"
+         join them with `llama-gguf-split --merge` and use the result [ZE-10]"
     )]
     Split {
         /// Which part, from 1.
@@ -45,13 +45,15 @@ pub enum GgufError {
         count: u64,
     },
     /// Valid GGUF with something else in it.
-    #[error("this GGUF file is {what}; give the .gguf file of a chat model")]
+    #[error("this GGUF file is {what}; give the .gguf file of a chat model [ZE-10]")]
     NoChatModel {
         /// What it is.
         what: &'static str,
     },
     /// Weights are missing at the end.
-    #[error("the file is cut: {there} of {promised} bytes are there; download or copy it again")]
+    #[error(
+        "the file is cut: {there} of {promised} bytes are there; download or copy it again [ZE-11]"
+    )]
     Cut {
         /// The length that the header gives.
         promised: u64,
@@ -61,7 +63,7 @@ pub enum GgufError {
     /// The file ends within the header.
     #[error(
         "the file is cut inside its header: it ends at byte {there}, within {what} at byte {at}; \
-         download or copy it again"
+         download or copy it again [ZE-11]"
     )]
     CutHeader {
         /// What was being read.
@@ -72,7 +74,9 @@ pub enum GgufError {
         there: u64,
     },
     /// A value that cannot be.
-    #[error("the header is damaged at byte {at}: {problem}; download or copy the file again")]
+    #[error(
+        "the header is damaged at byte {at}: {problem}; download or copy the file again [ZE-12]"
+    )]
     Damaged {
         /// Where in the file.
         at: u64,
@@ -80,7 +84,9 @@ pub enum GgufError {
         problem: String,
     },
     /// A metadata key with a value that cannot be used.
-    #[error("the header's key {key:?} is wrong: {problem}; download or convert the model again")]
+    #[error(
+        "the header's key {key:?} is wrong: {problem}; download or convert the model again [ZE-12]"
+    )]
     Key {
         /// The key.
         key: String,
@@ -88,7 +94,7 @@ pub enum GgufError {
         problem: String,
     },
     /// A tensor with a description that cannot be used.
-    #[error("tensor {tensor:?} is wrong: {problem}; download or convert the model again")]
+    #[error("tensor {tensor:?} is wrong: {problem}; download or convert the model again [ZE-12]")]
     Tensor {
         /// The tensor's name.
         tensor: String,
@@ -96,7 +102,7 @@ pub enum GgufError {
         problem: String,
     },
     /// The disk failed.
-    #[error("reading the header failed at byte {at}; check the disk that holds the model")]
+    #[error("reading the header failed at byte {at}; check the disk that holds the model [ZE-23]")]
     Read {
         /// Where in the file.
         at: u64,

@@ -50,13 +50,13 @@ pub fn from_kernel_command_line(line: &str) -> (Config, Vec<String>) {
         };
         let (name, value) = assignment.split_once('=').unwrap_or((assignment, ""));
         let Some(param) = find(name) else {
-            warnings.push(format!("zosia.{name}: {}", no_such_parameter(name)));
+            warnings.push(format!("zosia.{name}: {} [ZE-53]", no_such_parameter(name)));
             continue;
         };
         let value = percent_decoded(value);
         if let Err(expected) = (param.set)(&mut config, &value) {
             warnings.push(format!(
-                "zosia.{name}={value}: {expected}; using {}",
+                "zosia.{name}={value}: {expected}; using {} [ZE-53]",
                 default_named(param)
             ));
         }
@@ -197,10 +197,10 @@ mod tests {
         assert_eq!(
             warnings,
             [
-                "zosia.threads=x: expected a number from 1 to 512, or auto; using the default, auto",
-                "zosia.temp=9: expected a number from 0 to 5; using the default, 0.7",
-                "zosia.thread: no such parameter; did you mean threads?",
-                "zosia.kv=: expected f16 or q8_0; using the default, f16",
+                "zosia.threads=x: expected a number from 1 to 512, or auto; using the default, auto [ZE-53]",
+                "zosia.temp=9: expected a number from 0 to 5; using the default, 0.7 [ZE-53]",
+                "zosia.thread: no such parameter; did you mean threads? [ZE-53]",
+                "zosia.kv=: expected f16 or q8_0; using the default, f16 [ZE-53]",
             ]
         );
     }

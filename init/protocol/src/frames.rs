@@ -391,7 +391,7 @@ fn rate(count: u32, ms: f64) -> f64 {
 pub enum TurnError {
     /// The rendered prompt leaves no room for an answer.
     #[error(
-        "the conversation needs {}{need_tokens} tokens and the context holds {ctx_tokens}; {}",
+        "the conversation needs {}{need_tokens} tokens and the context holds {ctx_tokens}; {} [ZE-32]",
         if *.counted { "" } else { "more than " },
         larger_context(*.need_tokens, *.ctx_max_tokens, *.counted)
     )]
@@ -409,7 +409,7 @@ pub enum TurnError {
     /// The conversation, or what was made of it, is larger than this machine holds.
     #[error(
         "the conversation takes {} MiB and this machine holds {} MiB of it; shorten it, or give \
-         the machine more memory (run.sh --mem)",
+         the machine more memory (run.sh --mem) [ZE-33]",
         mib(*bytes),
         limit >> 20
     )]
@@ -420,13 +420,13 @@ pub enum TurnError {
         limit: u64,
     },
     /// The chat template failed.
-    #[error("the model's chat template failed: {0}")]
+    #[error("the model's chat template failed: {0} [ZE-16]")]
     Template(String),
     /// The grammar cannot be parsed.
-    #[error("the grammar is not valid GBNF: {0}")]
+    #[error("the grammar is not valid GBNF: {0} [ZE-17]")]
     Grammar(String),
     /// llama.cpp returned an error.
-    #[error("evaluation failed: {0}")]
+    #[error("evaluation failed: {0} [ZE-18]")]
     Evaluation(String),
 }
 
@@ -457,7 +457,8 @@ mod tests {
                 ctx_max_tokens,
             };
             let text = full.to_string();
-            text.split_once("; ").unwrap().1.to_owned()
+            let remedy = text.split_once("; ").unwrap().1;
+            remedy.strip_suffix(" [ZE-32]").unwrap().to_owned()
         };
         assert_eq!(told(5000, 32_768, true), "zosia.ctx=8192 makes it larger");
         assert_eq!(told(7000, 7500, true), "zosia.ctx=7500 makes it larger");

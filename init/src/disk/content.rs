@@ -28,20 +28,22 @@ impl Content {
     /// Why something called `shown` is no model.
     pub(super) fn refusal(self, shown: &str) -> String {
         match self {
-            Self::Empty => format!("{shown} is empty (zeroes); write or attach a .gguf file"),
+            Self::Empty => {
+                format!("{shown} is empty (zeroes); write or attach a .gguf file [ZE-10]")
+            }
             Self::PartitionTable => format!(
                 "{shown} has a partition table without a partition that can be used; \
-                 make a GPT partition with the model in it"
+                 make a GPT partition with the model in it [ZE-10]"
             ),
             Self::Fat => format!(
                 "{shown} has a FAT file system, which is not read; \
-                 attach the .gguf file itself as a disk, or use EROFS or ext4"
+                 attach the .gguf file itself as a disk, or use EROFS or ext4 [ZE-10]"
             ),
             Self::Foreign(what, remedy) => {
-                format!("{shown} is not a GGUF file but {what}; {remedy}")
+                format!("{shown} is not a GGUF file but {what}; {remedy} [ZE-10]")
             }
             Self::Gguf | Self::FileSystem(_) | Self::Unknown => format!(
-                "{shown} is not a GGUF file nor a file system with one; give the .gguf file of a model"
+                "{shown} is not a GGUF file nor a file system with one; give the .gguf file of a model [ZE-10]"
             ),
         }
     }

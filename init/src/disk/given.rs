@@ -61,7 +61,7 @@ fn models_in_directory(path: &Path, listing: Listing) -> Result<Found, DiskError
         let mut notes = listing.notes;
         if notes.is_empty() {
             notes.push(format!(
-                "{} holds no *.gguf file; give the path of one",
+                "{} holds no *.gguf file; give the path of one [ZE-21]",
                 visible(&path.display())
             ));
         }

@@ -50,7 +50,7 @@ pub(super) fn list_models(root: &Path, links: Links) -> io::Result<Listing> {
     if entries_left == 0 {
         listing.notes.push(format!(
             "{} has more than {ENTRIES_MAX} files, not all were looked at; \
-             move the models to its root",
+             move the models to its root [ZE-21]",
             visible(&root.display())
         ));
     }
@@ -120,27 +120,31 @@ fn look_at(path: &Path) -> Result<u64, String> {
         return Err(if number == 1 {
             format!(
                 "{shown} is the first of {count} parts of a split model; \
-                 join them with `llama-gguf-split --merge` and use the result"
+                 join them with `llama-gguf-split --merge` and use the result [ZE-10]"
             )
         } else {
             String::new()
         });
     }
-    let file = File::open(path).map_err(|error| format!("{shown} cannot be opened: {error}"))?;
-    let prefix = read_prefix(&file).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let file = File::open(path).map_err(|error| unreadable(&shown, &error))?;
+    let prefix = read_prefix(&file).map_err(|error| unreadable(&shown, &error))?;
     match classify(&prefix) {
         Content::Gguf => {
             let bytes = file.metadata().map(|metadata| metadata.len());
-            bytes.map_err(|error| format!("{shown} cannot be read: {error}"))
+            bytes.map_err(|error| unreadable(&shown, &error))
         }
-        Content::Foreign(what, remedy) => {
-            Err(format!("{shown} is not a GGUF file but {what}; {remedy}"))
-        }
-        Content::Empty => Err(format!("{shown} is empty; copy it again")),
+        Content::Foreign(what, remedy) => Err(format!(
+            "{shown} is not a GGUF file but {what}; {remedy} [ZE-10]"
+        )),
+        Content::Empty => Err(format!("{shown} is empty; copy it again [ZE-10]")),
         _ => Err(format!(
-            "{shown} is not a GGUF file, whatever its name; download or copy it again"
+            "{shown} is not a GGUF file, whatever its name; download or copy it again [ZE-10]"
         )),
     }
+}
+
+fn unreadable(shown: &str, error: &io::Error) -> String {
+    format!("{shown} cannot be read: {error}; check the disk [ZE-23]")
 }
 
 /// `NAME-00002-of-00003.gguf` is part 2 of 3.

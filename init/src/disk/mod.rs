@@ -78,7 +78,7 @@ pub(crate) struct Found {
 pub(crate) enum DiskError {
     /// No block device at all.
     #[error(
-        "no disk: no block device appeared within {} s; attach a .gguf file as a disk",
+        "no disk: no block device appeared within {} s; attach a .gguf file as a disk [ZE-20]",
         waited.as_secs()
     )]
     NoDisk {
@@ -92,7 +92,7 @@ pub(crate) enum DiskError {
         notes: Vec<String>,
     },
     /// Models, and none by that name.
-    #[error("no model is called {wanted:?}; there is {}", list(have))]
+    #[error("no model is called {wanted:?}; there is {} [ZE-22]", list(have))]
     NotFound {
         /// What was asked for.
         wanted: String,
@@ -100,7 +100,7 @@ pub(crate) enum DiskError {
         have: Vec<String>,
     },
     /// A path that cannot be used.
-    #[error("{} {problem}", visible(&path.display()))]
+    #[error("{} {problem} [ZE-21]", visible(&path.display()))]
     Path {
         /// The path as it was given.
         path: PathBuf,
@@ -111,7 +111,7 @@ pub(crate) enum DiskError {
 
 fn because(notes: &[String]) -> String {
     match notes {
-        [] => "the disks hold none; attach a .gguf file as a disk".into(),
+        [] => "the disks hold none; attach a .gguf file as a disk [ZE-21]".into(),
         notes => notes.join("\n  "),
     }
 }
@@ -172,7 +172,7 @@ impl Finder {
                     }
                     // It may be there in a moment: not remembered, tried again.
                     Err(error) => found.notes.push(format!(
-                        "{} cannot be read: {error}; check the disk",
+                        "{} cannot be read: {error}; check the disk [ZE-23]",
                         device.name
                     )),
                 }
@@ -225,7 +225,9 @@ impl Finder {
         let shown = device.shown();
         let root = match (self.mount)(path, kind) {
             Ok(root) => root,
-            Err(error) => return Found::refused(format!("{shown}: {}", with_source(&error))),
+            Err(error) => {
+                return Found::refused(format!("{shown}: {} [ZE-24]", with_source(&error)));
+            }
         };
         let listing = listing::list_models(&root, Links::Within);
         if !listing.as_ref().is_ok_and(|l| !l.models.is_empty()) {
@@ -235,7 +237,7 @@ impl Finder {
         match listing {
             Ok(listing) if listing.models.is_empty() && listing.notes.is_empty() => {
                 Found::refused(format!(
-                    "{shown} has an {} file system without any *.gguf file; copy one to its root",
+                    "{shown} has an {} file system without any *.gguf file; copy one to its root [ZE-21]",
                     kind.name()
                 ))
             }
@@ -256,7 +258,7 @@ impl Finder {
                 disks: 0,
             },
             Err(error) => Found::refused(format!(
-                "{shown} cannot be read: {error}; check the disk, or re-create its file system"
+                "{shown} cannot be read: {error}; check the disk, or re-create its file system [ZE-23]"
             )),
         }
     }

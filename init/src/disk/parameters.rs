@@ -39,7 +39,12 @@ fn read_from(sys_root: &Path, dev_root: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     File::open(dev_root.join(&device.name))
         .and_then(|file| file.take(BYTES_MAX).read_to_end(&mut bytes))
-        .map_err(|error| format!("{} cannot be read: {error}; check the disk", device.shown()))?;
+        .map_err(|error| {
+            format!(
+                "{} cannot be read: {error}; check the disk [ZE-23]",
+                device.shown()
+            )
+        })?;
     let end = bytes
         .iter()
         .position(|byte| *byte == 0)
@@ -50,7 +55,7 @@ fn read_from(sys_root: &Path, dev_root: &Path) -> Result<String, String> {
         .unwrap_or_default();
     to_command_line(&text).ok_or_else(|| {
         format!(
-            "{} does not begin with \"{MAGIC}\"; its parameters are not used, re-create the disk",
+            "{} does not begin with \"{MAGIC}\"; its parameters are not used, re-create the disk [ZE-53]",
             device.shown()
         )
     })

@@ -404,7 +404,7 @@ fn a_model_is_picked_by_any_of_its_names() {
     let error = choose(&models, Some("llama")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "no model is called \"llama\"; there is Phi.gguf (vda1), smol.gguf (vda2), other.gguf (vda2)"
+        "no model is called \"llama\"; there is Phi.gguf (vda1), smol.gguf (vda2), other.gguf (vda2) [ZE-22]"
     );
     for wanted in ["", "/", "mol.gguf", ".gguf"] {
         assert!(choose(&models, Some(wanted)).is_err(), "{wanted:?}");

@@ -67,7 +67,7 @@ pub(super) fn execute(chat: &mut Chat, command: Command) {
             let messages = chat.session.transcript();
             match save::save(chat.host, &mut chat.saves, &name, &messages) {
                 Ok(place) => chat.screen.quiet(&format!("saved as {place}")),
-                Err(e) => chat.screen.complain(&format!("not saved: {e}")),
+                Err(e) => chat.screen.complain(&format!("not saved: {e} [ZE-60]")),
             }
         }
         Command::Time => show::time(&mut chat.screen, &chat.session, &chat.timeline),

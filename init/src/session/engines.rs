@@ -176,14 +176,16 @@ impl<P: Peer> Session<P> {
 
     /// An engine that does not do what it should makes way for another. The question
     /// that it had is given back, for it may be the cause.
-    pub(super) fn replace_engine(&mut self, how: &str) {
+    pub(super) fn replace_engine(&mut self, how: &str, code: &str) {
         let loading = self.phase() == super::Phase::Loading;
         let waiting = self.leave_engine();
         if loading {
-            let why = format!("the engine {how}, while it loaded the model; /model loads one");
+            let why =
+                format!("the engine {how}, while it loaded the model; /model loads one [{code}]");
             return self.give_up(why, waiting);
         }
-        let line = format!("the engine {how}; another is started and the conversation is kept");
+        let line =
+            format!("the engine {how}; another is started and the conversation is kept [{code}]");
         if waiting {
             self.take_back(Reason::Failed(line));
         } else {
@@ -200,13 +202,13 @@ impl<P: Peer> Session<P> {
         if self.deaths >= DEATHS_MAX {
             let why = format!(
                 "the engine {how}, {DEATHS_MAX} times in a row: it is not started again; /model \
-                 loads a model"
+                 loads a model [ZE-42]"
             );
             self.give_up(why, waiting);
             return;
         }
         self.updates.push_back(Update::Notice(format!(
-            "the engine {how}; it is restarted and the conversation is kept"
+            "the engine {how}; it is restarted and the conversation is kept [ZE-40]"
         )));
         self.start_engine(waiting);
     }

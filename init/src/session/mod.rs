@@ -278,7 +278,7 @@ impl<P: Peer> Session<P> {
     pub(crate) fn cancel(&mut self) -> Option<String> {
         match &mut self.state {
             State::Answering { answer, .. } if answer.stopping => {
-                self.replace_engine("is replaced");
+                self.replace_engine("is replaced", "ZE-41");
                 None
             }
             State::Answering { loaded, answer } => {
@@ -381,7 +381,8 @@ impl<P: Peer> Session<P> {
             SILENT_TICKS
         };
         if self.silence >= longest {
-            self.replace_engine(&format!("gave no sign of life for {longest} s"));
+            let how = format!("gave no sign of life for {longest} s");
+            self.replace_engine(&how, "ZE-41");
         }
     }
 
@@ -405,7 +406,7 @@ impl<P: Peer> Session<P> {
             Heard::Event(event) => self.on_event(event),
             Heard::Nothing => {}
             Heard::Gone(how) => self.on_death(&how),
-            Heard::Exhausted(how) => self.replace_engine(&how),
+            Heard::Exhausted(how) => self.replace_engine(&how, "ZE-31"),
         }
         true
     }

@@ -85,7 +85,7 @@ pub(crate) struct Plan {
 #[error(
     "the model needs {need_mib} MiB of memory ({model_mib} for weights, {kv_mib} for a context \
      of {ctx_tokens} tokens, the rest to work in) and {there_mib} MiB are there; \
-     give the machine more with run.sh --mem {suggested_mib}{}",
+     give the machine more with run.sh --mem {suggested_mib}{} [ZE-30]",
     if *.f16 { ", or try zosia.kv=q8_0" } else { "" }
 )]
 pub(crate) struct TooLarge {

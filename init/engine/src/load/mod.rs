@@ -31,10 +31,10 @@ pub(crate) enum LoadError {
     #[error(transparent)]
     Cpu(#[from] CpuError),
     /// The process has rights that it should not have.
-    #[error("{0}; a kernel of zosia's own lets it")]
+    #[error("{0}; a kernel of zosia's own lets it [ZE-44]")]
     Unconfined(Unconfined),
     /// No thread can be started.
-    #[error("the engine cannot start a thread: {0}")]
+    #[error("the engine cannot start a thread: {0} [ZE-43]")]
     Thread(io::Error),
     /// Its header is refused.
     #[error("{path}: {source}")]
@@ -53,26 +53,26 @@ pub(crate) enum LoadError {
     /// llama.cpp does not know the architecture.
     #[error(
         "llama.cpp does not know models of the architecture '{arch}'; \
-         use another model, or a zosia with a newer llama.cpp"
+         use another model, or a zosia with a newer llama.cpp [ZE-14]"
     )]
     Architecture {
         /// `general.architecture`.
         arch: String,
     },
     /// llama.cpp refuses it.
-    #[error("llama.cpp cannot load the model: {0}; the file may be damaged, copy it again")]
+    #[error("llama.cpp cannot load the model: {0}; the file may be damaged, copy it again [ZE-15]")]
     Model(String),
     /// Memory ran out.
     #[error(
         "memory ran out while the model was loaded ({0}); \
-         give the machine more (run.sh --mem), a smaller zosia.ctx or zosia.repack=off"
+         give the machine more (run.sh --mem), a smaller zosia.ctx or zosia.repack=off [ZE-31]"
     )]
     Memory(String),
     /// It is not a model that answers.
-    #[error("this model computes embeddings or fills in text; give a chat model")]
+    #[error("this model computes embeddings or fills in text; give a chat model [ZE-10]")]
     NoDecoder,
     /// No context.
-    #[error("{0}; give the machine more memory (run.sh --mem) or set a smaller zosia.ctx")]
+    #[error("{0}; give the machine more memory (run.sh --mem) or set a smaller zosia.ctx [ZE-31]")]
     Context(ContextError),
     /// No template at all.
     #[error(transparent)]

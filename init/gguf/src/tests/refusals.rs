@@ -12,7 +12,7 @@ fn a_cut_file_is_told_with_both_lengths() {
         assert_eq!(
             error,
             format!(
-                "the file is cut: {there} of {whole} bytes are there; download or copy it again"
+                "the file is cut: {there} of {whole} bytes are there; download or copy it again [ZE-11]"
             )
         );
     }
