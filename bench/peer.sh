@@ -19,8 +19,7 @@ top=$(cd "$(dirname "$0")/.." && pwd -P)
 # shellcheck source=tools/lib/host.sh
 . "$top/tools/lib/host.sh"
 
-version=0.3.36
-sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
+version=$("$top/tools/llama-source.sh" --version)
 
 [ $# -le 2 ] || die 2 "too many arguments; --help tells what there is"
 flags=${2:-}
@@ -44,21 +43,7 @@ if [ -x "$build/bin/llama-bench" ] && [ -n "$(find "$build/load" -newer "$top/be
     exit 0
 fi
 
-source=$cache/llama_cpp_python-$version/vendor/llama.cpp
-if [ ! -f "$source/CMakeLists.txt" ]; then
-    mkdir -p "$cache"
-    archive=$cache/llama_cpp_python-$version.tar.gz
-    if [ ! -f "$archive" ]; then
-        [ -x "$cache/pip/bin/pip" ] || show python3 -m venv "$cache/pip" >&2
-        show "$cache/pip/bin/pip" download --quiet --disable-pip-version-check --no-deps \
-            --no-binary llama-cpp-python --dest "$cache" "llama-cpp-python==$version" >&2 ||
-            die 3 "llama-cpp-python $version cannot be fetched"
-    fi
-    [ "$(file_sha256 "$archive")" = "$sha256" ] ||
-        die 4 "$archive is not the archive that was meant: its SHA-256 is not $sha256; delete it and try again"
-    tar -xzf "$archive" -C "$cache"
-fi
-
+source=$("$top/tools/llama-source.sh")
 set -- -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DGGML_STATIC=ON -DCMAKE_EXE_LINKER_FLAGS=-static -DLLAMA_OPENSSL=OFF \
     -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF
 if [ "$machine" = aarch64 ]; then

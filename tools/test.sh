@@ -41,7 +41,7 @@ shell_scripts() {
         while read -r file; do
             case $file in
                 *.sh) echo "$file" ;;
-                *.rs | *.md | *.toml | *.json | *.jinja | *.txt | *.lock) ;;
+                *.rs | *.md | *.toml | *.json | *.txt | *.lock) ;;
                 *) if head -n 1 "$file" | grep -q '^#!/bin/\(ba\)\{0,1\}sh'; then echo "$file"; fi ;;
             esac
         done
@@ -87,8 +87,14 @@ names_with_model() {
         }' {} +
 }
 
+# Tests that render the chat templates in llama.cpp's source look for it themselves.
+provide_templates() {
+    tools/llama-source.sh >"$scratch/llama-source" || die 1 "there are no chat templates to test with"
+}
+
 test_unit() {
     provide_model
+    provide_templates
     show cargo test --release --workspace --exclude vmtest --locked
     names=$(names_with_model)
     [ -n "$names" ] || die 1 "no test needs a model: the search looks for nothing"

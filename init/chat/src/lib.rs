@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod borrowed;
 mod clock;
 mod guard;
 mod jinja;

@@ -1,5 +1,6 @@
 use serde_json::Value as Json;
 
+use super::super::borrowed::{self, NOW_S, digest};
 use super::*;
 
 /// A JSON value as a template sees it.
@@ -26,9 +27,6 @@ fn value_of(budget: &Budget, json: &Json) -> Value {
     made.unwrap()
 }
 
-/// 2026-03-07 09:05:03, as in tools/golden-templates.py.
-const NOW_S: i64 = 1_772_874_303;
-
 fn render(source: &str) -> Result<String, Failure> {
     // The same as in tests/expected.py.
     let context = serde_json::json!({
@@ -42,6 +40,10 @@ fn render(source: &str) -> Result<String, Failure> {
         "add_generation_prompt": true,
         "bos_token": "<s>",
     });
+    render_with(source, &context)
+}
+
+fn render_with(source: &str, context: &Json) -> Result<String, Failure> {
     Program::new(source, Some(NOW_S))?.render(0, |budget| {
         let entries = context.as_object().unwrap().iter();
         let named = |(name, value)| (Text::literal(name), value_of(budget, value));
@@ -49,6 +51,41 @@ fn render(source: &str) -> Result<String, Failure> {
             .map(|(name, value)| named((name.as_str(), value)))
             .collect())
     })
+}
+
+#[test]
+fn every_borrowed_template_renders_as_in_jinja2() {
+    let mut wrong = Vec::new();
+    for borrowed in borrowed::all() {
+        let contexts = borrowed::contexts();
+        let first = borrowed.digests.len() - contexts.len();
+        for (context, expected) in contexts.iter().zip(&borrowed.digests[first..]) {
+            let mut variables = context["variables"].clone();
+            variables["bos_token"] = borrowed.bos().into();
+            variables["eos_token"] = borrowed.eos().into();
+            let rendered = render_with(&borrowed.source, &variables);
+            let outcome = match &rendered {
+                Ok(text) => format!("={text}"),
+                Err(Failure {
+                    fault: Fault::Raised(said),
+                    ..
+                }) => format!("!{said}"),
+                Err(_) => "-".to_owned(),
+            };
+            if digest(&outcome) != *expected {
+                wrong.push(format!(
+                    "{}, {}: {rendered:?}",
+                    borrowed.name, context["name"]
+                ));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// Where this knowingly differs from Python.

@@ -1,107 +1,58 @@
 use serde_json::Value as Json;
 
 use super::super::Segment;
+use super::super::borrowed::{self, Borrowed, NOW_S, digest};
 use super::*;
 use protocol::TextKind::{Answer, Reasoning};
 
-/// 2026-03-07 09:05:03, as in tools/golden-templates.py.
-const NOW_S: i64 = 1_772_874_303;
-
-macro_rules! golden {
-    ($($name:literal),* $(,)?) => {
-        [$((
-            $name,
-            include_str!(concat!("../golden/", $name, ".jinja")),
-            include_str!(concat!("../golden/", $name, ".expected.json")),
-        )),*]
-    };
-}
-
-/// Name, template and expected renderings of every model in models.json.
-const GOLDEN: [(&str, &str, &str); 23] = golden![
-    "phi-3.5",
-    "smollm2",
-    "gemma-2",
-    "gemma-3",
-    "gemma-4",
-    "llama-3.1",
-    "llama-3.2",
-    "mistral-nemo",
-    "mistral-small-3.2",
-    "ministral-3-reasoning",
-    "qwen-2.5",
-    "qwen-3",
-    "qwen-3.5",
-    "qwen-3-coder",
-    "qwq",
-    "deepseek-r1-distill-qwen",
-    "deepseek-r1-distill-llama",
-    "gpt-oss",
-    "smollm3",
-    "granite-3.3",
-    "glm-4.6",
-    "command-r7b",
-    "phi-4",
-];
-
+/// A borrowed template, ready to render.
 struct Golden {
-    name: &'static str,
+    borrowed: Borrowed,
     template: Template,
     marks: Vec<Mark>,
-    expected: Json,
 }
 
+/// Those that can be used.
 fn goldens() -> Vec<Golden> {
-    let models: Vec<Json> = serde_json::from_str(include_str!("../golden/models.json")).unwrap();
-    assert_eq!(models.len(), GOLDEN.len(), "models.json and the list above");
-    let find = |name: &str| models.iter().find(|model| model["name"] == name).unwrap();
-    GOLDEN
-        .iter()
-        .map(|&(name, source, expected)| {
-            let model = find(name);
-            let marks = marks_of(model);
-            let params = TemplateParams {
-                source: Some(source),
-                bos: model["bos"].as_str().unwrap(),
-                eos: model["eos"].as_str().unwrap(),
-                marks: marks.clone(),
-                now_s: Some(NOW_S),
-            };
-            let template = Template::new(&params).unwrap();
-            assert_eq!(template.origin(), "the model", "{name}");
-            assert_eq!(
-                template.abilities.system,
-                model["system"] == "template",
-                "{name}"
-            );
-            Golden {
-                name,
-                template,
-                marks,
-                expected: serde_json::from_str(expected).unwrap(),
-            }
+    let all = borrowed::all().into_iter();
+    let ready = all.filter_map(|borrowed| {
+        let marks = borrowed.marks();
+        let params = TemplateParams {
+            source: Some(&borrowed.source),
+            bos: borrowed.bos(),
+            eos: borrowed.eos(),
+            marks: marks.clone(),
+            now_s: Some(NOW_S),
+        };
+        let template = Template::new(&params).unwrap();
+        let name = borrowed.name;
+        assert_eq!(
+            template.origin() == Template::OWN,
+            borrowed.usable,
+            "{name}"
+        );
+        if !borrowed.usable {
+            return None;
+        }
+        assert_eq!(template.abilities.system, borrowed.system, "{name}");
+        Some(Golden {
+            borrowed,
+            template,
+            marks,
         })
-        .collect()
+    });
+    ready.collect()
 }
 
-fn marks_of(model: &Json) -> Vec<Mark> {
-    let texts = |key: &str| -> Vec<String> { serde_json::from_value(model[key].clone()).unwrap() };
-    let rstrip = texts("rstrip");
-    let all = [("control", true), ("user_defined", false)];
-    all.into_iter()
-        .flat_map(|(key, control)| texts(key).into_iter().map(move |text| (text, control)))
-        .map(|(text, control)| Mark {
-            rstrip: rstrip.contains(&text),
-            lstrip: false,
-            text,
-            control,
-        })
-        .collect()
+/// Those whose vocabulary is known.
+fn known() -> Vec<Golden> {
+    let mut all = goldens();
+    all.retain(|golden| golden.borrowed.end_of_turn().is_some());
+    all
 }
 
 fn conversations() -> Vec<(String, Vec<Message>)> {
-    let all: Vec<Json> =
-        serde_json::from_str(include_str!("../golden/conversations.json")).unwrap();
+    let all = borrowed::conversations();
     let role = |name: &str| match name {
         "system" => Role::System,
         "user" => Role::User,
@@ -136,24 +87,27 @@ fn controls(rendered: &Rendered<'_>) -> Vec<String> {
 }
 
 #[test]
-fn renders_every_golden_conversation_as_jinja2_does() {
+fn renders_every_conversation_as_jinja2_does() {
+    let mut wrong = Vec::new();
     for golden in goldens() {
-        for (name, messages) in conversations() {
-            let expected = &golden.expected[&name];
-            match golden.template.render(&messages, Next::Answer) {
-                Ok(rendered) => assert_eq!(
-                    Some(rendered.text().as_str()),
-                    expected["text"].as_str(),
-                    "{}, {name}",
-                    golden.name
-                ),
-                Err(TemplateError::Refused(said)) => {
-                    assert_eq!(expected["refused"], said, "{}, {name}", golden.name);
-                }
-                Err(error) => panic!("{}, {name}: {error}", golden.name),
+        for ((name, messages), expected) in conversations().iter().zip(&golden.borrowed.digests) {
+            let rendered = golden.template.render(messages, Next::Answer);
+            let outcome = match &rendered {
+                Ok(rendered) => format!("={}", rendered.text()),
+                Err(TemplateError::Refused(said)) => format!("!{said}"),
+                Err(_) => "-".to_owned(),
+            };
+            if digest(&outcome) != *expected {
+                wrong.push(format!("{}, {name}: {outcome}", golden.borrowed.name));
             }
         }
     }
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -173,7 +127,7 @@ fn segments_hold_the_whole_text() {
                     Segment::Control(text) | Segment::Plain(text) => text,
                 })
                 .collect();
-            assert_eq!(joined, rendered.text(), "{}, {name}", golden.name);
+            assert_eq!(joined, rendered.text(), "{}, {name}", golden.borrowed.name);
         }
     }
 }
@@ -228,21 +182,32 @@ fn no_text_becomes_a_control_token() {
                 message.text = harmless(&message.text);
                 message.reasoning = message.reasoning.as_deref().map(harmless);
             }
-            let rendered = golden.template.render(&evil, Next::Answer).unwrap();
-            let expected = golden.template.render(&tame, Next::Answer).unwrap();
+            let rendered = golden.template.render(&evil, Next::Answer);
+            let expected = golden.template.render(&tame, Next::Answer);
+            if let (Err(TemplateError::Refused(_)), Err(TemplateError::Refused(_))) =
+                (&rendered, &expected)
+            {
+                // Some refuse an answer that is empty.
+                continue;
+            }
+            let (rendered, expected) = (rendered.unwrap(), expected.unwrap());
             assert!(!expected.has_guards());
             assert_eq!(
                 controls(&rendered),
                 controls(&expected),
                 "{}: {evil:?}",
-                golden.name
+                golden.borrowed.name
             );
             // llama.cpp finds user-defined tokens whatever it is told.
             for segment in rendered.segments() {
                 if let Segment::Plain(text) = segment {
                     let user_defined = golden.template.guard.marks().iter();
                     for mark in user_defined.filter(|mark| !mark.control) {
-                        assert!(!text.contains(&mark.text), "{}: {text:?}", golden.name);
+                        assert!(
+                            !text.contains(&mark.text),
+                            "{}: {text:?}",
+                            golden.borrowed.name
+                        );
                     }
                 }
             }
@@ -269,16 +234,16 @@ fn what_is_being_typed_renders_to_the_beginning_of_what_will_be() {
                 assert!(
                     whole.starts_with(&draft),
                     "{}, {name}: {draft:?} and {whole:?}",
-                    golden.name
+                    golden.borrowed.name
                 );
-                assert!(draft.len() >= longest, "{}, {name}", golden.name);
+                assert!(draft.len() >= longest, "{}, {name}", golden.borrowed.name);
                 longest = draft.len();
             }
             let last = typed.text.trim();
             assert!(
                 whole[..longest].ends_with(last),
                 "{}, {name}: {:?}",
-                golden.name,
+                golden.borrowed.name,
                 &whole[..longest]
             );
         }
@@ -296,44 +261,17 @@ fn a_conversation_of_a_thousand_turns_is_not_taken_for_endless() {
     for golden in goldens() {
         let rendered = golden.template.render(&messages, Next::Answer);
         let questions = rendered.map(|rendered| rendered.text().matches("And then?").count());
-        assert_eq!(questions, Ok(1001), "{}", golden.name);
+        assert_eq!(questions, Ok(1001), "{}", golden.borrowed.name);
     }
 }
 
 #[test]
 fn the_end_of_a_turn_is_what_the_template_writes_after_it() {
-    let ends: Vec<_> = goldens()
-        .into_iter()
-        .map(|golden| (golden.name, golden.template.end_of_turn.unwrap_or_default()))
-        .collect();
-    let expected = [
-        ("phi-3.5", "<|end|>"),
-        ("smollm2", "<|im_end|>"),
-        ("gemma-2", "<end_of_turn>"),
-        ("gemma-3", "<end_of_turn>"),
-        ("gemma-4", "<turn|>"),
-        ("llama-3.1", "<|eot_id|>"),
-        ("llama-3.2", "<|eot_id|>"),
-        ("mistral-nemo", "</s>"),
-        ("mistral-small-3.2", "</s>"),
-        ("ministral-3-reasoning", "</s>"),
-        ("qwen-2.5", "<|im_end|>"),
-        ("qwen-3", "<|im_end|>"),
-        ("qwen-3.5", "<|im_end|>"),
-        ("qwen-3-coder", "<|im_end|>"),
-        ("qwq", "<|im_end|>"),
-        ("deepseek-r1-distill-qwen", "<｜end▁of▁sentence｜>"),
-        ("deepseek-r1-distill-llama", "<｜end▁of▁sentence｜>"),
-        // Its <|end|> comes after the thinking, too.
-        ("gpt-oss", ""),
-        ("smollm3", "<|im_end|>"),
-        ("granite-3.3", "<|end_of_text|>"),
-        ("glm-4.6", "<|user|>"),
-        ("command-r7b", "<|END_RESPONSE|>"),
-        ("phi-4", "<|im_end|>"),
-    ];
-    let expected: Vec<_> = expected.map(|(name, end)| (name, end.to_owned())).into();
-    assert_eq!(ends, expected);
+    for golden in known() {
+        let end = golden.template.end_of_turn.unwrap_or_default();
+        let expected = golden.borrowed.end_of_turn();
+        assert_eq!(Some(end.as_str()), expected, "{}", golden.borrowed.name);
+    }
 }
 
 fn template(source: &str) -> Template {
@@ -615,18 +553,22 @@ fn the_date_is_the_callers() {
     assert_eq!(at(Some(951_782_400), "%F"), "2000-02-29");
     assert_eq!(at(None, "%F"), "unknown");
     // Llama's templates have a date of their own for machines without a clock.
-    let (_, source, _) = GOLDEN[6];
-    let llama = template(source);
+    let all = borrowed::all();
+    let llama = all
+        .iter()
+        .find(|borrowed| borrowed.name == "meta-llama-Llama-3.2-3B-Instruct")
+        .unwrap();
+    let llama = template(&llama.source);
     let rendered = llama.render(&[Message::new(Role::User, "Hi")], Next::Answer);
     assert!(rendered.unwrap().text().contains("Today Date: 26 Jul 2024"));
 }
 
 #[test]
 fn the_splitter_starts_where_the_prompt_ends() {
-    let all = goldens();
+    let all = known();
     let find = |name: &str| {
         &all.iter()
-            .find(|golden| golden.name == name)
+            .find(|golden| golden.borrowed.name == name)
             .unwrap()
             .template
     };
@@ -642,31 +584,43 @@ fn the_splitter_starts_where_the_prompt_ends() {
         given
     };
     let thought = [(Reasoning, "Hm".to_owned()), (Answer, "42".to_owned())];
-    assert_eq!(split("qwen-3", "<think>\nHm\n</think>\n\n42"), thought);
     assert_eq!(
-        split("deepseek-r1-distill-llama", "Hm\n</think>\n\n42"),
-        thought
-    );
-    assert_eq!(
-        split("ministral-3-reasoning", "[THINK]Hm[/THINK]42"),
+        split("Qwen-Qwen3-0.6B", "<think>\nHm\n</think>\n\n42"),
         thought
     );
     assert_eq!(
         split(
-            "gpt-oss",
+            "deepseek-ai-DeepSeek-R1-Distill-Llama-8B",
+            "Hm\n</think>\n\n42"
+        ),
+        thought
+    );
+    assert_eq!(
+        split(
+            "mistralai-Ministral-3-14B-Reasoning-2512",
+            "[THINK]Hm[/THINK]42"
+        ),
+        thought
+    );
+    assert_eq!(
+        split(
+            "openai-gpt-oss-120b",
             "<|channel|>analysis<|message|>Hm<|end|><|start|>assistant<|channel|>final<|message|>42"
         ),
         thought
     );
-    for quiet in ["phi-3.5", "deepseek-r1-distill-qwen"] {
+    for quiet in [
+        "microsoft-Phi-3.5-mini-instruct",
+        "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B",
+    ] {
         assert_eq!(split(quiet, "42"), [(Answer, "42".to_owned())]);
     }
-    assert_eq!(find("phi-3.5").visible(), [""; 0]);
+    assert_eq!(find("microsoft-Phi-3.5-mini-instruct").visible(), [""; 0]);
     assert_eq!(
-        find("ministral-3-reasoning").visible(),
+        find("mistralai-Ministral-3-14B-Reasoning-2512").visible(),
         ["[/THINK]", "[THINK]"]
     );
-    let visible = find("gpt-oss").visible();
+    let visible = find("openai-gpt-oss-120b").visible();
     assert!(visible.contains(&"<|channel|>") && visible.contains(&"<|message|>"));
     assert!(!visible.contains(&"<|endoftext|>"));
 }

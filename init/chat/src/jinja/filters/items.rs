@@ -96,6 +96,10 @@ pub(super) fn over_items(
     args: Args,
 ) -> Result<Value, Fault> {
     match name {
+        // Of what is false, whatever it is, they give nothing.
+        "map" | "select" | "reject" | "selectattr" | "rejectattr" if !value.is_true() => {
+            return Ok(Value::Seq(budget.seq(Kind::Iterator, Vec::new())?));
+        }
         "map" => return map(evaluator, budget, &value, args),
         "select" | "reject" | "selectattr" | "rejectattr" => {
             return select(evaluator, budget, name, &value, args);
