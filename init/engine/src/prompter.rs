@@ -3,7 +3,7 @@
 
 use super::sequence::count;
 use super::spelling::Pieces;
-use super::vocab::{Token, Vocab};
+use super::vocab::{Token, Vocab, VocabError};
 use chat::{Mark, Message, Next, Rendered, Segment, Splitter, Template, TemplateParams};
 use protocol::TurnError;
 
@@ -186,6 +186,9 @@ impl<'m> Prompter<'m> {
         }
         if let Some(bos) = self.bos.filter(|bos| tokens.first() != Some(bos)) {
             tokens.insert(0, bos);
+        }
+        if tokens.is_empty() {
+            return Err(TurnError::Evaluation(VocabError::NoToken.to_string()));
         }
         Ok(tokens)
     }

@@ -49,6 +49,9 @@ pub(crate) enum VocabError {
         /// Its length.
         bytes: usize,
     },
+    /// A tokenizer may give what is no token where a vocabulary lacks some.
+    #[error("the model's vocabulary has no token for a part of this text")]
+    NoToken,
     /// llama.cpp's own words.
     #[error(transparent)]
     Thrown(#[from] Thrown),
@@ -182,7 +185,8 @@ impl<'m> Vocab<'m> {
     /// control token becomes it; without, no control token can arise.
     ///
     /// # Errors
-    /// A text of more than 2³¹ bytes, or one that memory does not suffice for.
+    /// A text of more than 2³¹ bytes, one that memory does not suffice for, or one that
+    /// this vocabulary has not all tokens for.
     pub(crate) fn tokenize(
         &self,
         text: &str,
@@ -203,7 +207,11 @@ impl<'m> Vocab<'m> {
             let count =
                 unsafe { guarded::tokenize(self.as_ptr(), text, parse_special, &mut buffer) }?;
             if let Ok(count) = usize::try_from(count) {
-                tokens.extend(buffer.iter().take(count));
+                buffer.truncate(count);
+                if buffer.iter().any(|token| self.checked(*token).is_none()) {
+                    return Err(VocabError::NoToken);
+                }
+                tokens.append(&mut buffer);
                 return Ok(());
             }
             // Minus the number that there would have been.

@@ -20,6 +20,7 @@ mod reader;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 use std::fs::File;
 use std::num::Saturating;
@@ -213,7 +214,7 @@ fn read_alignment(metadata: &Metadata) -> Result<u64, GgufError> {
     if !metadata.has(KEY) {
         return Ok(ALIGNMENT_DEFAULT);
     }
-    match metadata.uint(KEY) {
+    match metadata.u32(KEY) {
         Some(alignment)
             if alignment.is_power_of_two()
                 && (ALIGNMENT_DEFAULT..=ALIGNMENT_MAX).contains(&alignment) =>
@@ -228,7 +229,7 @@ fn read_alignment(metadata: &Metadata) -> Result<u64, GgufError> {
         }),
         None => Err(GgufError::Key {
             key: KEY.into(),
-            problem: "it is not an unsigned number".into(),
+            problem: "it is not an unsigned number of 32 bits".into(),
         }),
     }
 }

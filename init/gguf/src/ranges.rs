@@ -39,6 +39,22 @@ const RANGES: &[(&str, RangeInclusive<u64>)] = &[
     ("expert_group_used_count", 0..=EXPERTS_MAX),
 ];
 
+/// Those of [`RANGES`] that may be an array, one number for each layer.
+const BY_LAYER: &[&str] = &[
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "expert_used_count",
+];
+
+/// Widths that llama.cpp turns by pairs.
+const PAIRS: &[&str] = &[
+    "attention.key_length",
+    "attention.key_length_swa",
+    "rope.dimension_count",
+    "rope.dimension_count_swa",
+];
+
 /// What ggml's norms divide by is this or more.
 const EPSILONS: &[&str] = &[
     "attention.layer_norm_epsilon",
@@ -59,10 +75,26 @@ pub(super) fn check(metadata: &Metadata, arch: &str) -> Result<(), GgufError> {
         problem,
     };
     for (key, range) in RANGES {
-        let values = metadata.uints(&format!("{arch}.{key}"));
+        let name = format!("{arch}.{key}");
+        let values = metadata.uints(&name);
         if let Some(value) = values.into_iter().find(|value| !range.contains(value)) {
             let (least, most) = (range.start(), range.end());
             return Err(wrong(key, format!("{value} is not from {least} to {most}")));
+        }
+        let by_layer = BY_LAYER.contains(key).then(|| metadata.whole_items(&name));
+        match (
+            by_layer.flatten(),
+            metadata.u32(&format!("{arch}.block_count")),
+        ) {
+            (Some(items), Some(layers)) if items != layers => {
+                let problem = format!("it has {items} items for {layers} layers");
+                return Err(wrong(key, problem));
+            }
+            (None, _) if metadata.has(&name) && metadata.u32(&name).is_none() => {
+                let problem = "it is not an unsigned number of 32 bits".to_owned();
+                return Err(wrong(key, problem));
+            }
+            _ => {}
         }
     }
     for key in EPSILONS {
@@ -86,11 +118,35 @@ pub(super) fn check(metadata: &Metadata, arch: &str) -> Result<(), GgufError> {
         let values = metadata.uints(&format!("{arch}.{key}"));
         values.into_iter().max().unwrap_or(0)
     };
+    check_pairs(&count).map_err(|(key, problem)| wrong(key, problem))?;
     if count("nextn_predict_layers") > count("block_count") {
         let problem = "it is more than there are layers".to_owned();
         return Err(wrong("nextn_predict_layers", problem));
     }
     check_experts(&count).map_err(|(key, problem)| wrong(key, problem.into()))
+}
+
+/// Positions turn the values of a head by pairs.
+fn check_pairs(count: &impl Fn(&str) -> u64) -> Result<(), (&'static str, String)> {
+    for key in PAIRS {
+        let values = count(key);
+        if !values.is_multiple_of(2) {
+            return Err((key, format!("{values} is an odd number")));
+        }
+    }
+    let width = match count("attention.key_length") {
+        0 => {
+            let heads = count("attention.head_count");
+            let embedding = count("embedding_length");
+            embedding.checked_div(heads).unwrap_or(0)
+        }
+        width => width,
+    };
+    if !width.is_multiple_of(2) {
+        let problem = format!("it leaves each head {width} values, an odd number");
+        return Err(("attention.head_count", problem));
+    }
+    Ok(())
 }
 
 /// A model has experts and says how many of them are used, or has none; groups

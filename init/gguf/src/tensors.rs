@@ -3,6 +3,7 @@
 use super::GgufError;
 use super::metadata::printable;
 use super::reader::{ReadAt, Reader};
+use super::uses;
 
 /// ggml's `GGML_MAX_NAME` less the final NUL.
 const NAME_BYTES_MAX: u64 = 63;
@@ -157,6 +158,7 @@ fn read_entry<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<Entry, G
     let Some(bytes) = blocks.and_then(|blocks| blocks.checked_mul(block_bytes)) else {
         return Err(wrong(&name, "its shape has too many weights".into()));
     };
+    uses::check(&name, dims, kind).map_err(|problem| wrong(&name, problem.into()))?;
     let offset = reader.u64("a tensor's offset")?;
     Ok(Entry {
         name,

@@ -16,6 +16,7 @@ mod chat;
 mod disks;
 mod fail;
 mod gdb;
+mod gguf_file;
 mod initramfs;
 mod plain;
 mod qmp;
@@ -27,6 +28,7 @@ mod vm;
 pub use chat::{Chat, grammar_of};
 pub use disks::Disks;
 pub use fail::OrFail;
+pub use gguf_file::{GgufFile, TensorEntry};
 pub use initramfs::{Entry, entries_in};
 pub use plain::{PlainCommand, Seat, run_plain};
 pub use shipped::{

@@ -8,8 +8,8 @@
 //!
 //! Text is its bytes: the vocabulary has one token for each of them, three
 //! control tokens, and the pieces.
-//!
-//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+
+use crate::gguf_file::{ARRAY, BOOL, FLOAT32, GgufFile, INT32, TEXT, TensorEntry, UINT32, text};
 
 /// What the status line calls it: its `general.name`.
 pub const TINY_NAME: &str = "Tiny";
@@ -18,18 +18,8 @@ pub const TINY_NAME: &str = "Tiny";
 const TEMPLATE: &str = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n\
                         {% endfor %}{% if add_generation_prompt %}assistant:\n{% endif %}";
 
-const ALIGNMENT: usize = 32;
 /// Heads of attention, each of half the residual stream's width.
 const HEADS: u32 = 2;
-
-/// Types of values (`gguf_metadata_value_type`).
-const UINT32: u32 = 4;
-const INT32: u32 = 5;
-const FLOAT32: u32 = 6;
-const BOOL: u32 = 7;
-const TEXT: u32 = 8;
-const ARRAY: u32 = 9;
-const UINT64: u32 = 10;
 
 /// Types of tokens (`llama_token_type`).
 const NORMAL: i32 = 1;
@@ -79,36 +69,18 @@ impl TinyModel {
     /// The file.
     #[must_use]
     pub fn file(&self) -> Vec<u8> {
+        self.gguf().bytes()
+    }
+
+    /// The file in parts.
+    #[must_use]
+    pub fn gguf(&self) -> GgufFile {
         let tokens = self.tokens();
         let width = (self.pieces.len() + 1).next_multiple_of(64);
         let tensors = self.tensors(tokens.len(), width);
-        let keys = self.keys(&tokens, width);
-        let mut file = b"GGUF".to_vec();
-        file.extend(3_u32.to_le_bytes());
-        file.extend(length(tensors.len()));
-        file.extend(length(keys.len()));
-        for (key, kind, value) in keys {
-            file.extend(text(&key));
-            file.extend(kind.to_le_bytes());
-            file.extend(value);
-        }
-        let mut offset = 0;
-        for (name, shape, weights) in &tensors {
-            file.extend(text(name));
-            file.extend(count(shape.len()).to_le_bytes());
-            for size in shape {
-                file.extend(length(*size));
-            }
-            // ggml's number for f32.
-            file.extend(0_u32.to_le_bytes());
-            file.extend(length(offset));
-            offset = (offset + 4 * weights.len()).next_multiple_of(ALIGNMENT);
-        }
-        for (_, _, weights) in &tensors {
-            file.resize(file.len().next_multiple_of(ALIGNMENT), 0);
-            file.extend(weights.iter().flat_map(|weight| weight.to_le_bytes()));
-        }
-        file
+        let file = GgufFile::new(keys(&tokens, width), tensors);
+        let numbers = self.numbers.iter();
+        numbers.fold(file, |file, (key, value)| file.u64(key, *value))
     }
 
     /// The vocabulary: each token's text and type.
@@ -120,52 +92,7 @@ impl TinyModel {
         control.into_iter().chain(bytes).chain(pieces).collect()
     }
 
-    fn keys(&self, tokens: &[(String, i32)], width: usize) -> Vec<(String, u32, Vec<u8>)> {
-        let number = |value: u32| (UINT32, value.to_le_bytes().to_vec());
-        let of_tokens = |kind: u32, item: &dyn Fn(&(String, i32)) -> Vec<u8>| {
-            let mut value = kind.to_le_bytes().to_vec();
-            value.extend(length(tokens.len()));
-            for token in tokens {
-                value.extend(item(token));
-            }
-            (ARRAY, value)
-        };
-        let epsilon = (FLOAT32, 1e-5_f32.to_le_bytes().to_vec());
-        let mut keys: Vec<(String, u32, Vec<u8>)> = [
-            ("general.architecture", (TEXT, text("llama"))),
-            ("general.name", (TEXT, text(TINY_NAME))),
-            ("llama.block_count", number(1)),
-            ("llama.context_length", number(1 << 20)),
-            ("llama.embedding_length", number(count(width))),
-            ("llama.feed_forward_length", number(count(width))),
-            ("llama.attention.head_count", number(HEADS)),
-            ("llama.attention.layer_norm_rms_epsilon", epsilon),
-            ("tokenizer.ggml.model", (TEXT, text("llama"))),
-            (
-                "tokenizer.ggml.tokens",
-                of_tokens(TEXT, &|token| text(&token.0)),
-            ),
-            ("tokenizer.ggml.scores", of_tokens(FLOAT32, &|_| vec![0; 4])),
-            (
-                "tokenizer.ggml.token_type",
-                of_tokens(INT32, &|token| token.1.to_le_bytes().to_vec()),
-            ),
-            ("tokenizer.ggml.bos_token_id", number(BOS)),
-            ("tokenizer.ggml.eos_token_id", number(EOS)),
-            ("tokenizer.ggml.add_space_prefix", (BOOL, vec![0])),
-            ("tokenizer.chat_template", (TEXT, text(TEMPLATE))),
-        ]
-        .into_iter()
-        .filter(|(key, _)| self.numbers.iter().all(|(other, _)| key != other))
-        .map(|(key, (kind, value))| (key.to_owned(), kind, value))
-        .collect();
-        let numbers = self.numbers.iter();
-        keys.extend(numbers.map(|(key, value)| (key.clone(), UINT64, value.to_le_bytes().into())));
-        keys
-    }
-
-    /// Name, shape (innermost first) and weights of each tensor.
-    fn tensors(&self, tokens: usize, width: usize) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    fn tensors(&self, tokens: usize, width: usize) -> Vec<TensorEntry> {
         let first = tokens - self.pieces.len();
         // Every token's own direction: a piece's is that of its number from 1
         // on, and everything else that can be in a prompt shares one.
@@ -198,17 +125,57 @@ impl TinyModel {
             ("blk.0.ffn_down.weight", square()),
         ]
         .into_iter()
-        .map(|(name, (shape, weights))| (name.to_owned(), shape, weights))
+        .map(|(name, (shape, weights))| TensorEntry {
+            name: name.to_owned(),
+            shape: shape.iter().map(|size| *size as u64).collect(),
+            // ggml's number for f32.
+            kind: 0,
+            offset: None,
+            data: weights
+                .iter()
+                .flat_map(|weight: &f32| weight.to_le_bytes())
+                .collect(),
+        })
         .collect()
     }
 }
 
-fn text(text: &str) -> Vec<u8> {
-    [&length(text.len()), text.as_bytes()].concat()
-}
-
-fn length(value: usize) -> [u8; 8] {
-    (value as u64).to_le_bytes()
+/// What the header says of a model with these tokens.
+fn keys(tokens: &[(String, i32)], width: usize) -> Vec<(String, u32, Vec<u8>)> {
+    let number = |value: u32| (UINT32, value.to_le_bytes().to_vec());
+    let words = |value: &str| (TEXT, text(value.as_bytes()));
+    let of_tokens = |kind: u32, item: &dyn Fn(&(String, i32)) -> Vec<u8>| {
+        let mut value = kind.to_le_bytes().to_vec();
+        value.extend((tokens.len() as u64).to_le_bytes());
+        for token in tokens {
+            value.extend(item(token));
+        }
+        (ARRAY, value)
+    };
+    let epsilon = (FLOAT32, 1e-5_f32.to_le_bytes().to_vec());
+    let texts = of_tokens(TEXT, &|token| text(token.0.as_bytes()));
+    let types = of_tokens(INT32, &|token| token.1.to_le_bytes().to_vec());
+    [
+        ("general.architecture", words("llama")),
+        ("general.name", words(TINY_NAME)),
+        ("llama.block_count", number(1)),
+        ("llama.context_length", number(1 << 20)),
+        ("llama.embedding_length", number(count(width))),
+        ("llama.feed_forward_length", number(count(width))),
+        ("llama.attention.head_count", number(HEADS)),
+        ("llama.attention.layer_norm_rms_epsilon", epsilon),
+        ("tokenizer.ggml.model", words("llama")),
+        ("tokenizer.ggml.tokens", texts),
+        ("tokenizer.ggml.scores", of_tokens(FLOAT32, &|_| vec![0; 4])),
+        ("tokenizer.ggml.token_type", types),
+        ("tokenizer.ggml.bos_token_id", number(BOS)),
+        ("tokenizer.ggml.eos_token_id", number(EOS)),
+        ("tokenizer.ggml.add_space_prefix", (BOOL, vec![0])),
+        ("tokenizer.chat_template", words(TEMPLATE)),
+    ]
+    .into_iter()
+    .map(|(key, (kind, value))| (key.to_owned(), kind, value))
+    .collect()
 }
 
 /// A model this small has no count that 32 bits do not hold.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::GgufError;
 use super::reader::{ReadAt, Reader};
-use vocabulary::hash_of;
+use vocabulary::{hash_of, is_byte};
 
 /// Longest key, bytes; the format allows 65 535, models use less than 100.
 const KEY_BYTES_MAX: u64 = 1024;
@@ -38,6 +38,10 @@ const KEPT_TEXT_END: &str = ".rope.scaling.type";
 
 /// The key of the vocabulary.
 const TOKENS: &str = "tokenizer.ggml.tokens";
+/// The key of its tokens' types.
+const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
+/// llama.cpp's `LLAMA_TOKEN_TYPE_BYTE`.
+const BYTE_TOKEN: u32 = 6;
 
 /// A value's type in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +96,8 @@ impl Kind {
 /// What is kept of a value.
 #[derive(Debug, PartialEq)]
 enum Value {
-    /// A number that is not negative.
-    Uint(u64),
+    /// A whole number, if it is not negative, and its type.
+    Whole(Option<u64>, Kind),
     /// A 32-bit float, the only ones that llama.cpp reads.
     Float(f32),
     /// A text that is used.
@@ -115,6 +119,10 @@ pub(super) struct Metadata {
     kept_items: u64,
     /// For each token its text's hash, until they have been compared.
     tokens: Vec<u64>,
+    /// For each token, whether its text is that of a single byte, and whether its type
+    /// says so.
+    spelled_bytes: Vec<bool>,
+    typed_bytes: Vec<bool>,
 }
 
 impl Metadata {
@@ -171,7 +179,7 @@ impl Metadata {
             }
             Kind::Array => self.read_array(reader, key),
             kind @ (Kind::Uint(_) | Kind::Int(_)) => {
-                Ok(read_uint(reader, kind)?.map_or(Value::Skipped, Value::Uint))
+                Ok(Value::Whole(read_uint(reader, kind)?, kind))
             }
             Kind::Float(4) => {
                 let bytes = reader.array(WHAT)?;
@@ -211,6 +219,13 @@ impl Metadata {
                 for token in 0..count {
                     let text = reader.string("a token's text", TEXT_BYTES_MAX)?;
                     self.tokens.push(hash_of(&text, token));
+                    self.spelled_bytes.push(is_byte(&text));
+                }
+            }
+            Kind::Int(4) if key == TOKEN_TYPES && count <= TOKENS_MAX => {
+                for _ in 0..count {
+                    let of_token = reader.u32("a token's type")?;
+                    self.typed_bytes.push(of_token == BYTE_TOKEN);
                 }
             }
             Kind::Text => {
@@ -253,7 +268,27 @@ impl Metadata {
     /// A number that is not negative.
     pub(super) fn uint(&self, key: &str) -> Option<u64> {
         match self.values.get(key) {
-            Some(Value::Uint(value)) => Some(*value),
+            Some(Value::Whole(value, _)) => *value,
+            _ => None,
+        }
+    }
+
+    /// An unsigned number of 32 bits, the only ones that llama.cpp reads for most keys.
+    pub(super) fn u32(&self, key: &str) -> Option<u64> {
+        match self.values.get(key) {
+            Some(Value::Whole(value, Kind::Uint(4))) => *value,
+            _ => None,
+        }
+    }
+
+    /// The length of the array of 32-bit numbers that there is.
+    pub(super) fn whole_items(&self, key: &str) -> Option<u64> {
+        match self.values.get(key) {
+            Some(Value::Array {
+                element: Kind::Uint(4) | Kind::Int(4),
+                count,
+                ..
+            }) => Some(*count),
             _ => None,
         }
     }
@@ -261,7 +296,7 @@ impl Metadata {
     /// One number or several; empty when there are none.
     pub(super) fn uints(&self, key: &str) -> Vec<u64> {
         match self.values.get(key) {
-            Some(Value::Uint(value)) => vec![*value],
+            Some(Value::Whole(value, _)) => value.iter().copied().collect(),
             Some(Value::Array { items, .. }) => items.clone(),
             _ => Vec::new(),
         }

@@ -3,8 +3,13 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use super::{Kind, Metadata, TOKENS, Value};
+use super::{Kind, Metadata, TOKEN_TYPES, TOKENS, Value};
 use crate::GgufError;
+
+/// The key of the tokenizer's name.
+const MODEL: &str = "tokenizer.ggml.model";
+/// The key of the tokens' scores.
+const SCORES: &str = "tokenizer.ggml.scores";
 
 impl Metadata {
     /// Checks that the arrays which llama.cpp reads beside the tokens are of
@@ -27,11 +32,15 @@ impl Metadata {
             }
             None => 0,
         };
-        for key in ["tokenizer.ggml.scores", "tokenizer.ggml.token_type"] {
+        let whole = Kind::Int(4);
+        for (key, elements, kinds) in [
+            (SCORES, &[Kind::Float(4), whole][..], "32-bit floats"),
+            (TOKEN_TYPES, &[whole][..], "32-bit integers"),
+        ] {
             match self.values.get(key) {
                 None => {}
-                Some(Value::Array { element, .. }) if element.bytes() != Some(4) => {
-                    return Err(wrong(key, "its items are not 32-bit numbers".into()));
+                Some(Value::Array { element, .. }) if !elements.contains(element) => {
+                    return Err(wrong(key, format!("its items are not {kinds}")));
                 }
                 Some(Value::Array { count, .. }) if *count == tokens => {}
                 Some(Value::Array { count, .. }) => {
@@ -52,15 +61,42 @@ impl Metadata {
                 return Err(wrong("tokenizer.ggml.merges", problem));
             }
         }
+        self.check_bytes()
+            .map_err(|(key, problem)| wrong(key, problem))?;
         self.check_tokens()
             .map_err(|(key, problem)| wrong(key, problem.into()))?;
         Ok(tokens)
     }
 
+    /// llama.cpp takes the text of a token of a single byte to be `<0x00>` to `<0xFF>`, and
+    /// aborts when it meets one in a vocabulary that has no use for them.
+    fn check_bytes(&self) -> Result<(), (&'static str, String)> {
+        /// Tokenizers that know no tokens of single bytes.
+        const WITHOUT_BYTES: [&str; 2] = ["bert", "rwkv"];
+        let mut typed = self
+            .typed_bytes
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte);
+        let model = self
+            .text(MODEL)
+            .filter(|model| WITHOUT_BYTES.contains(model));
+        if let (Some(model), Some((token, _))) = (model, typed.clone().next()) {
+            let problem = format!("token {token} is of a single byte, which {model} has not");
+            return Err((TOKEN_TYPES, problem));
+        }
+        match typed.find(|(token, _)| self.spelled_bytes.get(*token) != Some(&true)) {
+            Some((token, _)) => {
+                let problem = format!("token {token} is of a single byte, and its text is not");
+                Err((TOKEN_TYPES, problem))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// llama.cpp aborts when two tokens have one text, and when it needs a byte's
     /// token that a vocabulary does not have.
     fn check_tokens(&mut self) -> Result<(), (&'static str, &'static str)> {
-        const MODEL: &str = "tokenizer.ggml.model";
         let mut tokens = std::mem::take(&mut self.tokens);
         tokens.sort_unstable();
         if tokens
@@ -71,7 +107,7 @@ impl Metadata {
             return Err((TOKENS, "two tokens have the same text"));
         }
         match self.text(MODEL) {
-            Some("none" | "no_vocab") => Err((MODEL, "it names no tokenizer")),
+            Some("none" | "no_vocab" | "test") => Err((MODEL, "it names no tokenizer")),
             Some("llama") if !(0..=u8::MAX).all(|byte| has_byte(&tokens, byte)) => Err((
                 TOKENS,
                 "some of the 256 tokens for single bytes are missing",
@@ -90,6 +126,14 @@ pub(super) fn hash_of(text: &[u8], token: u64) -> u64 {
         _ => format!("[EMPTY_{token}]").into_bytes().hash(&mut hasher),
     }
     hasher.finish()
+}
+
+/// Whether `text` is the name of a single byte.
+pub(super) fn is_byte(text: &[u8]) -> bool {
+    let digits = text
+        .strip_prefix(b"<0x")
+        .and_then(|text| text.strip_suffix(b">"));
+    digits.is_some_and(|digits| digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// Whether `byte` has a token, of the name or the text that llama.cpp looks for.

@@ -167,6 +167,22 @@ fn each_refusal_names_what_is_wrong() {
             "rows of 32 weights are not whole q4_K blocks (256)",
         ),
         (
+            small().tensor("t", &[32, 2], 26, 256),
+            "nothing is multiplied with weights of its type",
+        ),
+        (
+            small().tensor("t", &[32, 2], 9, 72),
+            "nothing is multiplied with weights of its type",
+        ),
+        (
+            small().tensor("t", &[32], 8, 34),
+            "its values must be of type f32",
+        ),
+        (
+            small().tensor("blk.0.attn_q_norm.weight", &[32, 2], 1, 128),
+            "its values must be of type f32",
+        ),
+        (
             small().tensor_at("t", &[1], 0, 1 << 20),
             "it is said to begin at 1048576, and the one before ends at 640",
         ),
@@ -207,7 +223,7 @@ fn each_refusal_names_what_is_wrong() {
                 .text("general.architecture", "a")
                 .array("tokenizer.ggml.scores", 0, 0, &[])
                 .tensor("t", &[1], 0, 4),
-            "not 32-bit numbers",
+            "not 32-bit floats",
         ),
     ];
     for (writer, expected) in table {
@@ -223,12 +239,17 @@ fn each_refusal_names_what_is_wrong() {
 fn numbers(values: &[(&str, u64)]) -> Writer {
     let writer = Writer::empty().text("general.architecture", "a");
     let with = |writer: Writer, (key, value): &(&str, u64)| {
-        writer.key(&format!("a.{key}"), 10, &value.to_le_bytes())
+        let key = format!("a.{key}");
+        match u32::try_from(*value) {
+            Ok(value) => writer.u32(&key, value),
+            Err(_) => writer.key(&key, 10, &value.to_le_bytes()),
+        }
     };
     values.iter().fold(writer, with).tensor("t", &[1], 0, 4)
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, one entry a refusal")]
 fn numbers_that_llama_cpp_aborts_on_are_refused_with_their_key() {
     let table: &[(&[(&str, u64)], &str)] = &[
         (
@@ -255,6 +276,14 @@ fn numbers_that_llama_cpp_aborts_on_are_refused_with_their_key() {
         (
             &[("context_length", 1 << 31)],
             "2147483648 is not from 0 to 2147483647",
+        ),
+        (
+            &[("attention.key_length", 31)],
+            "\"a.attention.key_length\" is wrong: 31 is an odd number",
+        ),
+        (
+            &[("embedding_length", 64), ("attention.head_count", 64)],
+            "it leaves each head 1 values, an odd number",
         ),
         (
             &[("block_count", 2), ("nextn_predict_layers", 3)],
@@ -355,6 +384,17 @@ fn vocabularies_that_llama_cpp_aborts_on_are_refused() {
         error.contains("tokens for single bytes are missing"),
         "{error}"
     );
+    for (model, word, expected) in [
+        ("gpt2", "<0x-1>", "is of a single byte, and its text is not"),
+        ("gpt2", "<0xZZ>", "is of a single byte, and its text is not"),
+        ("gpt2", "x", "is of a single byte, and its text is not"),
+        ("bert", "<0x0a>", "is of a single byte, which bert has not"),
+    ] {
+        let types = [1_i32, 6].map(i32::to_le_bytes).concat();
+        let writer = tokens(model, &["a", word]);
+        let error = refused(&writer.array("tokenizer.ggml.token_type", 5, 2, &types));
+        assert!(error.contains(expected), "{word}: {error}");
+    }
     let many = numbers(&[]).array("tokenizer.ggml.tokens", 8, 1 << 23, &[]);
     let error = refused(&many);
     assert!(error.contains("a vocabulary of 8388608 tokens"), "{error}");
