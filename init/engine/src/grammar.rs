@@ -29,6 +29,7 @@ impl<'v> Grammar<'v> {
         if source.trim().is_empty() {
             return Err("it is empty".to_owned());
         }
+        refuse_deep(source)?;
         let text = CString::new(source).map_err(|_| "it holds a zero byte".to_owned())?;
         // SAFETY: llama.h: two C strings, read during the call, and a live
         // vocabulary, which outlives the sampler (lifetime); null on failure.
@@ -75,10 +76,68 @@ impl<'v> Grammar<'v> {
     }
 }
 
+/// llama.cpp's parser calls itself for each group within a group and for each rule
+/// that may begin with another, and has no bound of its own.
+fn refuse_deep(source: &str) -> Result<(), String> {
+    const GROUPS_MAX: usize = 1000;
+    const RULES_MAX: usize = 10_000;
+    let (mut depth, mut deepest, mut rules) = (0_usize, 0, 0_usize);
+    // What ends the text that is being stepped over.
+    let mut until = None;
+    let mut bytes = source.bytes();
+    while let Some(byte) = bytes.next() {
+        match (byte, until) {
+            (b'\\', Some(b'"' | b']')) => {
+                bytes.next();
+            }
+            (_, Some(end)) if byte == end => until = None,
+            (b'"', None) => until = Some(b'"'),
+            (b'[', None) => until = Some(b']'),
+            (b'#', None) => until = Some(b'\n'),
+            (b'(', None) => {
+                depth += 1;
+                deepest = deepest.max(depth);
+                // It makes a rule of each group.
+                rules += 1;
+            }
+            (b')', None) => depth = depth.saturating_sub(1),
+            (b'=', None) => rules += 1,
+            _ => {}
+        }
+    }
+    if deepest > GROUPS_MAX {
+        return Err(format!(
+            "it has more than {GROUPS_MAX} groups in each other"
+        ));
+    }
+    if rules > RULES_MAX {
+        return Err(format!("it has more than {RULES_MAX} rules"));
+    }
+    Ok(())
+}
+
 impl Drop for Grammar<'_> {
     fn drop(&mut self) {
         // SAFETY: llama.h: frees a sampler that belongs to no chain; this is
         // its only owner.
         unsafe { sys::llama_sampler_free(self.handle.as_ptr()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_is_counted_outside_of_texts_classes_and_remarks() {
+        let nested =
+            |depth: usize| format!("root ::= {}\"a\"{}", "(".repeat(depth), ")".repeat(depth));
+        refuse_deep(&nested(1000)).unwrap();
+        assert!(refuse_deep(&nested(1001)).is_err());
+        for harmless in ["\"\\\"(\" ", "[\\](] ", "# (((\n", "(\"a\") "] {
+            refuse_deep(&harmless.repeat(2000)).unwrap();
+        }
+        refuse_deep(&"a ::= b\n".repeat(10_000)).unwrap();
+        assert!(refuse_deep(&"a ::= b\n".repeat(10_001)).is_err());
     }
 }
