@@ -6,12 +6,24 @@ use super::guard::{CURSOR, Guard, Mark, Rendered, restore};
 use super::jinja::{Budget, Failure, Fault, Program, Text, Value, bytes_max};
 use super::reasoning::{Format, Splitter};
 use super::{Message, Role};
+use protocol::ModelInfo;
 
-/// What models without a template are spoken to with.
+/// What models without a template are spoken to with, if their vocabulary has
+/// its marks.
 const CHATML: &str = "{% for message in messages %}\
     {{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}\
     {% endfor %}\
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+const CHATML_MARKS: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
+/// What the others are spoken to with. The space after the last colon is left
+/// to the model: it belongs to the token of the answer's first word.
+const PLAIN: &str = "{% for message in messages %}\
+    {% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}\
+    {% else %}{{ message['role']|capitalize + ': ' + message['content'] + '\n' }}{% endif %}\
+    {% endfor %}\
+    {% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}";
+/// What follows an answer there.
+const PLAIN_END: &str = "\nUser:";
 /// What a message counts for besides its text, when it is found out what a
 /// rendering may spend: many templates look at every message for each.
 const MESSAGE_BYTES: usize = 2048;
@@ -24,8 +36,8 @@ const FOLD: &str = "\n\n";
 /// What a template is made of.
 #[derive(Debug, Clone)]
 pub struct TemplateParams<'a> {
-    /// `tokenizer.chat_template`, if the model has one.
-    pub source: Option<&'a str>,
+    /// `tokenizer.chat_template`, or why it cannot be had.
+    pub source: Result<&'a str, &'a str>,
     /// Text of the token that begins a sequence.
     pub bos: &'a str,
     /// Text of the token that ends one.
@@ -110,24 +122,49 @@ struct TemplateMessage {
 
 impl Template {
     /// The [`Template::origin`] of a model's own template.
-    pub const OWN: &str = "the model";
+    pub const OWN: &str = ModelInfo::OWN_TEMPLATE;
 
-    /// The model's template, or `ChatML` where that is missing or unusable:
-    /// [`Template::origin`] says which.
+    /// The model's template. Where that is missing or unusable, `ChatML`, or plain
+    /// text if the vocabulary has no tokens for that: [`Template::origin`] says which.
     ///
     /// # Errors
     /// [`TemplateError`] when not even that renders.
     pub fn new(params: &TemplateParams<'_>) -> Result<Self, TemplateError> {
-        let why = match params.source {
-            Some(source) if !source.trim().is_empty() => {
-                match Self::compile(source, Self::OWN.to_owned(), params) {
-                    Ok(template) => return Ok(template),
-                    Err(error) => format!("ChatML (the model's own cannot be used: {error})"),
-                }
-            }
-            _ => "ChatML (the model's file has no template that is text)".to_owned(),
+        let own = params.source.map_err(str::to_owned).and_then(|source| {
+            Self::compile(source, Self::OWN.to_owned(), params).map_err(|error| unusable(&error))
+        });
+        let why = match own {
+            Ok(template) => return Ok(template),
+            Err(why) => why,
         };
-        Self::compile(CHATML, why, params)
+        let is_token = |text: &&str| params.marks.iter().any(|mark| mark.text == **text);
+        if CHATML_MARKS.iter().all(is_token) {
+            return Self::compile(CHATML, format!("ChatML ({why})"), params);
+        }
+        let origin =
+            format!("plain text, User: and Assistant: ({why}, and no tokens for ChatML's marks)");
+        let mut plain = Self::compile(PLAIN, origin, params)?;
+        plain.end_of_turn = Some(PLAIN_END.to_owned());
+        Ok(plain)
+    }
+
+    /// Why the model's template cannot be used, as far as that can be told without
+    /// the model.
+    #[must_use]
+    pub fn fault(source: Result<&str, &str>) -> Option<String> {
+        let params = TemplateParams {
+            source,
+            bos: "",
+            eos: "",
+            marks: Vec::new(),
+            now_s: None,
+        };
+        let compiled = |source| Self::compile(source, String::new(), &params);
+        match source.map(compiled) {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(unusable(&error)),
+            Err(why) => Some(why.to_owned()),
+        }
     }
 
     fn compile(
@@ -176,6 +213,12 @@ impl Template {
     #[must_use]
     pub fn end_of_turn(&self) -> Option<&str> {
         self.end_of_turn.as_deref()
+    }
+
+    /// Whether an answer begins with a space that belongs to the template.
+    #[must_use]
+    pub fn opens_with_space(&self) -> bool {
+        self.end_of_turn() == Some(PLAIN_END)
     }
 
     /// Control tokens that must be handed to the [`Splitter`] as their text
@@ -367,6 +410,11 @@ impl TemplateMessage {
         }
         budget.dict(entries)
     }
+}
+
+/// Why a model's own template is not used.
+fn unusable(error: &TemplateError) -> String {
+    format!("the model's own cannot be used: {error}")
 }
 
 /// A role as templates name it.

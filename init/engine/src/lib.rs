@@ -68,6 +68,14 @@ pub fn main(model: Option<&OsStr>) -> ExitCode {
     run(input, output, model, |bytes| confine::confine(bytes, &open))
 }
 
+/// Why a model of this header is not spoken to with its own chat template, as far
+/// as that can be told without loading it.
+#[must_use]
+pub fn template_fault(header: &gguf::Header) -> Option<String> {
+    let source = header.chat_template.text();
+    chat::Template::fault(source.as_deref().map_err(String::as_str))
+}
+
 /// The system calls that [`attempt`] knows.
 pub fn forbidden() -> impl Iterator<Item = &'static str> {
     filter::FORBIDDEN.iter().map(|(name, _)| *name)

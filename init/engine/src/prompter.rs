@@ -19,7 +19,8 @@ pub(crate) struct Prompter<'m> {
     end_text: Option<String>,
     /// Control tokens whose text the splitter must see.
     visible: Vec<Token>,
-    /// The tokenizer puts a space before text that follows markup.
+    /// An answer begins with a space that is not its own: the template's, or the
+    /// tokenizer's, which puts one before text that follows markup.
     leading_space: bool,
     room: ContextRoom,
     /// The longest text of a token, bytes.
@@ -60,14 +61,14 @@ pub(crate) struct Prompt {
 }
 
 impl<'m> Prompter<'m> {
-    /// `source` is the model's own template, if it has one. `now_s` is local
+    /// `source` is the model's own template, or why there is none. `now_s` is local
     /// time in seconds since 1970, if known.
     ///
     /// # Errors
     /// Not even the built-in template can be used with this vocabulary.
     pub(crate) fn new(
         vocab: Vocab<'m>,
-        source: Option<&str>,
+        source: Result<&str, &String>,
         now_s: Option<i64>,
         room: ContextRoom,
     ) -> Result<Self, TurnError> {
@@ -79,7 +80,7 @@ impl<'m> Prompter<'m> {
             rstrip: special.rstrip,
         });
         let template = Template::new(&TemplateParams {
-            source,
+            source: source.map_err(String::as_str),
             bos: &bos,
             eos: &eos,
             marks: marks.collect(),
@@ -94,7 +95,7 @@ impl<'m> Prompter<'m> {
             bos: vocab.bos().filter(|_| vocab.adds_bos()),
             end_text: end_text.map(str::to_owned),
             visible: visible.collect(),
-            leading_space: puts_space_before(&vocab),
+            leading_space: template.opens_with_space() || puts_space_before(&vocab),
             token_bytes_max: vocab.text_bytes_max(),
             room,
             end_of_turn,
@@ -138,7 +139,7 @@ impl<'m> Prompter<'m> {
         self.end_text.as_deref()
     }
 
-    /// Whether an answer that begins with a space owes it to the tokenizer.
+    /// Whether an answer that begins with a space owes it to template or tokenizer.
     pub(crate) fn has_leading_space(&self) -> bool {
         self.leading_space
     }

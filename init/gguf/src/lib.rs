@@ -50,6 +50,32 @@ const ALIGNMENT_MAX: u64 = 1 << 20;
 /// stays at the most that there can be, which fits no machine.
 pub type Bytes = Saturating<u64>;
 
+/// What a header has for a chat template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChatTemplate {
+    /// The key is not there.
+    Missing,
+    /// A template, maybe empty.
+    Text(String),
+    /// Something else, in words: "a number".
+    NotText(&'static str),
+}
+
+impl ChatTemplate {
+    /// The template, or why there is none.
+    ///
+    /// # Errors
+    /// Why nothing can be made of it, in words.
+    pub fn text(&self) -> Result<&str, String> {
+        match self {
+            Self::Text(text) if text.trim().is_empty() => Err("the model's own is empty".into()),
+            Self::Text(text) => Ok(text),
+            Self::NotText(kind) => Err(format!("the model's own is {kind}, not text")),
+            Self::Missing => Err("the model has none".into()),
+        }
+    }
+}
+
 /// What a checked header says. Lengths are in tokens, elements or bytes as named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -78,7 +104,7 @@ pub struct Header {
     /// Number of tokens in the vocabulary.
     pub vocab_tokens: u64,
     /// `tokenizer.chat_template`.
-    pub chat_template: Option<String>,
+    pub chat_template: ChatTemplate,
     /// Where the last weight ends, bytes from the file's start: the file's
     /// length, save for padding.
     pub data_end: u64,
@@ -272,13 +298,22 @@ fn describe(
         value_length: uint("attention.value_length"),
         shared_kv_layers: uint("attention.shared_kv_layers").unwrap_or(0),
         vocab_tokens,
-        chat_template: metadata.text("tokenizer.chat_template").map(str::to_owned),
+        chat_template: chat_template(&metadata),
         data_end: table.data_end,
         alignment,
         weights: table.weights,
         tensors: table.tensors,
         arch: arch.clone(),
     })
+}
+
+fn chat_template(metadata: &Metadata) -> ChatTemplate {
+    const KEY: &str = "tokenizer.chat_template";
+    match (metadata.text(KEY), metadata.kind(KEY)) {
+        (Some(text), _) => ChatTemplate::Text(text.to_owned()),
+        (None, Some(kind)) => ChatTemplate::NotText(kind),
+        (None, None) => ChatTemplate::Missing,
+    }
 }
 
 /// Architecture names are part of key names: letters, digits, `-`, `_` and `.`.

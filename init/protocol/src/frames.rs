@@ -303,7 +303,8 @@ pub struct ModelInfo {
     pub threads: u32,
     /// Threads for prefill.
     pub batch_threads: u32,
-    /// Where the chat template came from: "the model", or what is used instead.
+    /// Where the chat template came from: [`ModelInfo::OWN_TEMPLATE`], or what is used
+    /// instead and why.
     pub template: String,
     /// From exec to ready.
     pub load_ms: u64,
@@ -313,6 +314,18 @@ pub struct ModelInfo {
     pub unconfined: Option<String>,
     /// How long the machine had run when the kernel's clock began, if known.
     pub before_kernel_ms: Option<u64>,
+}
+
+impl ModelInfo {
+    /// The [`ModelInfo::template`] of a model that is spoken to with its own.
+    pub const OWN_TEMPLATE: &str = "the model";
+
+    /// A line that tells which template is used in the place of the model's own.
+    #[must_use]
+    pub fn other_template(&self) -> Option<String> {
+        let told = || format!("the chat template is {}", self.template);
+        (self.template != Self::OWN_TEMPLATE).then(told)
+    }
 }
 
 /// What a piece of text is part of.

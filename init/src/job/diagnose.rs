@@ -49,12 +49,16 @@ fn model_line(config: &Config, model: &ModelFile) -> String {
     match checked {
         Ok(header) => format!(
             "model: {place}: {}, {} million weights, {} MiB, trained for {} tokens of context, \
-             {} KiB of KV cache a token",
+             {} KiB of KV cache a token, {}",
             header.arch,
             header.weights / 1_000_000,
             mib(model.bytes),
             header.context_length.unwrap_or(0),
-            header.kv_bytes_per_token(config.engine.kv).0.div_ceil(1024)
+            header.kv_bytes_per_token(config.engine.kv).0.div_ceil(1024),
+            engine::template_fault(&header).map_or_else(
+                || "chat template of its own".to_owned(),
+                |fault| format!("no usable chat template: {fault}")
+            )
         ),
         Err(error) => format!("model: {place}: {error}"),
     }

@@ -42,6 +42,7 @@ pub(crate) fn run<P: Peer>(
             "selftest: {} ({}) on {}, {} threads, ready after {} ms",
             info.name, info.description, info.cpu, info.threads, info.load_ms
         )?;
+        writeln!(out, "selftest: chat template: {}", info.template)?;
     }
     match tokens.as_slice() {
         [first, second] if first == second && !first.is_empty() => {

@@ -430,7 +430,9 @@ impl Chat {
                 self.screen.open();
             }
             Update::TakenBack { reason, question } => self.on_taken_back(reason, question),
-            Update::Rendered { text, tokens } => show::rendered(&mut self.screen, &text, &tokens),
+            Update::Rendered { text, tokens } => {
+                show::rendered(&mut self.screen, &self.session, &text, &tokens);
+            }
             Update::Measured(_) => {}
             Update::Counted(counts) => show::counted(&mut self.screen, &self.session, &counts),
             Update::NotRendered(error) => self.screen.complain(&error),

@@ -116,8 +116,12 @@ pub(super) fn counted(screen: &mut Screen, session: &Session<Engine>, counts: &[
     screen.tell(&table);
 }
 
-/// The answer to `/template`: exactly that, so it is not wrapped at words.
-pub(super) fn rendered(screen: &mut Screen, text: &str, tokens: &[i32]) {
+/// The answer to `/template`: exactly that, so it is not wrapped at words; before it,
+/// whose template it is if not the model's.
+pub(super) fn rendered(screen: &mut Screen, session: &Session<Engine>, text: &str, tokens: &[i32]) {
+    if let Some(line) = session.info().and_then(ModelInfo::other_template) {
+        screen.quiet(&line);
+    }
     screen.verbatim(text);
     screen.quiet(&format!("{} tokens: {tokens:?}", tokens.len()));
 }

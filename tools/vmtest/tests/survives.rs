@@ -261,16 +261,36 @@ fn a_directory_is_tested_like_a_file() {
     }
 }
 
+/// Its vocabulary has no tokens for `ChatML`.
 #[test]
-fn a_template_that_cannot_be_used_is_told() {
+fn a_template_that_cannot_be_used_is_told_and_plain_text_takes_its_place() {
     let disks = Disks::new();
-    let disk = disks.tiny(&tiny().number("tokenizer.chat_template", 5));
+    let model = TinyModel::saying(&[" Paris", ".", "\nUser:", " And what is"]).without_end();
+    let disk = disks.tiny(&model.number("tokenizer.chat_template", 5));
+    let why = "the model's own is a number, not text";
+    let instead = format!("plain text, User: and Assistant: ({why}, and no tokens for ChatML's");
     let arguments = [OsStr::new("-p"), OsStr::new("Hello?"), disk.as_os_str()];
     let done = run_plain(arguments, ANSWER);
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{said}");
-    assert!(said.contains("the chat template is ChatML ("), "{said}");
+    assert!(
+        said.contains(&format!("the chat template is {instead}")),
+        "{said}"
+    );
     assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "Paris.\n");
+    for (mode, told) in [
+        ("diag", format!("no usable chat template: {why}")),
+        ("selftest", format!("selftest: chat template: {instead}")),
+    ] {
+        let arguments = [OsStr::new("--mode"), OsStr::new(mode), disk.as_os_str()];
+        let done = run_plain(arguments, ANSWER);
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(
+            done.status.success() && said.contains(&told),
+            "{mode}: {said}"
+        );
+    }
 }
 
 #[test]

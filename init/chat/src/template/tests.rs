@@ -18,7 +18,7 @@ fn goldens() -> Vec<Golden> {
     let ready = all.filter_map(|borrowed| {
         let marks = borrowed.marks();
         let params = TemplateParams {
-            source: Some(&borrowed.source),
+            source: Ok(&borrowed.source),
             bos: borrowed.bos(),
             eos: borrowed.eos(),
             marks: marks.clone(),
@@ -276,7 +276,7 @@ fn the_end_of_a_turn_is_what_the_template_writes_after_it() {
 
 fn template(source: &str) -> Template {
     Template::new(&TemplateParams {
-        source: Some(source),
+        source: Ok(source),
         bos: "<s>",
         eos: "</s>",
         marks: Vec::new(),
@@ -299,59 +299,86 @@ fn armed(charge: &str) -> String {
     )
 }
 
+/// The tokens of a vocabulary that was made for `ChatML`.
+fn chatml_marks() -> Vec<Mark> {
+    let mark = |text: &str| Mark {
+        text: text.to_owned(),
+        control: true,
+        lstrip: false,
+        rstrip: false,
+    };
+    CHATML_MARKS.map(mark).into()
+}
+
 #[test]
-fn a_model_without_a_usable_template_is_spoken_to_in_chatml() {
+fn a_model_without_a_usable_template_is_spoken_to_in_chatml_or_plain_text() {
+    let none = "the model has none";
     let cases = [
+        (Err(none), none),
         (
-            None,
-            "ChatML (the model's file has no template that is text)",
+            Ok("{{ messages[0].content }}\n{% for %}"),
+            "the model's own cannot be used: line 2: ",
         ),
         (
-            Some(" \n"),
-            "ChatML (the model's file has no template that is text)",
+            Ok("{{ raise_exception('never') }}"),
+            "the model's own cannot be used: it refuses this conversation: never",
         ),
         (
-            Some("{{ messages[0].content }}\n{% for %}"),
-            "ChatML (the model's own cannot be used: line 2: ",
+            Ok("{{ bos_token }}Hello!"),
+            "the model's own cannot be used: it leaves out what the user says",
         ),
         (
-            Some("{{ raise_exception('never') }}"),
-            "ChatML (the model's own cannot be used: it refuses this conversation: never)",
-        ),
-        (
-            Some("{{ bos_token }}Hello!"),
-            "ChatML (the model's own cannot be used: it leaves out what the user says)",
-        ),
-        (
-            Some("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}"),
-            "ChatML (the model's own cannot be used: it runs without end)",
+            Ok("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}"),
+            "the model's own cannot be used: it runs without end",
         ),
     ];
-    for (source, origin) in cases {
-        let template = Template::new(&TemplateParams {
-            source,
-            bos: "",
-            eos: "",
-            marks: Vec::new(),
-            now_s: None,
-        })
-        .unwrap();
-        assert!(
-            template.origin().starts_with(origin),
-            "{}",
-            template.origin()
-        );
+    for (source, why) in cases {
+        let instead = |marks| {
+            Template::new(&TemplateParams {
+                source,
+                bos: "",
+                eos: "",
+                marks,
+                now_s: None,
+            })
+            .unwrap()
+        };
         let messages = [
             Message::new(Role::System, "Be kind."),
             Message::new(Role::User, "Hi"),
+            Message::new(Role::Assistant, "Ho"),
+            Message::new(Role::User, "Bye"),
         ];
+        let render = |template: &Template, next| template.render(&messages, next).unwrap().text();
+        let chatml = instead(chatml_marks());
+        let origin = chatml.origin();
+        assert!(origin.starts_with(&format!("ChatML ({why}")), "{origin}");
         assert_eq!(
-            template.render(&messages, Next::Answer).unwrap().text(),
+            render(&chatml, Next::Answer),
             "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n\
+             <|im_start|>assistant\nHo<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n\
              <|im_start|>assistant\n"
         );
-        assert_eq!(template.end_of_turn(), Some("<|im_end|>"));
+        assert_eq!(chatml.end_of_turn(), Some("<|im_end|>"));
+        assert!(!chatml.opens_with_space());
+        for marks in [Vec::new(), chatml_marks()[..1].to_vec()] {
+            let plain = instead(marks);
+            let origin = plain.origin();
+            let begin = format!("plain text, User: and Assistant: ({why}");
+            assert!(origin.starts_with(&begin), "{origin}");
+            let all = "Be kind.\n\nUser: Hi\nAssistant: Ho\nUser: Bye\nAssistant:";
+            assert_eq!(render(&plain, Next::Answer), all);
+            assert_eq!(
+                render(&plain, Next::Typing),
+                "Be kind.\n\nUser: Hi\nAssistant: Ho\nUser: Bye"
+            );
+            assert_eq!(plain.end_of_turn(), Some("\nUser:"));
+            assert!(plain.opens_with_space());
+        }
+        let fault = Template::fault(source).unwrap();
+        assert!(fault.starts_with(why), "{fault}");
     }
+    assert_eq!(Template::fault(Ok("{{ messages[0].content }}")), None);
 }
 
 #[test]
@@ -408,7 +435,7 @@ fn a_hostile_template_costs_one_line() {
         let line = error.to_string();
         assert!(!line.contains(char::is_control), "{line:?}");
     }
-    assert!(template(&nested).origin().starts_with("ChatML"));
+    assert_ne!(template(&nested).origin(), Template::OWN);
 }
 
 #[test]
@@ -506,7 +533,7 @@ fn pythons_ways_are_known() {
     for (source, expected) in cases {
         let whole = format!("{{{{ messages[0].content }}}}|{source}");
         if expected.is_empty() {
-            assert!(template(&whole).origin().starts_with("ChatML"), "{source}");
+            assert_ne!(template(&whole).origin(), Template::OWN, "{source}");
         } else {
             assert_eq!(ask(&whole, "q"), Ok(format!("q|{expected}")), "{source}");
         }
@@ -518,7 +545,7 @@ fn the_date_is_the_callers() {
     let at = |now_s: Option<i64>, format: &str| {
         let source = format!("{{{{ messages[0].content }}}}{{{{ strftime_now('{format}') }}}}");
         let params = TemplateParams {
-            source: Some(&source),
+            source: Ok(&source),
             bos: "",
             eos: "",
             marks: Vec::new(),

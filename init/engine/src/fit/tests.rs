@@ -33,7 +33,7 @@ pub(crate) fn header() -> Header {
         value_length: None,
         shared_kv_layers: 0,
         vocab_tokens: 32_000,
-        chat_template: None,
+        chat_template: gguf::ChatTemplate::Missing,
         data_end: 1000 * MIB,
         alignment: 32,
         weights: 1,

@@ -82,17 +82,13 @@ impl Checked {
             let line = format!("the context is {got} tokens: {asked} are rounded up");
             outbox.send(&Event::Notice(line));
         }
-        let source = self.header.chat_template.as_deref();
+        let source = self.header.chat_template.text();
         let room = ContextRoom {
             ctx_tokens: context.ctx_tokens(),
             ctx_max_tokens: self.plan.ctx_max_tokens,
         };
-        let prompter =
-            Prompter::new(Vocab::of(model), source, now_s(), room).map_err(LoadError::Template)?;
-        if prompter.template_origin() != chat::Template::OWN {
-            let origin = prompter.template_origin();
-            outbox.send(&Event::Notice(format!("the chat template is {origin}")));
-        }
+        let prompter = Prompter::new(Vocab::of(model), source.as_deref(), now_s(), room)
+            .map_err(LoadError::Template)?;
         let (threads, batch_threads) = wanted.most_threads();
         let file_name = load.path.file_name().unwrap_or(load.path.as_os_str());
         let name = self.header.name.clone();
@@ -117,6 +113,9 @@ impl Checked {
             unconfined: None,
             before_kernel_ms: counter::before_kernel_ms(),
         };
+        if let Some(line) = info.other_template() {
+            outbox.send(&Event::Notice(line));
+        }
         Ok(Loaded {
             prompter,
             sequence: Sequence::new(context),

@@ -109,7 +109,7 @@ enum Value {
         items: Vec<u64>,
     },
     /// Anything else.
-    Skipped,
+    Skipped(Kind),
 }
 
 /// The metadata of a header.
@@ -175,7 +175,7 @@ impl Metadata {
             }
             Kind::Text => {
                 reader.skip_string(WHAT, TEXT_BYTES_MAX)?;
-                Ok(Value::Skipped)
+                Ok(Value::Skipped(Kind::Text))
             }
             Kind::Array => self.read_array(reader, key),
             kind @ (Kind::Uint(_) | Kind::Int(_)) => {
@@ -187,7 +187,7 @@ impl Metadata {
             }
             kind @ (Kind::Float(_) | Kind::Bool) => {
                 reader.skip(kind.bytes().unwrap_or(0), WHAT)?;
-                Ok(Value::Skipped)
+                Ok(Value::Skipped(kind))
             }
         }
     }
@@ -316,6 +316,16 @@ impl Metadata {
             Some(Value::Text(text)) => Some(text),
             _ => None,
         }
+    }
+
+    /// What is there where a text should be, if anything is.
+    pub(super) fn kind(&self, key: &str) -> Option<&'static str> {
+        Some(match self.values.get(key)? {
+            Value::Text(_) | Value::Skipped(Kind::Text) => "text",
+            Value::Array { .. } | Value::Skipped(Kind::Array) => "an array",
+            Value::Skipped(Kind::Bool) => "true or false",
+            Value::Whole(..) | Value::Float(_) | Value::Skipped(_) => "a number",
+        })
     }
 
     /// Takes a text out.

@@ -9,7 +9,41 @@ mod writer;
 use std::io;
 
 use super::*;
-use writer::{Writer, check_bytes, small};
+use writer::{Writer, check_bytes, small, small_without_template, text};
+
+#[test]
+fn tells_what_is_there_in_the_place_of_a_chat_template() {
+    let told = |writer: Writer| {
+        check_bytes(&writer.file())
+            .unwrap()
+            .chat_template
+            .text()
+            .map(str::to_owned)
+    };
+    let other = small_without_template;
+    let key = "tokenizer.chat_template";
+    let number = Err("the model's own is a number, not text".to_owned());
+    assert_eq!(told(other()), Err("the model has none".to_owned()));
+    assert_eq!(told(other().u32(key, 5)), number);
+    assert_eq!(told(other().key(key, 5, &(-5_i32).to_le_bytes())), number);
+    assert_eq!(told(other().key(key, 12, &1e4_f64.to_le_bytes())), number);
+    assert_eq!(
+        told(other().key(key, 7, &[1])),
+        Err("the model's own is true or false, not text".to_owned())
+    );
+    let array = Err("the model's own is an array, not text".to_owned());
+    assert_eq!(
+        told(other().array(key, 8, 1, &text("{{ messages }}"))),
+        array
+    );
+    assert_eq!(told(other().array(key, 4, 0, &[])), array);
+    for empty in ["", " \n"] {
+        assert_eq!(
+            told(other().text(key, empty)),
+            Err("the model's own is empty".to_owned())
+        );
+    }
+}
 
 #[test]
 fn tells_what_the_header_says() {
@@ -21,7 +55,7 @@ fn tells_what_the_header_says() {
     assert_eq!(header.head_count, [4, 4]);
     assert_eq!(header.head_count_kv, [2, 0]);
     assert_eq!(header.vocab_tokens, 3);
-    assert_eq!(header.chat_template.as_deref(), Some("{{ messages }}"));
+    assert_eq!(header.chat_template.text(), Ok("{{ messages }}"));
     assert_eq!(header.weights, 768 + 128 + 7);
     assert_eq!(header.data_end, file.len() as u64);
     assert_eq!(header.alignment, 32);

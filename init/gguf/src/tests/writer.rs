@@ -94,6 +94,10 @@ impl Writer {
 
 /// Two layers, the second without attention.
 pub(super) fn small() -> Writer {
+    small_without_template().text("tokenizer.chat_template", "{{ messages }}")
+}
+
+pub(super) fn small_without_template() -> Writer {
     Writer::empty()
         .text("general.architecture", "toy")
         .text("general.name", "A \x1b[31mtoy")
@@ -117,7 +121,6 @@ pub(super) fn small() -> Writer {
         )
         .array("tokenizer.ggml.scores", 6, 3, &[0; 12])
         .array("tokenizer.ggml.token_type", 5, 3, &[0; 12])
-        .text("tokenizer.chat_template", "{{ messages }}")
         .tensor("token_embd.weight", &[256, 3], 12, 3 * 144)
         .tensor("blk.0.attn_q.weight", &[64, 2], 8, 2 * 2 * 34)
         .tensor("output_norm.weight", &[7], 0, 28)
