@@ -196,6 +196,9 @@ fi
 [ -z "$threads" ] || parameters="$parameters zosia.threads=$threads"
 [ -z "$model_sha256" ] || parameters="$parameters zosia.sha256=$model_sha256"
 parameters="$parameters$append"
+parameters_bytes=$(printf %s "$parameters" | wc -c | tr -d ' ')
+[ "$parameters_bytes" -lt 2048 ] ||
+    die 2 "the parameters take $parameters_bytes bytes and the kernel keeps 2047; put long ones on a disk (zosia-disk --append) [ZE-53]"
 
 if [ "$vmm" = vfkit ]; then
     # The EFI file is a plain arm64 Image too, which Apple's loader starts.

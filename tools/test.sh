@@ -9,7 +9,8 @@
 #   levels the kernels of every processor level, on processors that QEMU
 #          emulates where this machine's is another
 #   vm     boots what was built in QEMU, through firmware, and uses it; the
-#          same program as a plain command; what is inside the artefacts
+#          same program as a plain command; what is inside the artefacts;
+#          that docs/reliability.md tells what was seen
 #   docs   the documentation builds, explains every error, and names files
 #          that exist
 #
@@ -157,7 +158,9 @@ test_vm() {
     show cargo build --release --package init --package zosia-disk --locked
     # The harness itself only waits: no need to optimize it. One test after the
     # other: two emulated machines at a time disturb each other.
-    show cargo test --package vmtest --locked --test '*' --no-fail-fast -- --test-threads=1
+    show env ZOSIA_FAULTS="$scratch/faults" \
+        cargo test --package vmtest --locked --test '*' --no-fail-fast -- --test-threads=1
+    show tools/reliability.py "$scratch/faults"
 }
 
 # Files that the documentation names, in code quotes or as links.

@@ -27,6 +27,10 @@ pub(crate) fn boot() -> ! {
     power::power_off()
 }
 
+/// What an AArch64 kernel keeps of its command line (`COMMAND_LINE_SIZE`, less the
+/// terminating zero): the rest is lost without a word.
+const COMMAND_LINE_BYTES: usize = 2047;
+
 #[derive(Debug, thiserror::Error)]
 enum BootError {
     #[error("the machine cannot be set up")]
@@ -92,15 +96,19 @@ fn run() -> Result<(), BootError> {
 fn read_parameters(mounted: Mounted) -> (Config, Vec<String>) {
     // The command line may hold any byte; what is not UTF-8 is shown as such.
     let line = fs::read("/proc/cmdline").unwrap_or_default();
+    let full = line.trim_ascii_end().len() >= COMMAND_LINE_BYTES;
     let line = String::from_utf8_lossy(&line);
-    match disk::read_parameters(mounted, Path::new("/sys"), Path::new("/dev")) {
-        Ok(words) => from_kernel_command_line(&format!("{words}{line}")),
-        Err(warning) => {
-            let (config, mut warnings) = from_kernel_command_line(&line);
-            warnings.push(warning);
-            (config, warnings)
-        }
+    let words = disk::read_parameters(mounted, Path::new("/sys"), Path::new("/dev"));
+    let on_disk = words.as_deref().unwrap_or_default();
+    let (config, mut warnings) = from_kernel_command_line(&format!("{on_disk}{line}"));
+    warnings.extend(words.err());
+    if full {
+        warnings.push(format!(
+            "the kernel keeps {COMMAND_LINE_BYTES} bytes of its command line, which has as many: \
+             what came behind them is lost; put long parameters on a disk [ZE-53]"
+        ));
     }
+    (config, warnings)
 }
 
 /// Settings that the kernel has no command-line option for. None is needed to

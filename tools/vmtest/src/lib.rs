@@ -15,6 +15,7 @@
 mod chat;
 mod disks;
 mod fail;
+mod fault;
 mod gdb;
 mod gguf_file;
 mod initramfs;
@@ -28,6 +29,7 @@ mod vm;
 pub use chat::{Chat, grammar_of};
 pub use disks::Disks;
 pub use fail::OrFail;
+pub use fault::Fault;
 pub use gguf_file::{GgufFile, TensorEntry};
 pub use initramfs::{Entry, entries_in};
 pub use plain::{PlainCommand, Seat, run_plain};

@@ -134,17 +134,27 @@ impl PlainCommand {
     /// The engine's process, if there is one.
     #[must_use]
     pub fn engine(&self) -> Option<Pid> {
+        let children = self.children();
+        let lives = |(pid, state): (Pid, char)| (state != 'Z').then_some(pid);
+        children.into_iter().find_map(lives)
+    }
+
+    /// The command's children, and the state of each: `Z` for one that has ended and
+    /// that nobody has waited for.
+    #[must_use]
+    pub fn children(&self) -> Vec<(Pid, char)> {
         let parent = self.child.id().to_string();
         let processes = fs::read_dir("/proc").or_fail("list the processes");
-        processes.flatten().find_map(|process| {
+        let child = |process: fs::DirEntry| {
             let stat = fs::read_to_string(process.path().join("stat")).ok()?;
             // Behind the name, which may hold anything: state, parent.
             let (_, behind_name) = stat.rsplit_once(')')?;
             let mut fields = behind_name.split_whitespace();
             let (state, its_parent) = (fields.next()?, fields.next()?);
             let pid = process.file_name().to_str()?.parse().ok()?;
-            (its_parent == parent && state != "Z").then(|| Pid::from_raw(pid))?
-        })
+            (its_parent == parent).then_some((Pid::from_raw(pid)?, state.chars().next()?))
+        };
+        processes.flatten().filter_map(child).collect()
     }
 
     /// Waits for the command to end by itself.

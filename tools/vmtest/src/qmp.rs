@@ -49,11 +49,21 @@ impl Monitor {
     /// Has QEMU do something.
     #[track_caller]
     pub(crate) fn execute(&mut self, command: &str, arguments: &Value) {
+        if let Err(error) = self.try_execute(command, arguments) {
+            panic!("{command} {arguments}: {error}");
+        }
+    }
+
+    /// The same; its error is QEMU's.
+    #[track_caller]
+    pub(crate) fn try_execute(&mut self, command: &str, arguments: &Value) -> Result<(), Value> {
         let order = serde_json::json!({ "execute": command, "arguments": arguments });
         writeln!(self.commands, "{order}").or_fail("speak to QEMU's monitor");
         let reply = self.replies.recv_timeout(SOON);
         let reply = reply.or_fail(format_args!("hear what QEMU says to {command}"));
-        assert!(reply.get("error").is_none(), "{order}: {reply}");
+        reply
+            .get("error")
+            .map_or(Ok(()), |error| Err(error.clone()))
     }
 
     /// Why the machine ended: `guest-shutdown` is a power-off that the guest

@@ -260,11 +260,15 @@ impl Terminal {
     /// Sends `keys` as they are.
     #[track_caller]
     pub fn type_keys(&self, keys: &str) {
+        self.type_bytes(keys.as_bytes());
+    }
+
+    /// Sends what need not be text.
+    #[track_caller]
+    pub fn type_bytes(&self, bytes: &[u8]) {
         let mut keyboard = self.keyboard.lock().unwrap_or_else(PoisonError::into_inner);
-        keyboard
-            .write_all(keys.as_bytes())
-            .and_then(|()| keyboard.flush())
-            .or_fail(format_args!("type {keys:?}"));
+        let typed = keyboard.write_all(bytes).and_then(|()| keyboard.flush());
+        typed.or_fail(format_args!("type {}", bytes.escape_ascii()));
     }
 
     /// Presses Ctrl-C.
@@ -335,6 +339,33 @@ impl Terminal {
     #[must_use]
     pub fn words(&self) -> String {
         self.shared.lock().words.text.clone()
+    }
+
+    /// The last line that told of a fault, without what names the program: the one
+    /// that ends with a code.
+    #[track_caller]
+    #[must_use]
+    pub fn last_fault(&self) -> String {
+        let mut text = String::new();
+        vte::Parser::new().advance(&mut Lines(&mut text), &self.bytes());
+        let rows = text.lines().map(str::trim_end);
+        let rows: Vec<&str> = rows.filter(|row| !row.is_empty()).collect();
+        let ends = |row: &&str| row.contains("[ZE-") && row.ends_with(']');
+        let end = rows.iter().rposition(ends);
+        let end = end.or_fail(format_args!("find a line with a code in {text}"));
+        // A row goes on in the next one if that one's first word had no room in it.
+        let goes_on = |row: &&str, next: &str| {
+            let word = next.split(' ').next().unwrap_or_default();
+            row.chars().count() + 1 + word.chars().count() > usize::from(COLS)
+        };
+        let mut begin = end;
+        while begin > 0 && goes_on(&rows[begin - 1], rows[begin]) {
+            begin -= 1;
+        }
+        let line = rows[begin..=end].join(" ");
+        let begin = ["zosia: ", ".sh: "].map(|name| line.find(name).map(|at| at + name.len()));
+        let begin = begin.into_iter().flatten().next().unwrap_or_default();
+        line[begin..].to_owned()
     }
 
     /// Every byte that arrived so far.
@@ -475,6 +506,21 @@ impl vte::Perform for Words {
         self.line_feeds += usize::from(control == b'\n');
         if matches!(control, b'\n' | b'\r' | b'\t') {
             self.print(' ');
+        }
+    }
+}
+
+/// The same by lines: whatever moves the cursor to a line's beginning ends one.
+struct Lines<'t>(&'t mut String);
+
+impl vte::Perform for Lines<'_> {
+    fn print(&mut self, character: char) {
+        self.0.push(character);
+    }
+
+    fn execute(&mut self, control: u8) {
+        if matches!(control, b'\n' | b'\r') {
+            self.0.push('\n');
         }
     }
 }

@@ -104,7 +104,7 @@ pub enum Board {
     PciAcpi,
 }
 
-/// A disk of the machine, always attached read-only.
+/// A disk of the machine, attached read-only unless it says otherwise.
 #[derive(Debug, Clone)]
 pub enum Drive {
     /// This file.
@@ -113,6 +113,8 @@ pub enum Drive {
     Failing(PathBuf, u64),
     /// This file, read at no more than this many bytes a second.
     Slow(PathBuf, u64),
+    /// This file, which the guest could write.
+    Writable(PathBuf),
 }
 
 impl Default for VmSpec {
@@ -221,8 +223,10 @@ impl VmSpec {
         self.order(format!("batch {}\n{lines}", lines.len()))
     }
 
-    fn order(mut self, order: String) -> Self {
-        self.order = Some(order.into_bytes());
+    /// What the host sends in the place of one turn or of a batch.
+    #[must_use]
+    pub fn order(mut self, order: impl Into<Vec<u8>>) -> Self {
+        self.order = Some(order.into());
         self.parameter("zosia.prompt=-")
     }
 
@@ -277,6 +281,7 @@ pub struct Vm {
     transcripts: Receiver<(String, String)>,
     qemu: Child,
     directory: TempDir,
+    plugged: u32,
 }
 
 /// How a machine ended.
@@ -379,6 +384,7 @@ impl Vm {
             transcripts,
             qemu,
             directory,
+            plugged: 0,
         }
     }
 
@@ -406,13 +412,38 @@ impl Vm {
     /// Plugs this file into the slot, as a disk.
     #[track_caller]
     pub fn plug_in(&mut self, path: &Path) {
+        self.plugged += 1;
+        let name = format!("plugged{}", self.plugged);
         let file = json!({ "driver": "file", "filename": path, "read-only": true });
         let disk = json!({
-            "driver": "raw", "node-name": "plugged", "read-only": true, "file": file,
+            "driver": "raw", "node-name": name, "read-only": true, "file": file,
         });
         self.monitor.execute("blockdev-add", &disk);
-        let device = json!({ "driver": "virtio-blk-pci", "bus": "socket", "drive": "plugged" });
-        self.monitor.execute("device_add", &device);
+        let device =
+            json!({ "driver": "virtio-blk-pci", "id": name, "bus": "socket", "drive": name });
+        // A slot whose disk was pulled out is free a moment after the guest has lost it.
+        let deadline = Instant::now() + SOON;
+        while let Err(error) = self.monitor.try_execute("device_add", &device) {
+            assert!(
+                Instant::now() < deadline,
+                "the slot stays occupied: {error}"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Takes away what [`Vm::plug_in`] has plugged in.
+    pub fn pull_out(&mut self) {
+        self.monitor.execute(
+            "device_del",
+            &json!({ "id": format!("plugged{}", self.plugged) }),
+        );
+    }
+
+    /// Stops all of the machine, and has it go on.
+    pub fn stop_and_continue(&mut self) {
+        self.monitor.execute("stop", &json!({}));
+        self.monitor.execute("cont", &json!({}));
     }
 
     /// Makes the process that runs right now jump to an address where it has no
@@ -487,15 +518,19 @@ impl Drop for Vm {
 impl Drive {
     fn arguments(&self, index: usize, board: Board) -> Vec<String> {
         let node = |options: String| ["-blockdev".to_owned(), options];
+        let read_only = match self {
+            Self::Writable(_) => "off",
+            _ => "on",
+        };
         let file = |path: &Path| {
             let name = path.to_string_lossy().replace(',', ",,");
             node(format!(
-                "driver=file,node-name=file{index},read-only=on,filename={name}"
+                "driver=file,node-name=file{index},read-only={read_only},filename={name}"
             ))
         };
         let raw = |below: &str| {
             node(format!(
-                "driver=raw,node-name=disk{index},read-only=on,file={below}{index}"
+                "driver=raw,node-name=disk{index},read-only={read_only},file={below}{index}"
             ))
         };
         // Disks are whole sectors; the serial number tells the file's own length.
@@ -508,7 +543,9 @@ impl Drive {
             ]
         };
         match self {
-            Self::File(path) => [file(path), raw("file"), device(path)].concat(),
+            Self::File(path) | Self::Writable(path) => {
+                [file(path), raw("file"), device(path)].concat()
+            }
             // Without a raw node above it, blkdebug's errors never fire.
             Self::Failing(path, sector) => {
                 let error = format!(

@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 
 use rustix::process::Signal;
 use vmtest::{
-    BOOT, Chat, LOAD, MODEL_NAME, OrFail, PlainCommand, SOON, SYSTEM_PROMPT, TURN, Terminal, Vm,
-    VmSpec, model, native_executable,
+    BOOT, Chat, Fault, LOAD, MODEL_NAME, OrFail, PlainCommand, SOON, SYSTEM_PROMPT, TURN, Terminal,
+    Vm, VmSpec, model, native_executable,
 };
 
 const CAPITAL: &str = "What is the capital of France?";
@@ -14,17 +14,22 @@ const CAPITAL: &str = "What is the capital of France?";
 const ENDLESS: &str = "Write a long story about a lighthouse.";
 
 /// Has the engine killed by `kill` while it answers.
-fn survives(terminal: &Terminal, cause: &str, kill: impl FnOnce()) {
+fn survives(terminal: &Terminal, place: &str, cause: &str, kill: impl FnOnce()) {
     let first = terminal.ask(CAPITAL, LOAD + TURN);
     assert!(first.contains("Paris"), "{first}");
     terminal.type_line(ENDLESS);
     let _ = terminal.expect("lighthouse", TURN);
+    let fault = Fault::begins(9, format!("the engine dies of {cause} {place}"));
     kill();
-    let line = terminal.expect("is kept", SOON);
+    let line = terminal.expect("is kept [", SOON);
     for words in ["the engine", cause, "restarted"] {
         assert!(line.contains(words), "{words:?} is missing: {line}");
     }
     let _ = terminal.expect(MODEL_NAME, LOAD);
+    fault.told(
+        &terminal.last_fault(),
+        "another engine, with the conversation",
+    );
     let _ = terminal.expect_prompt(SOON);
     // The new engine is given the whole conversation, and evaluates all of it.
     terminal.type_line("/template");
@@ -49,7 +54,9 @@ fn plain_command_survives(signal: Signal, cause: &str) {
     let arguments = parameters.chain([model().as_os_str()]);
     let mut command = PlainCommand::launch(&native_executable(), arguments);
     let _ = command.expect_prompt(BOOT);
-    survives(&command, cause, || command.kill_engine(signal));
+    survives(&command, "in the plain command", cause, || {
+        command.kill_engine(signal)
+    });
     command.ctrl_d();
     assert!(command.wait_exit(SOON).success());
 }
@@ -76,6 +83,7 @@ fn an_engine_that_does_not_stop_takes_neither_the_line_nor_the_conversation() {
     let _ = chat.ask(CAPITAL, TURN);
     chat.type_line(ENDLESS);
     let _ = chat.expect("lighthouse", TURN);
+    let fault = Fault::begins(9, "the engine stands still, and Ctrl-C is pressed twice");
     chat.stop_engine();
     // Once asked, once replaced, with what was typed between in the line.
     chat.ctrl_c();
@@ -87,6 +95,7 @@ fn an_engine_that_does_not_stop_takes_neither_the_line_nor_the_conversation() {
     chat.ctrl_c();
     let _ = chat.expect("the engine is replaced; another is started", SOON);
     let _ = chat.expect(MODEL_NAME, LOAD);
+    fault.told(&chat.last_fault(), "another engine, with the conversation");
     chat.type_line("/template");
     let seen = chat.expect(" tokens: [", SOON);
     assert!(seen.contains("Paris"), "{seen}");
@@ -96,12 +105,17 @@ fn an_engine_that_does_not_stop_takes_neither_the_line_nor_the_conversation() {
     // is found out without the user.
     chat.type_line(ENDLESS);
     let _ = chat.expect("lighthouse", TURN);
+    let fault = Fault::begins(9, "the engine stands still, and Ctrl-C is pressed once");
     chat.stop_engine();
     chat.ctrl_c();
     let _ = chat.expect("Ctrl-C again replaces the engine", SOON);
     chat.type_line("/set max_tokens 4");
     let _ = chat.expect("gave no sign of life for 10 s", SOON);
     let _ = chat.expect(MODEL_NAME, LOAD);
+    fault.told(
+        &chat.last_fault(),
+        "another engine answers what was sent meanwhile",
+    );
     let _ = chat.ask(CAPITAL, TURN);
 
     // A Ctrl-D leaves at once, answer or not.
@@ -116,7 +130,9 @@ fn an_engine_that_does_not_stop_takes_neither_the_line_nor_the_conversation() {
 #[test]
 fn the_machine_survives_an_engine_that_jumps_to_nowhere() {
     let mut vm = Vm::at_prompt(&VmSpec::with_model(model()));
-    survives(&vm, "SIGSEGV", || vm.crash_running_process());
+    survives(&vm, "in the machine", "SIGSEGV", || {
+        vm.crash_running_process()
+    });
     vm.ctrl_d();
     vm.expect_power_off(SOON);
 }

@@ -1,7 +1,7 @@
 //! The line at the bottom of the screen: keys, pastes, widths, sizes. The plain
 //! command runs the machine's code, and starts in a second.
 
-use vmtest::{ANSWER, Chat, OrFail, PlainCommand, SOON, Seat, grammar_of};
+use vmtest::{ANSWER, Chat, Fault, OrFail, PlainCommand, SOON, Seat, grammar_of};
 
 /// What the empty line says.
 const HINT: &str = ">>> Send a message (/help for help)";
@@ -230,10 +230,15 @@ fn a_mebibyte_is_pasted_byte_exact() {
     assert!(saved[0]["text"] == text, "the text was changed on its way");
     // As a message it is refused with its length, and comes back whole.
     let _ = chat.ask("/system none", SOON);
+    let fault = Fault::begins(15, "1 MiB is pasted and sent");
     chat.paste(&text);
     chat.type_keys("\r");
     let refusal = chat.expect("/set ctx N", ANSWER);
     assert!(refusal.contains("and the context holds 4096"), "{refusal}");
+    fault.told(
+        &chat.last_fault(),
+        "the message, whole, until there is room for it",
+    );
     let _ = chat.expect_prompt(SOON);
     chat.type_keys("/edit\r");
     let _ = chat.expect_screen("the message in the line", SOON, |screen| {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use vmtest::{
-    ANSWER, BOOT, Chat, Disks, Drive, LOAD, OrFail, PlainCommand, SOON, TINY_NAME, TURN, TinyModel,
-    Vm, VmSpec, native_executable, repository, run_plain,
+    ANSWER, BOOT, Chat, Disks, Drive, Fault, LOAD, OrFail, PlainCommand, SOON, TINY_NAME, TURN,
+    TinyModel, Vm, VmSpec, native_executable, repository, run_plain,
 };
 
 const LINES: [&str; 3] = [
@@ -126,6 +126,7 @@ fn a_prompt_as_long_as_may_be_leaves_a_small_machine_alive() {
     let disks = Disks::new();
     let prompt = "word ".repeat(62_000_000 / 5);
     let spec = VmSpec::with_model(disks.tiny(&tiny())).memory_mib(512);
+    let fault = Fault::begins(10, "a prompt of 62 MB in 512 MiB");
     let results = results_of(&spec.one_turn(&prompt));
     let [result] = &results[..] else {
         panic!("one result: {results:?}");
@@ -136,6 +137,7 @@ fn a_prompt_as_long_as_may_be_leaves_a_small_machine_alive() {
         "{error}"
     );
     assert!(!error.contains("killed by"), "{error}");
+    fault.told(error, "a result with the error; power-off");
 }
 
 #[test]
@@ -143,9 +145,10 @@ fn a_model_of_endless_words_leaves_a_small_machine_alive() {
     let disks = Disks::new();
     let disk = disks.tiny(&talkative());
     let spec = VmSpec::with_model(&disk).memory_mib(512);
+    let fault = Fault::begins(10, "an answer of words of 15 MB in 512 MiB");
     let results = results_of(&spec.clone().one_turn("Hello?"));
     assert_eq!(results.len(), 1, "{results:?}");
-    let _ = error_of(&results[0]);
+    fault.told(error_of(&results[0]), "a result with the error; power-off");
     let results = results_of(&spec.batch(&LINES));
     assert_eq!(results.len(), LINES.len(), "{results:?}");
     for result in &results {
@@ -179,6 +182,7 @@ fn a_header_of_absurd_sizes_is_refused_once() {
 #[test]
 fn a_command_line_that_is_not_utf8_boots_to_the_prompt() {
     let disks = Disks::new();
+    let fault = Fault::begins(16, "a kernel command line that is not UTF-8");
     let spec = VmSpec::with_model(disks.tiny(&tiny()))
         .without_firmware()
         .parameter(OsStr::from_bytes(b"zosia.seed=\xff\xfe"))
@@ -186,6 +190,7 @@ fn a_command_line_that_is_not_utf8_boots_to_the_prompt() {
     let mut vm = Vm::at_prompt(&spec);
     let answer = vm.ask("Hello?", LOAD + TURN);
     assert!(answer.contains("Yes."), "{answer}");
+    fault.told(&vm.last_fault(), "the prompt, with the default");
     vm.ctrl_d();
     vm.expect_power_off(SOON);
 }
@@ -374,11 +379,13 @@ fn a_disk_that_is_plugged_in_later_is_found() {
     let mut vm = Vm::at_prompt(&VmSpec::new().with_slot());
     let _ = vm.expect("zosia: ", LOAD);
     let _ = vm.expect_prompt(SOON);
+    let fault = Fault::begins(2, "a disk that is plugged in after the prompt was there");
     vm.plug_in(&disks.tiny(&tiny()));
     // The kernel looks at a slot when the slot says that something is in it.
     while !vm.ask("/model", SOON).contains("vda") {}
     vm.type_line("/model vda");
     let _ = vm.expect(TINY_NAME, LOAD);
+    fault.is_harmless("/model lists it and loads it");
     let _ = vm.expect_prompt(SOON);
     vm.ctrl_d();
     vm.expect_power_off(SOON);

@@ -1,0 +1,314 @@
+//! Rows of the fault matrix that no other test has: faults of disks, of the host, of
+//! PID 1, and of the engine's process.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+use vmtest::{
+    ANSWER, BOOT, Disks, Drive, Fault, LOAD, OrFail, PlainCommand, SOON, TINY_NAME, TURN,
+    TinyModel, Vm, VmSpec, command, native_executable, repository, run_plain,
+};
+
+fn tiny() -> TinyModel {
+    TinyModel::saying(&["Here", " I", " am", "."])
+}
+
+#[test]
+fn a_disk_that_is_pulled_out_is_told_and_used_again_when_it_is_back() {
+    let disks = Disks::new();
+    let file = disks.tiny(&tiny());
+    let mut vm = Vm::at_prompt(&VmSpec::new().with_slot());
+    let _ = vm.expect("[ZE-20]", LOAD);
+    let _ = vm.expect_prompt(SOON);
+    vm.plug_in(&file);
+    while !vm.ask("/model", SOON).contains("vda") {}
+    vm.type_line("/model vda");
+    let _ = vm.expect(TINY_NAME, LOAD);
+    let answer = vm.ask("Hello?", TURN);
+    assert!(answer.contains("Here I am."), "{answer}");
+
+    let fault = Fault::begins(4, "the disk is pulled out while the model is in memory");
+    vm.pull_out();
+    while !vm.ask("/model", SOON).contains("[ZE-20]") {}
+    let answer = vm.ask("And now?", TURN);
+    assert!(answer.contains("Here I am."), "{answer}");
+    fault.is_harmless("the model goes on answering from memory");
+
+    let fault = Fault::begins(
+        4,
+        "the model is to be loaded from a disk that was pulled out",
+    );
+    vm.type_line("/set ctx 512");
+    let _ = vm.expect("[ZE-23]", LOAD);
+    let _ = vm.expect_prompt(SOON);
+    fault.told(&vm.last_fault(), "the prompt; the conversation is kept");
+
+    vm.plug_in(&file);
+    while !vm.ask("/model", SOON).contains("vda") {}
+    vm.type_line("/model vda");
+    let _ = vm.expect(TINY_NAME, LOAD);
+    vm.type_line("/template");
+    let kept = vm.expect(" tokens: [", SOON);
+    assert!(kept.contains("And now?"), "{kept}");
+    let _ = vm.expect_prompt(SOON);
+    vm.ctrl_d();
+    vm.expect_power_off(SOON);
+}
+
+#[test]
+fn an_engine_that_dies_again_and_again_is_not_started_for_ever() {
+    let disks = Disks::new();
+    let file = disks.tiny(&tiny().without_end());
+    let mut command = PlainCommand::launch(&native_executable(), [&file]);
+    let _ = command.expect(TINY_NAME, LOAD);
+    let _ = command.expect_prompt(SOON);
+    let dies_of = |signal, name: &str| {
+        command.type_line("Go.");
+        let _ = command.expect("Here I am.Here", ANSWER);
+        let fault = Fault::begins(9, format!("the engine dies of {name} while it answers"));
+        command.kill_engine(signal);
+        fault
+    };
+    let told = |command: &PlainCommand, fault: Fault| {
+        let _ = command.expect("[ZE-40]", SOON);
+        fault.told(
+            &command.last_fault(),
+            "another engine; the conversation is kept",
+        );
+        let _ = command.expect(TINY_NAME, LOAD);
+    };
+    let fault = dies_of(Signal::ILL, "SIGILL");
+    told(&command, fault);
+    let fault = dies_of(Signal::BUS, "SIGBUS");
+    told(&command, fault);
+    let _ = dies_of(Signal::FPE, "SIGFPE");
+    let fault = Fault::begins(20, "the engine dies three times in a row");
+    let _ = command.expect("[ZE-42]", SOON);
+    fault.told(
+        &command.last_fault(),
+        "the prompt; /model loads the model again",
+    );
+    let _ = command.expect_prompt(SOON);
+
+    let left = command.children();
+    assert!(left.is_empty(), "{left:?}");
+    Fault::begins(18, "engines that died").is_harmless("each is waited for: no zombies");
+    command.type_line("/model tiny");
+    let _ = command.expect(TINY_NAME, LOAD);
+    command.ctrl_d();
+    assert!(command.wait_exit(SOON).success());
+}
+
+/// The status of one turn with `file`, and the lines on standard error.
+fn one_turn(file: &Path, flags: &[&str]) -> (Option<i32>, String) {
+    let flags = [&["-p", "Hello?", "--max-tokens", "2"], flags].concat();
+    let arguments = flags.iter().map(OsStr::new).chain([file.as_os_str()]);
+    let done = run_plain(arguments, ANSWER);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    (done.status.code(), said)
+}
+
+#[test]
+fn flipped_bits_are_told_or_harmless() {
+    let disks = Disks::new();
+    let good = tiny().file();
+    let fault = Fault::begins(
+        7,
+        "a bit of the weights is flipped, and the SHA-256 is known",
+    );
+    let mut bytes = good.clone();
+    let last = bytes.last_mut().or_fail("find the last byte");
+    *last ^= 0x40;
+    let disk = disks.holding("flipped.gguf", &bytes);
+    let known = "0".repeat(64);
+    let (status, said) = one_turn(&disk, &["--sha256", &known]);
+    assert_eq!(status, Some(1), "{said}");
+    fault.told(said.trim_end().trim_start_matches("zosia: "), "status 1");
+    let (status, said) = one_turn(&disk, &[]);
+    assert_eq!(status, Some(0), "{said}");
+
+    // The names of tensors are near the header's end.
+    let fault = Fault::begins(7, "bits of header, vocabulary and tensor table are flipped");
+    let name = good.windows(7).rposition(|bytes| bytes == b".weight");
+    let header = name.or_fail("find the last tensor") + 48;
+    for at in (0..header).step_by(header / 400) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let disk = disks.holding("flipped.gguf", &bytes);
+        let (status, said) = one_turn(&disk, &[]);
+        assert!(
+            matches!(status, Some(0 | 1)),
+            "byte {at}: {status:?}: {said}"
+        );
+        assert!(said.lines().count() <= 1, "byte {at}: {said}");
+        assert!(
+            status == Some(0) || said.trim_end().ends_with(']'),
+            "byte {at}: {said}"
+        );
+    }
+    fault.is_harmless("one line with a code and status 1, or an answer");
+}
+
+/// The error in the one result of a machine whose host sends `order`.
+fn told_of_order(order: &[u8]) -> String {
+    let mut vm = Vm::launch(&VmSpec::new().order(order));
+    let exit = vm.wait_exit(BOOT + LOAD);
+    assert_eq!(exit.reason, "guest-shutdown");
+    let [result] = &exit.results[..] else {
+        panic!("one result: {:?}", exit.results);
+    };
+    result["error"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_order_that_cannot_be_read_ends_in_a_result() {
+    for (what, order) in [
+        ("is no order", &b"what is this?\nHello?"[..]),
+        ("is longer than may be", b"18446744073709551615\nHello?"),
+        ("is not UTF-8", b"4\n\xff\xfe\xfd\xfc"),
+    ] {
+        let fault = Fault::begins(12, format!("what the host sends for -p {what}"));
+        fault.told(&told_of_order(order), "a result with the error; power-off");
+    }
+}
+
+#[test]
+fn a_machine_without_its_console_takes_the_one_that_there_is() {
+    let fault = Fault::begins(12, "the console that is asked for does not exist");
+    let mut vm = Vm::at_prompt(&VmSpec::new().parameter("console=ttyS9"));
+    fault.is_harmless("the prompt, on the console that there is");
+    vm.ctrl_d();
+    vm.expect_power_off(SOON);
+}
+
+#[test]
+fn a_kernel_that_panics_ends_run_sh_with_the_consoles_tail() {
+    let disks = Disks::new();
+    let file = disks.tiny(&tiny());
+    let arguments = [
+        file.as_os_str(),
+        "--append".as_ref(),
+        "rdinit=/none".as_ref(),
+    ];
+    let fault = Fault::begins(13, "the guest's kernel panics");
+    let done = Command::new(repository().join("tools/run.sh"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .or_fail("run tools/run.sh");
+    assert_eq!(done.status.code(), Some(5));
+    let shown = String::from_utf8_lossy(&done.stderr);
+    assert!(shown.contains("Kernel panic"), "{shown}");
+    let line = shown.lines().last().unwrap_or_default();
+    let line = line.trim_start_matches("run.sh: ");
+    fault.told(line, "status 5, below the end of the console");
+}
+
+#[test]
+fn a_writable_disk_is_never_written() {
+    let disks = Disks::new();
+    let raw = disks.tiny(&tiny());
+    let ext4 = disks.ext4(&raw);
+    // A journal that waits for its replay tempts the kernel to write.
+    let _ = command(
+        "debugfs",
+        &[
+            "-w",
+            "-R",
+            "feature +needs_recovery",
+            &ext4.to_string_lossy(),
+        ],
+    );
+    let before = [&raw, &ext4].map(|disk| fs::read(disk).or_fail("read a disk"));
+    let fault = Fault::begins(17, "disks are attached writable, one with a dirty journal");
+    let spec = VmSpec::new()
+        .disk(Drive::Writable(raw.clone()))
+        .disk(Drive::Writable(ext4.clone()))
+        .parameter("zosia.model=vdb");
+    let mut vm = Vm::at_prompt(&spec);
+    let answer = vm.ask("Hello?", LOAD + TURN);
+    assert!(answer.contains("Here I am."), "{answer}");
+    vm.ctrl_d();
+    vm.expect_power_off(SOON);
+    let after = [&raw, &ext4].map(|disk| fs::read(disk).or_fail("read a disk"));
+    assert!(before == after, "a disk was written");
+    fault.is_harmless("they stay as they are, byte for byte");
+}
+
+#[test]
+fn a_machine_that_is_stopped_in_an_answer_goes_on() {
+    let disks = Disks::new();
+    let mut vm = Vm::at_prompt(&VmSpec::with_model(disks.tiny(&tiny().without_end())));
+    vm.type_line("Go.");
+    let _ = vm.expect("Here I am.", LOAD + TURN);
+    let fault = Fault::begins(19, "the machine is stopped in the middle of an answer");
+    vm.stop_and_continue();
+    let _ = vm.expect("Here I am.", TURN);
+    fault.is_harmless("the answer goes on");
+    vm.ctrl_c();
+    let _ = vm.expect_prompt(SOON);
+    vm.ctrl_d();
+    vm.expect_power_off(SOON);
+}
+
+/// A sequence that looks random: xorshift.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    // Without what leaves, sends or clears the line.
+    std::iter::repeat_with(&mut next)
+        .filter(|byte| !b"\x03\x04\r".contains(byte))
+        .take(bytes)
+        .collect()
+}
+
+#[test]
+fn noise_on_the_terminal_leaves_a_prompt() {
+    let disks = Disks::new();
+    let file = disks.tiny(&tiny());
+    let mut command = PlainCommand::launch(&native_executable(), [&file]);
+    let _ = command.expect(TINY_NAME, LOAD);
+    let _ = command.expect_prompt(SOON);
+    let fault = Fault::begins(15, "1 MB of random bytes is typed");
+    command.type_bytes(&noise(1_000_000));
+    // Ctrl-G ends a search that was begun, Ctrl-C a line.
+    command.type_keys("\x07\x03");
+    command.type_line("/help");
+    let _ = command.expect("/regen", ANSWER);
+    let _ = command.expect_prompt(SOON);
+    fault.is_harmless("the prompt");
+    command.ctrl_d();
+    assert!(command.wait_exit(SOON).success());
+}
+
+#[test]
+fn a_command_line_longer_than_the_kernels_is_told() {
+    let disks = Disks::new();
+    let file = disks.tiny(&tiny());
+    let long = format!("zosia.system={}", "x".repeat(4096));
+    let arguments = [file.as_os_str(), "--append".as_ref(), OsStr::new(&long)];
+    let fault = Fault::begins(16, "a kernel command line of more than 4 kB");
+    let mut command = PlainCommand::launch(&repository().join("tools/run.sh"), arguments);
+    let status = command.wait_exit(BOOT + LOAD);
+    fault.told(&command.last_fault(), "status 2");
+    assert_eq!(status.code(), Some(2));
+
+    // Whoever starts the machine in another way is told by it. (Where there is
+    // firmware, by the kernel's EFI stub: it takes whole words away.)
+    let fault = Fault::begins(16, "the same, without run.sh");
+    let spec = VmSpec::with_model(&file).parameter(&long);
+    let mut vm = Vm::launch(&spec.without_firmware());
+    let _ = vm.expect("[ZE-53]", BOOT);
+    fault.told(&vm.last_fault(), "the prompt");
+    let _ = vm.expect_prompt(LOAD);
+    vm.ctrl_d();
+    vm.expect_power_off(SOON);
+}
