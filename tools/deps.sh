@@ -173,6 +173,8 @@ need_test() {
     need erofs-utils mkfs.erofs
     need qemu-user-static qemu-aarch64-static
     need cpio cpio
+    need sbsigntool sbsign
+    need openssl openssl
     need_docs
     if [ -x "${rust_dir:-/usr/bin}/cargo-clippy" ] && [ -x "${rust_dir:-/usr/bin}/rustfmt" ]; then
         return 0

@@ -184,9 +184,14 @@ impl Disks {
     /// by the disk tool.
     #[must_use]
     pub fn booting(&self, model: &Path, parameters: &[String]) -> PathBuf {
+        self.booting_with(&efi_file(), model, parameters)
+    }
+
+    /// The same, with this EFI file.
+    #[must_use]
+    pub fn booting_with(&self, efi: &Path, model: &Path, parameters: &[String]) -> PathBuf {
         let path = self.path("booting.img");
-        let efi = efi_file();
-        let mut arguments = vec!["create".to_owned(), "--efi".to_owned()];
+        let mut arguments = ["create", "--force", "--efi"].map(str::to_owned).to_vec();
         arguments.push(efi.to_string_lossy().into_owned());
         for parameter in parameters {
             arguments.push(format!("--append={parameter}"));

@@ -38,7 +38,7 @@ pub use shipped::{
 };
 pub use terminal::{Attributes, COLS, Picture, ROWS, Terminal};
 pub use tiny_model::{TINY_NAME, TinyModel};
-pub use vm::{Board, Drive, Exit, Processor, Vm, VmSpec};
+pub use vm::{Board, Drive, Exit, Processor, SNAKEOIL, Vm, VmSpec};
 
 use std::time::Duration;
 

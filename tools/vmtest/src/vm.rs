@@ -27,6 +27,19 @@ const FIRMWARE: [&str; 4] = [
     "/opt/homebrew/share/qemu/edk2-aarch64-code.fd",
 ];
 
+/// Debian's firmware with Secure Boot, and its variables: the key [`SNAKEOIL`] and no
+/// other is known.
+const SECURE_FIRMWARE: [&str; 2] = [
+    "/usr/share/AAVMF/AAVMF_CODE.fd",
+    "/usr/share/AAVMF/AAVMF_VARS.snakeoil.fd",
+];
+
+/// Debian's key for tests of Secure Boot and its certificate; its passphrase is its name.
+pub const SNAKEOIL: [&str; 2] = [
+    "/usr/share/qemu-efi-aarch64/PkKek-1-snakeoil.key",
+    "/usr/share/qemu-efi-aarch64/PkKek-1-snakeoil.pem",
+];
+
 /// Virtual processors of every machine.
 const PROCESSORS: u32 = 2;
 
@@ -50,6 +63,8 @@ enum Start {
     Firmware,
     /// UEFI firmware that finds the EFI file on the disk.
     Disk,
+    /// The same, which starts only what its key has signed.
+    SecureDisk,
     /// QEMU itself.
     Loader,
 }
@@ -185,6 +200,14 @@ impl VmSpec {
     #[must_use]
     pub fn starts_from_disk(mut self) -> Self {
         self.start = Start::Disk;
+        self
+    }
+
+    /// The same, with Secure Boot: the firmware knows Debian's key for tests, and no
+    /// other.
+    #[must_use]
+    pub fn starts_signed_from_disk(mut self) -> Self {
+        self.start = Start::SecureDisk;
         self
     }
 
@@ -327,10 +350,20 @@ impl Vm {
                 "-gdb",
                 &format!("unix:{},server=on,wait=off", at("debug").display()),
             ]);
-        if spec.start != Start::Loader {
-            command.arg("-bios").arg(firmware());
+        match spec.start {
+            Start::Firmware | Start::Disk => drop(command.arg("-bios").arg(firmware())),
+            Start::SecureDisk => {
+                // Its variables are written.
+                let variables = at("variables");
+                fs::copy(SECURE_FIRMWARE[1], &variables).or_fail("copy the firmware's variables");
+                let flash = "if=pflash,format=raw";
+                let code = format!("{flash},readonly=on,file={}", SECURE_FIRMWARE[0]);
+                let variables = format!("{flash},file={}", variables.display());
+                command.args(["-drive", &code, "-drive", &variables]);
+            }
+            Start::Loader => {}
         }
-        if spec.start == Start::Disk {
+        if matches!(spec.start, Start::Disk | Start::SecureDisk) {
             // The firmware's menu waits for nobody.
             command.args(["-boot", "menu=on,splash-time=0"]);
         } else {
