@@ -131,6 +131,13 @@ impl PlainCommand {
         set_size(&self.user_side, (columns, rows));
     }
 
+    /// The command's own process.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        // setsid has become the command.
+        Pid::from_child(&self.child)
+    }
+
     /// The engine's process, if there is one.
     #[must_use]
     pub fn engine(&self) -> Option<Pid> {
