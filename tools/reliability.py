@@ -46,6 +46,7 @@ TITLES = {
 
 def cell(text):
     """Numbers, which differ from run to run, as N; what would end a cell, escaped."""
+    text = re.sub(r"\b[0-9a-f]{64}\b", "HEX", text)
     text = re.sub(r"(?<![\w-])\d[\d.]*(?!\w)", "N", text)
     text = re.sub(r"/tmp/[\w./-]+", "PATH", text)
     return text.replace("|", "\\|").replace("<", "&lt;")

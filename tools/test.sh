@@ -5,6 +5,7 @@
 #
 #   lint   formatting, clippy, shellcheck, licences and sources of crates
 #   unit   the Rust tests that need no machine, and the scripts' own tests
+#   fuzz   what takes bytes from outside, half a minute each
 #   build  out/zosia.efi and out/init
 #   levels the kernels of every processor level, on processors that QEMU
 #          emulates where this machine's is another
@@ -50,6 +51,7 @@ shell_scripts() {
 
 test_lint() {
     show cargo fmt --all -- --check
+    show cargo fmt --manifest-path tools/fuzz/Cargo.toml -- --check
     shell_scripts >"$scratch/scripts"
     echo "+ shellcheck -x ($(wc -l <"$scratch/scripts" | tr -d ' ') scripts)" >&2
     tr '\n' '\0' <"$scratch/scripts" | xargs -0 shellcheck -x
@@ -106,6 +108,10 @@ test_unit() {
     for script in tools/test-*.sh; do
         [ ! -f "$script" ] || show sh "$script"
     done
+}
+
+test_fuzz() {
+    show tools/fuzz/run.sh --seconds 30
 }
 
 test_build() {
@@ -189,12 +195,12 @@ test_docs() {
 parts=
 for part in "$@"; do
     case $part in
-        lint | unit | build | levels | vm | docs) parts="$parts $part" ;;
+        lint | unit | fuzz | build | levels | vm | docs) parts="$parts $part" ;;
         -h | --help)
             usage
             exit 0
             ;;
-        *) die 2 "unknown part $part; parts are lint, unit, build, levels, vm and docs" ;;
+        *) die 2 "unknown part $part; parts are lint, unit, fuzz, build, levels, vm and docs" ;;
     esac
 done
 
@@ -208,7 +214,7 @@ trap 'exit 143' TERM
 show tools/deps.sh test
 find_rust || die 1 "there is no Rust for AArch64, although deps.sh should have installed it"
 PATH=$rust_dir:$PATH
-for part in ${parts:-lint unit build levels vm docs}; do
+for part in ${parts:-lint unit fuzz build levels vm docs}; do
     printf '\n== %s ==\n' "$part" >&2
     began=$(date +%s)
     "test_$part"

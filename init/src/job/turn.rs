@@ -50,13 +50,13 @@ impl Outcome {
         self.stop = Some(stats.stop);
         if stats.stop == Stop::ContextFull {
             self.error = Some(format!(
-                "the context is full before the answer ended; a larger {} holds more",
+                "the context is full before the answer ended; a larger {} holds more [ZE-32]",
                 host.option("ctx")
             ));
         }
         if self.stop == Some(Stop::TooLong) {
             let why = "the answer was cut: it is longer than this machine keeps of one; more memory \
-                       (run.sh --mem) keeps more";
+                       (run.sh --mem) keeps more [ZE-33]";
             self.error = Some(why.to_owned());
         }
         if self.text.is_empty() {
@@ -168,7 +168,7 @@ pub(crate) fn run<P: Peer>(
                 }));
             }
             Update::BrokenOff => {
-                let why = "the engine died in the middle of the answer; ask again";
+                let why = "the engine died in the middle of the answer; ask again [ZE-40]";
                 return Ok(outcome.because(why.to_owned()));
             }
             // The question is given back with the same reason.

@@ -197,15 +197,23 @@ impl<P: Peer> Session<P> {
 
     pub(super) fn on_death(&mut self, how: &str) {
         self.deaths = self.deaths.saturating_add(1);
+        // Loading does the same each time: another engine would die of it, too.
+        let loading = self.phase() == super::Phase::Loading;
         // If nothing had been said, the new engine is asked once more.
         let waiting = self.leave_engine();
+        if loading {
+            let why = format!(
+                "the engine {how} while it loaded the model, whose file may be damaged; /model \
+                 tries it again [ZE-15]"
+            );
+            return self.give_up(why, waiting);
+        }
         if self.deaths >= DEATHS_MAX {
             let why = format!(
                 "the engine {how}, {DEATHS_MAX} times in a row: it is not started again; /model \
                  loads a model [ZE-42]"
             );
-            self.give_up(why, waiting);
-            return;
+            return self.give_up(why, waiting);
         }
         self.updates.push_back(Update::Notice(format!(
             "the engine {how}; it is restarted and the conversation is kept [ZE-40]"

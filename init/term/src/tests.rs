@@ -712,20 +712,6 @@ fn a_character_of_disputed_width_shifts_nothing() {
     assert_eq!(screen.rows()[0], ">>> axy\u{17d8}");
 }
 
-/// As many seconds as `ZOSIA_FUZZ_SECONDS` says, from a seed of its own.
-#[test]
-#[ignore = "takes ZOSIA_FUZZ_SECONDS, an hour if that is not given"]
-fn random_bytes_for_hours() {
-    let seconds = number_from("ZOSIA_FUZZ_SECONDS").unwrap_or(3600);
-    let start = std::time::Instant::now();
-    let seed = fastrand::u64(..1 << 40);
-    let sessions = fuzz_from(seed, |_| start.elapsed().as_secs() >= seconds);
-    println!(
-        "{sessions} sessions of 8 KiB from seed {seed} in {} s",
-        start.elapsed().as_secs()
-    );
-}
-
 // The editor against a plain string.
 
 /// A naive editor: a string, an index, and everything found again each time.

@@ -363,8 +363,8 @@ impl Terminal {
             begin -= 1;
         }
         let line = rows[begin..=end].join(" ");
-        let begin = ["zosia: ", ".sh: "].map(|name| line.find(name).map(|at| at + name.len()));
-        let begin = begin.into_iter().flatten().next().unwrap_or_default();
+        let begin = ["zosia: ", ".sh: "].map(|name| line.rfind(name).map(|at| at + name.len()));
+        let begin = begin.into_iter().flatten().max().unwrap_or_default();
         line[begin..].to_owned()
     }
 

@@ -204,7 +204,7 @@ fn of_a_folder_the_one_model_that_can_be_used_is_used() {
     assert!(!answered, "{said}");
     assert_eq!(
         said,
-        "zosia: there are several models, a.gguf, b.gguf; --model NAME says which\n"
+        "zosia: there are several models, a.gguf, b.gguf; --model NAME says which [ZE-22]\n"
     );
     let (answered, answer, _) = turn_in(&folder.path(""), &["--model", "b"]);
     assert!(answered && answer.starts_with("yes"), "{answer:?}");

@@ -1,0 +1,80 @@
+#!/bin/sh
+# Fuzzes what takes bytes from outside: libFuzzer, guided by coverage.
+#
+# Usage: tools/fuzz/run.sh [--seconds N] [TARGET]...
+#
+# Targets: header, template, protocol, keys, markdown, parameters; without any, all
+# of them, one after the other on each processor. --seconds is for each (default 30).
+# Finds are kept in ZOSIA_CACHE/fuzz/TARGET (default ~/.cache/zosia/fuzz), from
+# where the next run goes on; an input that fails is written there as crash-…,
+# and TARGET's binary takes its path to fail again.
+set -eu
+
+top=$(cd "$(dirname "$0")/../.." && pwd -P)
+cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
+# shellcheck source=tools/lib/script.sh
+. "$top/tools/lib/script.sh"
+
+seconds=30
+targets=
+while [ $# -gt 0 ]; do
+    case $1 in
+        --seconds)
+            [ $# -gt 1 ] || die 2 "--seconds needs a number"
+            seconds=$2
+            shift
+            ;;
+        header | template | protocol | keys | markdown | parameters) targets="$targets $1" ;;
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        *) die 2 "unknown target $1 (tools/fuzz/run.sh --help)" ;;
+    esac
+    shift
+done
+: "${targets:=header template protocol keys markdown parameters}"
+case $seconds in '' | *[!0-9]*) die 2 "--seconds: not a number: $seconds" ;; esac
+
+# The compiler counts which branches are taken, and shows libFuzzer what is compared.
+RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+-Cllvm-args=-sanitizer-coverage-trace-compares"
+host=$(rustc -vV | sed -n 's/^host: //p')
+built=$cache/fuzz/target
+export RUSTFLAGS
+# A target of its own keeps the flags away from build scripts.
+cargo build --quiet --release --locked --manifest-path "$top/tools/fuzz/Cargo.toml" \
+    --target "$host" --target-dir "$built"
+
+fuzz() { # TARGET
+    finds=$cache/fuzz/$1
+    mkdir -p "$finds"
+    "$built/$host/release/$1" "$finds" "$top/tools/fuzz/corpus/$1" \
+        -artifact_prefix="$finds/" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=1024 \
+        -print_final_stats=1 >"$finds.log" 2>&1 || {
+        tail -n 30 "$finds.log" >&2
+        say "$1: see above, and the input in $finds"
+        return 1
+    }
+    say "$1: $(sed -n 's/^stat::number_of_executed_units: *//p' "$finds.log") inputs in $seconds s, none fails"
+}
+
+# As many at a time as there are processors.
+at_once=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+running=
+count=0
+failed=0
+settle() {
+    for pid in $running; do wait "$pid" || failed=1; done
+    running=
+    count=0
+}
+for target in $targets; do
+    fuzz "$target" &
+    running="$running $!"
+    count=$((count + 1))
+    [ "$count" -lt "$at_once" ] || settle
+done
+settle
+exit "$failed"
