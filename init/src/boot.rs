@@ -27,7 +27,7 @@ pub(crate) fn boot() -> ! {
     power::power_off()
 }
 
-/// What an AArch64 kernel keeps of its command line (`COMMAND_LINE_SIZE`, less the
+/// What the kernel keeps of its command line (`COMMAND_LINE_SIZE`, less the
 /// terminating zero): the rest is lost without a word.
 const COMMAND_LINE_BYTES: usize = 2047;
 
