@@ -55,7 +55,7 @@ fn plain_command_survives(signal: Signal, cause: &str) {
     let mut command = PlainCommand::launch(&native_executable(), arguments);
     let _ = command.expect_prompt(BOOT);
     survives(&command, "in the plain command", cause, || {
-        command.kill_engine(signal)
+        command.kill_engine(signal);
     });
     command.ctrl_d();
     assert!(command.wait_exit(SOON).success());
@@ -131,7 +131,7 @@ fn an_engine_that_does_not_stop_takes_neither_the_line_nor_the_conversation() {
 fn the_machine_survives_an_engine_that_jumps_to_nowhere() {
     let mut vm = Vm::at_prompt(&VmSpec::with_model(model()));
     survives(&vm, "in the machine", "SIGSEGV", || {
-        vm.crash_running_process()
+        vm.crash_running_process();
     });
     vm.ctrl_d();
     vm.expect_power_off(SOON);
