@@ -20,8 +20,8 @@ pub(crate) fn strftime(format: &str, now_s: i64) -> String {
     shown.unwrap_or_default()
 }
 
-/// `format` without the conversions that need an instant, not a date: those for
-/// zones are empty, and `%s` is the number.
+/// `format` without the conversions that need an instant, not a date (those for
+/// zones are empty, and `%s` is the number), and those that C does not have.
 fn without_zones(format: &str, now_s: i64) -> String {
     let mut out = String::with_capacity(format.len());
     let mut chars = format.chars();
@@ -30,9 +30,22 @@ fn without_zones(format: &str, now_s: i64) -> String {
             out.push(c);
             continue;
         }
-        match chars.next() {
-            Some('z' | 'Z') | None => {}
+        // In the C locale, what is asked for in other digits comes in these.
+        let mut conversion = chars.next();
+        if let Some(digits @ ('E' | 'O')) = conversion {
+            conversion = chars.next();
+            if conversion.is_none() {
+                out.extend(['%', '%', digits]);
+                break;
+            }
+        }
+        match conversion {
+            Some('z' | 'Z') => {}
+            None => out.push_str("%%"),
             Some('s') => out.push_str(&now_s.to_string()),
+            Some('f') => out.push_str("000000"),
+            // Not C's.
+            Some(other @ ('N' | 'q' | 'Q' | ':' | '.')) => out.extend(['%', '%', other]),
             Some(conversion) => out.extend(['%', conversion]),
         }
     }

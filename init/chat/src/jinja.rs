@@ -13,18 +13,26 @@
 )]
 
 mod ast;
+mod braces;
 mod budget;
 mod calls;
+mod case;
 mod eval;
 mod filters;
-mod format;
 mod json;
 mod lexer;
+mod loops;
 mod methods;
+mod numerals;
 mod operators;
 mod parser;
+mod percent;
 mod predicates;
+mod repr;
+mod spec;
 mod statements;
+mod strings;
+mod urlize;
 mod value;
 mod wrapping;
 

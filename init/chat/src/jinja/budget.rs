@@ -87,6 +87,24 @@ impl Budget {
 
     /// A list or something like it.
     pub(crate) fn seq(&self, kind: Kind, items: Vec<Value>) -> Result<Rc<Seq>, Fault> {
+        self.faulty(kind, items, None)
+    }
+
+    /// An iterator over `items`, after which `fault` is found.
+    pub(crate) fn iterator(
+        &self,
+        items: Vec<Value>,
+        fault: Option<Fault>,
+    ) -> Result<Rc<Seq>, Fault> {
+        self.faulty(Kind::Iterator, items, fault)
+    }
+
+    fn faulty(
+        &self,
+        kind: Kind,
+        items: Vec<Value>,
+        fault: Option<Fault>,
+    ) -> Result<Rc<Seq>, Fault> {
         self.spend((items.len() / 4).saturating_add(1))?;
         let depth = deepen(items.iter())?;
         let bytes = items.len().saturating_mul(size_of::<Value>());
@@ -95,6 +113,7 @@ impl Budget {
             items,
             depth,
             next: Cell::new(0),
+            fault,
             _charge: self.charge(bytes.saturating_add(VALUE_BYTES))?,
         }))
     }

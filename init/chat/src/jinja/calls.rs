@@ -4,9 +4,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::budget::Buffer;
 use super::eval::Evaluator;
-use super::methods::{call_method, has_method, to_str, usize_value};
+use super::loops;
+use super::methods::{call_method, has_method, to_str};
+use super::numerals;
 use super::value::{Args, Function, Kind, Object, Text, Value, Why};
 use super::{Clock, Fault, wrong};
 use crate::clock::strftime;
@@ -32,6 +33,15 @@ pub(super) fn attribute(
         }
     }
     match whole {
+        Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
+            Ok(numerals::attribute(whole, &name.text))
+        }
+        Value::Seq(seq) if let Kind::Range(start, stop, step) = seq.kind => Ok(match &*name.text {
+            "start" => Some(Value::Int(start)),
+            "stop" => Some(Value::Int(stop)),
+            "step" => Some(Value::Int(step)),
+            _ => None,
+        }),
         Value::Seq(seq) if seq.kind == Kind::Group => {
             let at = match &*name.text {
                 "grouper" => 0,
@@ -49,14 +59,16 @@ pub(super) fn attribute(
                     .find(|(key, _)| key.as_str() == Some(&name.text));
                 Ok(found.map(|(_, value)| value.clone()))
             }
-            Object::Loop(id) => loop_attribute(evaluator, *id, &name.text, method),
+            Object::Loop(id) => loops::attribute(evaluator, *id, &name.text, method),
             Object::Cycler(items, next) => Ok(match &*name.text {
                 "current" => items.items.get(next.get()).cloned(),
                 "next" | "reset" => Some(method()),
                 _ => None,
             }),
             Object::Macro(definition, _) => match &*name.text {
-                "name" => Ok(definition.name.clone().map(Value::Str)),
+                "name" => Ok(Some(
+                    definition.name.clone().map_or(Value::None, Value::Str),
+                )),
                 "arguments" => {
                     let params = definition.params.iter();
                     let params = params.map(|(name, _)| Value::Str(Rc::clone(name)));
@@ -71,45 +83,6 @@ pub(super) fn attribute(
         },
         _ => Ok(None),
     }
-}
-
-fn loop_attribute(
-    evaluator: &Evaluator,
-    id: usize,
-    name: &str,
-    method: impl FnOnce() -> Value,
-) -> Result<Option<Value>, Fault> {
-    evaluator.budget.spend(evaluator.loops.len())?;
-    let Some(running) = evaluator
-        .loops
-        .iter()
-        .rev()
-        .find(|running| running.id == id)
-    else {
-        return wrong("a loop that has ended is used");
-    };
-    let length = running.items.items.len();
-    let index = running.index;
-    let left = length.saturating_sub(index);
-    let item = |at: Option<usize>, none: &'static str| {
-        let found = at.and_then(|at| running.items.items.get(at)).cloned();
-        found.unwrap_or(Value::Undefined(Why::Empty(none)))
-    };
-    Ok(Some(match name {
-        "index" => usize_value(index.saturating_add(1)),
-        "index0" => usize_value(index),
-        "revindex" => usize_value(left),
-        "revindex0" => usize_value(left.saturating_sub(1)),
-        "first" => Value::Bool(index == 0),
-        "last" => Value::Bool(left == 1),
-        "length" => usize_value(length),
-        "depth" => usize_value(running.depth.saturating_add(1)),
-        "depth0" => usize_value(running.depth),
-        "previtem" => item(index.checked_sub(1), "there is no previous item"),
-        "nextitem" => item(index.checked_add(1), "there is no next item"),
-        "cycle" | "changed" => method(),
-        _ => return Ok(None),
-    }))
 }
 
 pub(super) fn call(evaluator: &mut Evaluator, callee: &Value, args: Args) -> Result<Value, Fault> {
@@ -133,26 +106,7 @@ pub(super) fn call(evaluator: &mut Evaluator, callee: &Value, args: Args) -> Res
             }
             evaluator.budget.text("")
         }
-        Object::Loop(id) => {
-            let [items] = args.bind("loop", ["iterable"])?;
-            let running = evaluator
-                .loops
-                .iter()
-                .rev()
-                .find(|running| running.id == *id);
-            let again = running.and_then(|running| running.again.clone().zip(Some(running.depth)));
-            let Some(((node, scope), depth)) = again else {
-                return wrong(
-                    "The loop must have the 'recursive' marker to be called recursively.",
-                );
-            };
-            let mut out = Buffer::new(&evaluator.budget);
-            evaluator.deeper(|evaluator| {
-                let items = items.unwrap_or(Value::None);
-                evaluator.run_loop(&node, items, scope, depth.saturating_add(1), &mut out)
-            })?;
-            out.finish()
-        }
+        Object::Loop(id) => loops::recurse(evaluator, *id, args),
         Object::Namespace(_) | Object::Cycler(..) => {
             wrong(format!("'{}' object is not callable", callee.kind()))
         }
@@ -177,36 +131,7 @@ fn method(
             next.set(0);
             Ok(Value::None)
         }
-        (Object::Loop(id), _) => {
-            let Some(at) = evaluator
-                .loops
-                .iter()
-                .rposition(|running| running.id == *id)
-            else {
-                return wrong("a loop that has ended is used");
-            };
-            let budget = evaluator.budget.clone();
-            let Some(running) = evaluator.loops.get(at) else {
-                return Ok(Value::None);
-            };
-            if name == "cycle" {
-                let at = running.index.checked_rem(args.positional.len());
-                let item = at.and_then(|at| args.positional.get(at)).cloned();
-                return match item {
-                    Some(item) => Ok(item),
-                    None => wrong("no items for cycling given"),
-                };
-            }
-            let now = budget.tuple(args.positional)?;
-            let mut last = running.changed.borrow_mut();
-            if let Some(last) = &*last
-                && budget.equal(last, &now)?
-            {
-                return Ok(Value::Bool(false));
-            }
-            *last = Some(now);
-            Ok(Value::Bool(true))
-        }
+        (Object::Loop(id), _) => loops::call_method(evaluator, *id, name, args),
         _ => wrong(format!("'{name}' is not a method")),
     }
 }
@@ -257,6 +182,8 @@ fn call_function(
             }
             evaluator.new_namespace(entries)
         }
+        // Its text is random, and a rendering must not depend on chance.
+        Function::Lipsum => wrong("'lipsum' is not supported: its text is random"),
         Function::Cycler => {
             if args.positional.is_empty() {
                 return wrong("at least one item has to be provided");

@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use super::ast::{CallArgs, Expr, Macro, Node, Statement, Target};
 use super::budget::{Budget, Buffer, Charge};
-use super::format::write_str;
-use super::value::{Args, Function, Kind, Loop, Object, Seq, Text, Value, Why};
-use super::{Clock, Fault, calls, filters, predicates, wrong};
+use super::loops::Loop;
+use super::repr::write_str;
+use super::value::{Args, Function, Object, Text, Value, Why};
+use super::{Clock, Fault, calls, filters, loops, predicates, wrong};
 
 /// Depth of statements, expressions and macros that run within each other.
 const DEPTH_MAX: usize = 120;
@@ -25,7 +26,7 @@ struct Scope {
 
 /// Where to go on after a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flow {
+pub(super) enum Flow {
     Next,
     Break,
     Continue,
@@ -38,7 +39,7 @@ pub(super) struct Evaluator {
     pub(super) budget: Budget,
     scopes: Vec<Scope>,
     pub(super) loops: Vec<Loop>,
-    loops_begun: usize,
+    pub(super) loops_begun: usize,
     namespaces: Vec<Vec<(Value, Value)>>,
     /// What the namespaces hold.
     namespaces_charge: Charge,
@@ -116,7 +117,7 @@ impl Evaluator {
     }
 
     /// Runs in a scope of its own.
-    fn scoped<T>(
+    pub(super) fn scoped<T>(
         &mut self,
         parent: usize,
         run: impl FnOnce(&mut Self, usize) -> Result<T, Fault>,
@@ -127,7 +128,7 @@ impl Evaluator {
         done
     }
 
-    fn set(&mut self, scope: usize, name: &Rc<Text>, value: Value) -> Result<(), Fault> {
+    pub(super) fn set(&mut self, scope: usize, name: &Rc<Text>, value: Value) -> Result<(), Fault> {
         let Some(scope) = self.scopes.get_mut(scope) else {
             return Ok(());
         };
@@ -166,6 +167,7 @@ impl Evaluator {
             "namespace" => Function::Namespace,
             "cycler" => Function::Cycler,
             "joiner" => Function::Joiner,
+            "lipsum" => Function::Lipsum,
             "raise_exception" => Function::RaiseException,
             "strftime_now" if self.clock != Clock::None => Function::StrftimeNow,
             _ => return Ok(Value::Undefined(Why::Name(Rc::clone(name)))),
@@ -186,7 +188,12 @@ impl Evaluator {
         self.namespaces.get(index).map_or(&[], Vec::as_slice)
     }
 
-    fn assign(&mut self, scope: usize, target: &Target, value: Value) -> Result<(), Fault> {
+    pub(super) fn assign(
+        &mut self,
+        scope: usize,
+        target: &Target,
+        value: Value,
+    ) -> Result<(), Fault> {
         match target {
             Target::Name(name) => self.set(scope, name, value),
             Target::Attribute(name, attribute) => {
@@ -219,7 +226,7 @@ impl Evaluator {
         }
     }
 
-    fn block(
+    pub(super) fn block(
         &mut self,
         statements: &[Statement],
         scope: usize,
@@ -275,7 +282,7 @@ impl Evaluator {
             }
             Statement::For(node) => {
                 let items = self.eval(&node.iter, scope)?;
-                self.run_loop(node, items, scope, 0, out)?;
+                loops::run(self, node, &items, scope, 0, out)?;
             }
             Statement::Set(target, expr) => {
                 let value = self.eval(expr, scope)?;
@@ -350,75 +357,6 @@ impl Evaluator {
         filters::filter(self, &name.text, value, args)
     }
 
-    pub(super) fn run_loop(
-        &mut self,
-        node: &Rc<super::ast::For>,
-        items: Value,
-        scope: usize,
-        depth: usize,
-        out: &mut Buffer,
-    ) -> Result<(), Fault> {
-        let mut items = items.iterate(&self.budget)?;
-        if let Some(filter) = &node.filter {
-            let mut kept = Vec::new();
-            for item in &items.items {
-                let keep = self.scoped(scope, |evaluator, inner| {
-                    evaluator.assign(inner, &node.target, item.clone())?;
-                    evaluator.eval(filter, inner)
-                })?;
-                if keep.is_true() {
-                    kept.push(item.clone());
-                }
-            }
-            items = self.budget.seq(Kind::List, kept)?;
-        }
-        if items.items.is_empty() {
-            self.scoped(scope, |evaluator, inner| {
-                evaluator.block(&node.otherwise, inner, out)
-            })?;
-            return Ok(());
-        }
-        self.loops_begun = self.loops_begun.saturating_add(1);
-        let id = self.loops_begun;
-        self.loops.push(Loop {
-            id,
-            items: Rc::clone(&items),
-            index: 0,
-            depth,
-            changed: None.into(),
-            again: node.recursive.then(|| (Rc::clone(node), scope)),
-        });
-        let done = self.iterate_loop(node, &items, id, scope, out);
-        self.loops.pop();
-        done
-    }
-
-    fn iterate_loop(
-        &mut self,
-        node: &super::ast::For,
-        items: &Seq,
-        id: usize,
-        scope: usize,
-        out: &mut Buffer,
-    ) -> Result<(), Fault> {
-        let name = Text::literal("loop");
-        let shown = Value::Object(Rc::new(Object::Loop(id)));
-        for (index, item) in items.items.iter().enumerate() {
-            if let Some(running) = self.loops.last_mut() {
-                running.index = index;
-            }
-            let flow = self.scoped(scope, |evaluator, inner| {
-                evaluator.set(inner, &name, shown.clone())?;
-                evaluator.assign(inner, &node.target, item.clone())?;
-                evaluator.block(&node.body, inner, out)
-            })?;
-            if flow == Flow::Break {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn call_macro(
         &mut self,
         definition: &Rc<Macro>,
@@ -437,13 +375,18 @@ impl Evaluator {
                 positional: Vec::new(),
                 named: args.named,
             };
+            let mut left_out = Vec::new();
             for (param, default) in &definition.params {
                 let given = positional.next().or_else(|| named.take(&param.text));
-                let value = match (given, default) {
-                    (Some(value), _) => value,
-                    (None, Some(default)) => evaluator.eval(default, inner)?,
-                    (None, None) => Value::Undefined(Why::Parameter(Rc::clone(param))),
-                };
+                let value = given.unwrap_or_else(|| {
+                    left_out.extend(default.as_ref().map(|default| (param, default)));
+                    Value::Undefined(Why::Parameter(Rc::clone(param)))
+                });
+                evaluator.set(inner, param, value)?;
+            }
+            // A default may name any parameter.
+            for (param, default) in left_out {
+                let value = evaluator.eval(default, inner)?;
                 evaluator.set(inner, param, value)?;
             }
             let rest: Vec<Value> = positional.collect();
@@ -509,7 +452,7 @@ impl Evaluator {
         exprs.iter().map(|expr| self.eval(expr, scope)).collect()
     }
 
-    fn eval(&mut self, expr: &Expr, scope: usize) -> Result<Value, Fault> {
+    pub(super) fn eval(&mut self, expr: &Expr, scope: usize) -> Result<Value, Fault> {
         self.budget.spend(1)?;
         self.line = expr.line;
         match &expr.node {

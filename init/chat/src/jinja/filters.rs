@@ -1,5 +1,5 @@
 //! jinja2's filters. `random` gives the first item: a rendering must not
-//! depend on chance. `urlize` and `pprint`'s line breaks are left out.
+//! depend on chance. `pprint`'s line breaks are left out.
 
 mod items;
 mod markup;
@@ -8,12 +8,13 @@ mod sequences;
 mod texts;
 
 use super::eval::Evaluator;
-use super::format::percent;
 use super::json::to_json;
 use super::methods::to_str;
+use super::percent::percent;
+use super::urlize::urlize;
 use super::value::{Args, Value};
 use super::{Fault, wrong};
-pub(super) use markup::escape_into;
+pub(super) use markup::{escape_into, markup_text};
 
 const NAMES: &[&str] = &[
     "abs",
@@ -66,6 +67,7 @@ const NAMES: &[&str] = &[
     "unique",
     "upper",
     "urlencode",
+    "urlize",
     "wordcount",
     "wordwrap",
     "xmlattr",
@@ -97,12 +99,13 @@ pub(super) fn filter(
             }
             Ok(value)
         }
+        "urlize" => urlize(evaluator, value, args),
         "tojson" => to_json(&budget, &value, args),
         "safe" | "e" | "escape" | "forceescape" | "striptags" | "xmlattr" | "urlencode" => {
             markup::markup(evaluator, &budget, name, value, args)
         }
         "abs" | "int" | "float" | "round" | "filesizeformat" => {
-            numbers::number(evaluator, &budget, name, value, args)
+            numbers::number(&budget, name, value, args)
         }
         "count" | "length" | "list" | "first" | "last" | "random" | "reverse" | "items"
         | "dictsort" | "batch" | "slice" => sequences::sequence(&budget, name, value, args),

@@ -2,8 +2,8 @@
 //! Hugging Face overrides jinja2's own filter, which would escape for HTML.
 
 use super::budget::{Budget, Buffer};
-use super::format::float_repr;
 use super::methods::optional_str;
+use super::repr::float_repr;
 use super::value::{Args, Kind, Value};
 use super::{Fault, wrong};
 

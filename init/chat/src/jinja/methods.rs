@@ -1,13 +1,17 @@
-//! Methods of Python's `str`, `list`, `tuple` and `dict`, as far as the sandbox
-//! lets a template call them.
+//! Methods of Python's `str`, numbers, `list`, `tuple` and `dict`, as far as the
+//! sandbox lets a template call them. What needs `bytes` is refused.
 
 use std::rc::Rc;
 
+use super::braces::{Fields, format_braces};
 use super::budget::{Budget, Buffer};
 use super::eval::Evaluator;
-use super::format::{format_braces, is_printable, write_str};
+use super::filters::{escape_into, markup_text};
+use super::numerals;
+use super::repr::write_str;
+use super::strings::Method;
 use super::value::{Args, Dict, Kind, Seq, Text, Value};
-use super::{Fault, is_py_space, wrong};
+use super::{Fault, wrong};
 
 const STR: &[&str] = &[
     "capitalize",
@@ -36,6 +40,7 @@ const STR: &[&str] = &[
     "ljust",
     "lower",
     "lstrip",
+    "maketrans",
     "partition",
     "removeprefix",
     "removesuffix",
@@ -52,11 +57,19 @@ const STR: &[&str] = &[
     "strip",
     "swapcase",
     "title",
+    "translate",
     "upper",
     "zfill",
 ];
 const SEQ: &[&str] = &["count", "index"];
-const DICT: &[&str] = &["copy", "get", "items", "keys", "values"];
+/// Of markup alone.
+const MARKUP: &[&str] = &["striptags", "unescape"];
+/// Methods that take their arguments by name as well.
+const NAMING: &[&str] = &["expandtabs", "format", "rsplit", "split", "splitlines"];
+/// Methods that are refused: values of the type `bytes` do not exist here, and
+/// nobody writes floats as C does.
+const REFUSED: &[&str] = &["encode", "from_bytes", "fromhex", "to_bytes"];
+const DICT: &[&str] = &["copy", "fromkeys", "get", "items", "keys", "values"];
 /// Methods that change their value, which the sandbox forbids.
 const UNSAFE: &[&str] = &[
     "append",
@@ -75,7 +88,16 @@ const UNSAFE: &[&str] = &[
 /// Whether `value` has this method; none where it has, but may not be used.
 pub(super) fn has_method(value: &Value, name: &str) -> Option<bool> {
     let (known, mutable) = match value {
+        Value::Str(text) if text.safe && MARKUP.contains(&name) => return Some(true),
+        Value::Str(_) if name == "encode" => return Some(true),
         Value::Str(_) => (STR, false),
+        Value::Bool(_) | Value::Int(_) if matches!(name, "from_bytes" | "to_bytes") => {
+            return Some(true);
+        }
+        Value::Float(_) if name == "fromhex" => return Some(true),
+        Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
+            return Some(numerals::has_method(value, name));
+        }
         Value::Dict(_) => (DICT, true),
         Value::Seq(seq) => match seq.kind {
             Kind::List if name == "copy" => return Some(true),
@@ -99,10 +121,17 @@ pub(super) fn call_method(
     args: Args,
 ) -> Result<Value, Fault> {
     let budget = evaluator.budget.clone();
+    if REFUSED.contains(&name) {
+        return wrong(format!("'{name}' is not supported"));
+    }
+    if let (Some((named, _)), false) = (args.named.first(), NAMING.contains(&name)) {
+        return wrong(format!("{name} takes no keyword argument '{}'", named.text));
+    }
     match of {
         Value::Str(text) => match name {
             "format" => {
-                let out = format_braces(evaluator, &text.text, &args, 0, &mut 0)?;
+                let mut fields = Fields::of(text.safe);
+                let out = format_braces(evaluator, &text.text, &args, 0, &mut fields)?;
                 out.marked(text.safe)
             }
             "format_map" => {
@@ -115,7 +144,8 @@ pub(super) fn call_method(
                         }
                     }
                 }
-                let out = format_braces(evaluator, &text.text, &args, 0, &mut 0)?;
+                let mut fields = Fields::of(text.safe);
+                let out = format_braces(evaluator, &text.text, &args, 0, &mut fields)?;
                 out.marked(text.safe)
             }
             "join" => {
@@ -130,16 +160,120 @@ pub(super) fn call_method(
                         let kind = item.kind();
                         return wrong(format!("sequence item {index}: expected str, {kind} found"));
                     };
-                    out.push(&item.text)?;
+                    if text.safe && !item.safe {
+                        escape_into(&mut out, &item.text)?;
+                    } else {
+                        out.push(&item.text)?;
+                    }
                 }
                 out.marked(text.safe)
             }
-            _ => Method { budget, name, text }.call(args),
+            "maketrans" => make_table(&budget, args),
+            "translate" => translate(evaluator, text, args),
+            "striptags" | "unescape" => {
+                let [] = args.bind(name, [])?;
+                markup_text(&budget, name, &text.text)
+            }
+            _ => {
+                let args = if text.safe {
+                    escaped(&budget, args)?
+                } else {
+                    args
+                };
+                Method { budget, name, text }.call(args)
+            }
         },
         Value::Seq(seq) => seq_method(&budget, seq, name, args),
+        Value::Dict(_) if name == "fromkeys" => {
+            let [keys, value] = args.bind(name, ["iterable", "value"])?;
+            let value = value.unwrap_or(Value::None);
+            let mut entries = Vec::new();
+            for key in &keys.unwrap_or(Value::None).iterate(&budget)?.items {
+                budget.insert(&mut entries, key.clone(), value.clone())?;
+            }
+            budget.dict(entries)
+        }
         Value::Dict(dict) => dict_method(&budget, dict, name, args),
+        Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
+            numerals::call_method(&budget, of, name, args)
+        }
         _ => wrong(format!("'{name}' is not a method")),
     }
+}
+
+/// Arguments of markup's methods become markup themselves.
+fn escaped(budget: &Budget, mut args: Args) -> Result<Args, Fault> {
+    for value in &mut args.positional {
+        if let Value::Str(text) = value
+            && !text.safe
+        {
+            let mut out = Buffer::new(budget);
+            escape_into(&mut out, &text.text)?;
+            *value = out.marked(true)?;
+        }
+    }
+    Ok(args)
+}
+
+/// `str.maketrans`
+fn make_table(budget: &Budget, args: Args) -> Result<Value, Fault> {
+    let [from, to, gone] = args.bind("maketrans", ["x", "y", "z"])?;
+    let number = |c: char| Value::Int(u32::from(c).into());
+    let mut entries = Vec::new();
+    match (&from, &to) {
+        (Some(Value::Dict(dict)), None) => {
+            for (key, value) in &dict.entries {
+                let key = match key
+                    .as_str()
+                    .map(|text| (text.chars().next(), text.chars().count()))
+                {
+                    None => key.clone(),
+                    Some((Some(c), 1)) => number(c),
+                    Some(_) => return wrong("string keys in translate table must be of length 1"),
+                };
+                budget.insert(&mut entries, key, value.clone())?;
+            }
+        }
+        (Some(Value::Str(from)), Some(Value::Str(to))) => {
+            if from.text.chars().count() != to.text.chars().count() {
+                return wrong("the first two maketrans arguments must have equal length");
+            }
+            for (from, to) in from.text.chars().zip(to.text.chars()) {
+                budget.insert(&mut entries, number(from), number(to))?;
+            }
+            for c in optional_str(gone.as_ref())?.unwrap_or_default().chars() {
+                budget.insert(&mut entries, number(c), Value::None)?;
+            }
+        }
+        _ => return wrong("maketrans needs a dict or two texts"),
+    }
+    budget.dict(entries)
+}
+
+/// `str.translate`
+fn translate(evaluator: &mut Evaluator, text: &Text, args: Args) -> Result<Value, Fault> {
+    let [Some(table)] = args.bind("translate", ["table"])? else {
+        return wrong("translate needs a table");
+    };
+    let mut out = Buffer::new(&evaluator.budget);
+    for c in text.text.chars() {
+        let found = evaluator
+            .budget
+            .subscript(&table, &Value::Int(u32::from(c).into()))?;
+        match found {
+            None => out.push_char(c)?,
+            Some(Value::None) => {}
+            Some(Value::Str(text)) => out.push(&text.text)?,
+            Some(other) => {
+                let code = u32::try_from(other.int("a character's number")?).ok();
+                match code.and_then(char::from_u32) {
+                    Some(c) => out.push_char(c)?,
+                    None => return wrong("character mapping must be in range(0x110000)"),
+                }
+            }
+        }
+    }
+    out.marked(text.safe)
 }
 
 fn seq_method(budget: &Budget, seq: &Rc<Seq>, name: &str, args: Args) -> Result<Value, Fault> {
@@ -198,7 +332,7 @@ pub(super) fn usize_value(size: usize) -> Value {
 }
 
 /// Where a search between two bounds looks, as a slice would.
-fn range_of(length: usize, bounds: &[Value; 2]) -> Result<(usize, usize), Fault> {
+pub(super) fn range_of(length: usize, bounds: &[Value; 2]) -> Result<(usize, usize), Fault> {
     let bound = |value: &Value, default: usize| match value {
         Value::None => Ok(default),
         value => {
@@ -218,299 +352,6 @@ fn range_of(length: usize, bounds: &[Value; 2]) -> Result<(usize, usize), Fault>
     Ok((bound(start, 0)?, bound(stop, length)?.min(length)))
 }
 
-/// A method of a text that is called.
-struct Method<'a> {
-    budget: Budget,
-    name: &'a str,
-    text: &'a Text,
-}
-
-impl Method<'_> {
-    fn give(&self, text: impl Into<String>) -> Result<Value, Fault> {
-        self.budget.marked(text.into(), self.text.safe)
-    }
-
-    fn list<'a>(&self, parts: impl Iterator<Item = &'a str>) -> Result<Value, Fault> {
-        let parts: Result<Vec<Value>, Fault> = parts.map(|part| self.give(part)).collect();
-        self.budget.list(parts?)
-    }
-
-    fn call(&self, args: Args) -> Result<Value, Fault> {
-        let text = &*self.text.text;
-        let name = self.name;
-        // Each reads its text once, or writes as much.
-        self.budget.reserve(text.len().saturating_mul(3))?;
-        match name {
-            "strip" | "lstrip" | "rstrip" => {
-                let [chars] = args.bind(name, ["chars"])?;
-                let chars = optional_str(chars.as_ref())?;
-                self.give(strip(text, chars, name != "rstrip", name != "lstrip"))
-            }
-            "split" | "rsplit" => self.split(args),
-            "splitlines" => {
-                let [keep] = args.bind(name, ["keepends"])?;
-                let keep = keep.is_some_and(|keep| keep.is_true());
-                self.list(lines(text, keep))
-            }
-            "partition" | "rpartition" => self.partition(args),
-            "removeprefix" | "removesuffix" => {
-                let [affix] = args.bind(name, ["prefix"])?;
-                let affix = required_str(affix.as_ref(), name)?;
-                let cut = if name == "removeprefix" {
-                    text.strip_prefix(affix)
-                } else {
-                    text.strip_suffix(affix)
-                };
-                self.give(cut.unwrap_or(text))
-            }
-            "startswith" | "endswith" => self.affix(args),
-            "find" | "rfind" | "index" | "rindex" | "count" => self.find(args),
-            "replace" => {
-                let [old, new, count] = args.bind(name, ["old", "new", "count"])?;
-                let old = required_str(old.as_ref(), name)?;
-                let new = required_str(new.as_ref(), name)?;
-                let count = count
-                    .map(|count| count.int("count"))
-                    .transpose()?
-                    .unwrap_or(-1);
-                replace(&self.budget, text, old, new, count)?.marked(self.text.safe)
-            }
-            "center" | "ljust" | "rjust" | "zfill" => self.justify(args),
-            "expandtabs" => self.expand_tabs(args),
-            _ => {
-                let [] = args.bind(name, [])?;
-                self.plain()
-            }
-        }
-    }
-
-    /// Methods without arguments.
-    fn plain(&self) -> Result<Value, Fault> {
-        let text = &*self.text.text;
-        let all = |test: fn(char) -> bool| !text.is_empty() && text.chars().all(test);
-        let cased = || text.chars().any(|c| c.is_uppercase() || c.is_lowercase());
-        let is = match self.name {
-            "upper" => return self.give(text.to_uppercase()),
-            "lower" => return self.give(text.to_lowercase()),
-            "casefold" => return self.give(text.to_lowercase().replace('ß', "ss")),
-            "capitalize" => return self.give(capitalize(text)),
-            "title" => return self.give(title(text)),
-            "swapcase" => return self.give(swap_case(text)),
-            "isalnum" => all(char::is_alphanumeric),
-            "isalpha" => all(char::is_alphabetic),
-            "isascii" => text.is_ascii(),
-            "isdecimal" | "isdigit" => all(|c| c.is_ascii_digit()),
-            "isnumeric" => all(char::is_numeric),
-            "isidentifier" => {
-                let start = text
-                    .chars()
-                    .next()
-                    .is_some_and(|c| c == '_' || c.is_alphabetic());
-                start && text.chars().all(|c| c == '_' || c.is_alphanumeric())
-            }
-            "islower" => cased() && !text.chars().any(char::is_uppercase),
-            "isupper" => cased() && !text.chars().any(char::is_lowercase),
-            "isprintable" => text.chars().all(is_printable),
-            "isspace" => all(is_py_space),
-            "istitle" => cased() && title(text) == text,
-            other => return wrong(format!("'{other}' is not a method")),
-        };
-        Ok(Value::Bool(is))
-    }
-
-    fn split(&self, args: Args) -> Result<Value, Fault> {
-        let [separator, most] = args.bind(self.name, ["sep", "maxsplit"])?;
-        let most = most
-            .map(|most| most.int("maxsplit"))
-            .transpose()?
-            .unwrap_or(-1);
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let text = &*self.text.text;
-        // Values at once: what they cost is counted.
-        let mut parts = Vec::new();
-        let from_end = self.name == "rsplit";
-        match optional_str(separator.as_ref())? {
-            Some("") => return wrong("empty separator"),
-            Some(separator) if from_end => {
-                for part in text.rsplitn(most.saturating_add(1), separator) {
-                    parts.push(self.give(part)?);
-                }
-            }
-            Some(separator) => {
-                for part in text.splitn(most.saturating_add(1), separator) {
-                    parts.push(self.give(part)?);
-                }
-            }
-            None => {
-                let (start, end) = (!from_end, from_end);
-                let mut rest = strip(text, None, start, end);
-                while !rest.is_empty() {
-                    let cut = if from_end {
-                        rest.rsplit_once(is_py_space)
-                            .map(|(before, after)| (after, before))
-                    } else {
-                        rest.split_once(is_py_space)
-                    };
-                    match cut {
-                        Some((part, more)) if parts.len() < most => {
-                            parts.push(self.give(part)?);
-                            rest = strip(more, None, start, end);
-                        }
-                        _ => {
-                            parts.push(self.give(strip(rest, None, end, start))?);
-                            break;
-                        }
-                    }
-                }
-            }
-        }
-        if from_end {
-            parts.reverse();
-        }
-        self.budget.list(parts)
-    }
-
-    fn partition(&self, args: Args) -> Result<Value, Fault> {
-        let [separator] = args.bind(self.name, ["sep"])?;
-        let separator = required_str(separator.as_ref(), self.name)?;
-        if separator.is_empty() {
-            return wrong("empty separator");
-        }
-        let text = &*self.text.text;
-        let parts = if self.name == "partition" {
-            let cut = text.split_once(separator);
-            cut.map_or([text, "", ""], |(before, after)| [before, separator, after])
-        } else {
-            let cut = text.rsplit_once(separator);
-            cut.map_or(["", "", text], |(before, after)| [before, separator, after])
-        };
-        let parts: Result<Vec<Value>, Fault> = parts.iter().map(|part| self.give(*part)).collect();
-        self.budget.tuple(parts?)
-    }
-
-    fn affix(&self, args: Args) -> Result<Value, Fault> {
-        let [affix, start, stop] = args.bind(self.name, ["prefix", "start", "end"])?;
-        let text = &*self.text.text;
-        let bounds = [start.unwrap_or(Value::None), stop.unwrap_or(Value::None)];
-        let (from, to) = range_of(text.chars().count(), &bounds)?;
-        let text: String = text.chars().take(to).skip(from).collect();
-        let affixes = match &affix {
-            Some(Value::Seq(seq)) if seq.kind == Kind::Tuple => seq.items.clone(),
-            Some(one @ Value::Str(_)) => vec![one.clone()],
-            other => {
-                let kind = other.as_ref().map_or("nothing", Value::kind);
-                let name = self.name;
-                return wrong(format!(
-                    "{name} first arg must be str or a tuple of str, not {kind}"
-                ));
-            }
-        };
-        self.budget.spend(affixes.len())?;
-        let has = affixes.iter().filter_map(Value::as_str).any(|affix| {
-            if self.name == "startswith" {
-                text.starts_with(affix)
-            } else {
-                text.ends_with(affix)
-            }
-        });
-        Ok(Value::Bool(has && from <= to))
-    }
-
-    fn find(&self, args: Args) -> Result<Value, Fault> {
-        let [wanted, start, stop] = args.bind(self.name, ["sub", "start", "end"])?;
-        let wanted = required_str(wanted.as_ref(), self.name)?;
-        let text = &*self.text.text;
-        let bounds = [start.unwrap_or(Value::None), stop.unwrap_or(Value::None)];
-        let length = text.chars().count();
-        let (from, to) = range_of(length, &bounds)?;
-        let within: String = text.chars().take(to).skip(from).collect();
-        if self.name == "count" {
-            let count = match wanted {
-                "" => within
-                    .chars()
-                    .count()
-                    .saturating_add(usize::from(from <= to)),
-                wanted => within.matches(wanted).count(),
-            };
-            return Ok(usize_value(count));
-        }
-        let at = if self.name.starts_with('r') {
-            within.rfind(wanted)
-        } else {
-            within.find(wanted)
-        };
-        let at = at.filter(|_| from <= to).and_then(|at| within.get(..at));
-        match at.map(|before| before.chars().count().saturating_add(from)) {
-            Some(at) => Ok(usize_value(at)),
-            None if self.name.ends_with("index") => wrong("substring not found"),
-            None => Ok(Value::Int(-1)),
-        }
-    }
-
-    fn justify(&self, args: Args) -> Result<Value, Fault> {
-        let [width, fill] = args.bind(self.name, ["width", "fillchar"])?;
-        let width = width.unwrap_or(Value::None).size("width")?;
-        let fill = optional_str(fill.as_ref())?.unwrap_or(" ");
-        if fill.chars().count() != 1 {
-            return wrong("The fill character must be exactly one character long");
-        }
-        let mut out = Buffer::new(&self.budget);
-        let text = &*self.text.text;
-        let missing = width.saturating_sub(text.chars().count());
-        match self.name {
-            "ljust" => {
-                out.push(text)?;
-                out.repeat(fill, missing)?;
-            }
-            "rjust" => {
-                out.repeat(fill, missing)?;
-                out.push(text)?;
-            }
-            "zfill" => {
-                let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-                let sign = text.strip_suffix(digits).unwrap_or_default();
-                out.push(sign)?;
-                out.repeat("0", missing)?;
-                out.push(digits)?;
-            }
-            _ => center(&mut out, text, width, fill)?,
-        }
-        out.marked(self.text.safe)
-    }
-
-    fn expand_tabs(&self, args: Args) -> Result<Value, Fault> {
-        let [size] = args.bind(self.name, ["tabsize"])?;
-        let size = size.map_or(Ok(8), |size| size.size("tabsize"))?;
-        let mut out = Buffer::new(&self.budget);
-        let mut column = 0_usize;
-        for c in self.text.text.chars() {
-            if c == '\t' {
-                let gap = size.checked_sub(column.checked_rem(size).unwrap_or(0));
-                let gap = gap.unwrap_or(0);
-                out.repeat(" ", gap)?;
-                column = column.saturating_add(gap);
-                continue;
-            }
-            column = if matches!(c, '\n' | '\r') {
-                0
-            } else {
-                column.saturating_add(1)
-            };
-            out.push_char(c)?;
-        }
-        out.marked(self.text.safe)
-    }
-}
-
-/// Python's `center`: of an odd gap the larger half goes where the width is odd.
-pub(super) fn center(out: &mut Buffer, text: &str, width: usize, fill: &str) -> Result<(), Fault> {
-    let missing = width.saturating_sub(text.chars().count());
-    let before = (missing / 2).saturating_add(missing & width & 1);
-    out.repeat(fill, before)?;
-    out.push(text)?;
-    out.repeat(fill, missing.saturating_sub(before))
-}
-
 pub(super) fn optional_str(value: Option<&Value>) -> Result<Option<&str>, Fault> {
     match value {
         None | Some(Value::None) => Ok(None),
@@ -519,105 +360,11 @@ pub(super) fn optional_str(value: Option<&Value>) -> Result<Option<&str>, Fault>
     }
 }
 
-fn required_str<'a>(value: Option<&'a Value>, name: &str) -> Result<&'a str, Fault> {
+pub(super) fn required_str<'a>(value: Option<&'a Value>, name: &str) -> Result<&'a str, Fault> {
     match optional_str(value)? {
         Some(text) => Ok(text),
         None => wrong(format!("{name} needs a str")),
     }
-}
-
-pub(super) fn strip<'a>(text: &'a str, chars: Option<&str>, start: bool, end: bool) -> &'a str {
-    let unwanted = |c: char| chars.map_or_else(|| is_py_space(c), |chars| chars.contains(c));
-    let text = if start {
-        text.trim_start_matches(unwanted)
-    } else {
-        text
-    };
-    if end {
-        text.trim_end_matches(unwanted)
-    } else {
-        text
-    }
-}
-
-/// Python's `splitlines`.
-pub(super) fn lines(text: &str, keep_ends: bool) -> impl Iterator<Item = &str> {
-    let is_end = |c: char| {
-        matches!(
-            c,
-            '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}'
-        )
-    };
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let at = rest.find(is_end).unwrap_or(rest.len());
-        let (line, tail) = rest.split_at_checked(at)?;
-        let end = if tail.starts_with("\r\n") {
-            2
-        } else {
-            tail.chars().next().map_or(0, char::len_utf8)
-        };
-        let kept = at.saturating_add(if keep_ends { end } else { 0 });
-        let line = rest.get(..kept).unwrap_or(line);
-        rest = tail.get(end..).unwrap_or_default();
-        Some(line)
-    })
-}
-
-/// Python's `replace`; all if `count` is negative.
-pub(super) fn replace(
-    budget: &Budget,
-    text: &str,
-    old: &str,
-    new: &str,
-    count: i128,
-) -> Result<Buffer, Fault> {
-    let most = usize::try_from(count).unwrap_or(usize::MAX);
-    let mut out = Buffer::new(budget);
-    let mut last = 0_usize;
-    budget.touch(text.len())?;
-    for (at, found) in text.match_indices(old).take(most) {
-        out.push(text.get(last..at).unwrap_or_default())?;
-        out.push(new)?;
-        last = at.saturating_add(found.len());
-    }
-    out.push(text.get(last..).unwrap_or_default())?;
-    Ok(out)
-}
-
-pub(super) fn capitalize(text: &str) -> String {
-    let mut chars = text.chars();
-    let first = chars.next().into_iter().flat_map(char::to_uppercase);
-    first.chain(chars.as_str().to_lowercase().chars()).collect()
-}
-
-fn title(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut in_word = false;
-    for c in text.chars() {
-        if in_word {
-            out.extend(c.to_lowercase());
-        } else {
-            out.extend(c.to_uppercase());
-        }
-        in_word = c.is_alphabetic();
-    }
-    out
-}
-
-fn swap_case(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_uppercase() {
-            out.extend(c.to_lowercase());
-        } else {
-            out.extend(c.to_uppercase());
-        }
-    }
-    out
 }
 
 /// Python's `str(value)` as a value; what is text already stays itself.

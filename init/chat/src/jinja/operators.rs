@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use super::ast::{Comparison, Math};
 use super::budget::{Budget, Buffer};
-use super::format::percent;
+use super::percent::percent;
+use super::spec::truncate;
 use super::value::{Dict, Kind, Object, Seq, Value, Why};
 use super::{Fault, wrong};
 
@@ -163,13 +164,7 @@ impl Budget {
                 | (Object::Loop(a), Object::Loop(b)) => Ok(a == b),
                 _ => Ok(Rc::ptr_eq(a, b)),
             },
-            _ => match (left.as_int(), right.as_int()) {
-                (Some(a), Some(b)) => Ok(a == b),
-                _ => Ok(matches!(
-                    (left.as_number(), right.as_number()),
-                    (Some(a), Some(b)) if a.partial_cmp(&b) == Some(Ordering::Equal)
-                )),
-            },
+            _ => Ok(order_numbers(left, right) == Some(Ordering::Equal)),
         }
     }
 
@@ -201,13 +196,10 @@ impl Budget {
                 }
                 Ok(Some(a.items.len().cmp(&b.items.len())))
             }
-            _ => match (left.as_int(), right.as_int()) {
-                (Some(a), Some(b)) => Ok(Some(a.cmp(&b))),
-                _ => match (left.as_number(), right.as_number()) {
-                    (Some(a), Some(b)) => Ok(a.partial_cmp(&b)),
-                    _ => unsupported("<", left, right),
-                },
-            },
+            _ if left.as_number().is_some() && right.as_number().is_some() => {
+                Ok(order_numbers(left, right))
+            }
+            _ => unsupported("<", left, right),
         }
     }
 
@@ -225,6 +217,14 @@ impl Budget {
                 Ok(text.text.contains(part))
             }
             Value::Dict(dict) => Ok(dict.get(self, item)?.is_some()),
+            Value::Seq(seq) if seq.kind == Kind::Iterator => {
+                while let Some(known) = seq.pull()? {
+                    if self.equal(&known, item)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
             _ => {
                 for known in &whole.iterate(self)?.items {
                     if self.equal(known, item)? {
@@ -264,7 +264,13 @@ impl Budget {
 
     /// Python's `whole[start:stop:step]`.
     pub(super) fn slice(&self, whole: &Value, bounds: [Value; 3]) -> Result<Value, Fault> {
-        let length = whole.len(self)?;
+        let length = match whole {
+            Value::Undefined(why) => return wrong(why.to_string()),
+            Value::Str(_) => whole.len(self)?,
+            Value::Seq(seq) if seq.is_indexed() => seq.items.len(),
+            // As jinja2 has it: what cannot be subscripted is undefined.
+            _ => return Ok(Value::Undefined(Why::Item(whole.kind()))),
+        };
         let bound = |value: &Value| match value {
             Value::None => Ok(None),
             value => match value.as_int() {
@@ -273,7 +279,7 @@ impl Budget {
             },
         };
         let [start, stop, step] = &bounds;
-        let indices = indices(
+        let (limits, indices) = indices(
             length,
             bound(start)?,
             bound(stop)?,
@@ -292,9 +298,20 @@ impl Budget {
             Value::Seq(seq) if seq.is_indexed() => {
                 self.reserve(length.saturating_mul(size_of::<Value>()))?;
                 let items = indices.filter_map(|index| seq.items.get(index).cloned());
-                Ok(Value::Seq(self.seq(seq.plain(), items.collect())?))
+                let kind = match seq.kind {
+                    Kind::Range(from, _, by) => {
+                        let at = |index: i128| by.checked_mul(index)?.checked_add(from);
+                        let (start, stop, step) = limits;
+                        let range = at(start).zip(at(stop)).zip(by.checked_mul(step));
+                        let Some(((start, stop), step)) = range else {
+                            return wrong(TOO_LARGE);
+                        };
+                        Kind::Range(start, stop, step)
+                    }
+                    _ => seq.plain(),
+                };
+                Ok(Value::Seq(self.seq(kind, items.collect())?))
             }
-            // As jinja2 has it: what cannot be subscripted is undefined.
             _ => Ok(Value::Undefined(Why::Item(whole.kind()))),
         }
     }
@@ -370,6 +387,31 @@ impl Seq {
     }
 }
 
+/// How two numbers compare, exactly; none for NaN, and for what is no number.
+fn order_numbers(left: &Value, right: &Value) -> Option<Ordering> {
+    match (left.as_int(), right.as_int(), left, right) {
+        (Some(a), Some(b), ..) => Some(a.cmp(&b)),
+        (Some(int), None, _, Value::Float(float)) => order_mixed(int, *float),
+        (None, Some(int), Value::Float(float), _) => {
+            order_mixed(int, *float).map(Ordering::reverse)
+        }
+        (_, _, Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
+        _ => None,
+    }
+}
+
+/// How an integer compares with a float.
+fn order_mixed(int: i128, float: f64) -> Option<Ordering> {
+    match truncate(float) {
+        Ok(whole) => Some(
+            int.cmp(&whole)
+                .then_with(|| 0.0_f64.total_cmp(&(float.fract() + 0.0))),
+        ),
+        // Larger than any integer, or no number.
+        Err(_) => 0.0_f64.partial_cmp(&float),
+    }
+}
+
 fn symbol(math: Math) -> &'static str {
     match math {
         Math::Add => "+",
@@ -420,23 +462,25 @@ fn floats(math: Math, a: f64, b: f64) -> Result<Value, Fault> {
         return wrong(ZERO);
     }
     // Python's: the remainder has the divisor's sign.
-    let rem = || {
-        let rem = a % b;
-        if rem != 0.0 && (rem < 0.0) != (b < 0.0) {
-            rem + b
-        } else if rem == 0.0 {
-            0.0_f64.copysign(b)
-        } else {
-            rem
+    let rem = a % b;
+    let turned = rem != 0.0 && (rem < 0.0) != (b < 0.0);
+    let floor_div = || {
+        let quotient = (a - rem) / b - if turned { 1.0 } else { 0.0 };
+        if quotient == 0.0 {
+            return 0.0_f64.copysign(a / b);
         }
+        let whole = quotient.floor();
+        whole + if quotient - whole > 0.5 { 1.0 } else { 0.0 }
     };
     let result = match math {
         Math::Add => a + b,
         Math::Sub => a - b,
         Math::Mul => a * b,
         Math::Div => a / b,
-        Math::FloorDiv => ((a - rem()) / b).round(),
-        Math::Mod => rem(),
+        Math::FloorDiv => floor_div(),
+        Math::Mod if turned => rem + b,
+        Math::Mod if rem == 0.0 => 0.0_f64.copysign(b),
+        Math::Mod => rem,
         Math::Pow => {
             let power = a.powf(b);
             if power.is_nan() && !a.is_nan() && !b.is_nan() {
@@ -462,13 +506,14 @@ fn position(index: i128, length: usize) -> Option<usize> {
     usize::try_from(index).ok().filter(|_| index < length)
 }
 
-/// The positions that a slice picks, as Python's `slice.indices`.
+/// Where a slice begins, ends and how it goes, as Python's `slice.indices`, and the
+/// positions that it picks.
 fn indices(
     length: usize,
     start: Option<i128>,
     stop: Option<i128>,
     step: i128,
-) -> Result<impl Iterator<Item = usize>, Fault> {
+) -> Result<((i128, i128, i128), impl Iterator<Item = usize>), Fault> {
     if step == 0 {
         return wrong("slice step cannot be zero");
     }
@@ -490,7 +535,7 @@ fn indices(
     let stop = stop.map_or(if step < 0 { low } else { high }, clamp);
     let within = move |at: &i128| if step < 0 { *at > stop } else { *at < stop };
     let positions = std::iter::successors(Some(start), move |at| at.checked_add(step));
-    Ok(positions
-        .take_while(within)
-        .filter_map(|at| usize::try_from(at).ok()))
+    let positions = positions.take_while(within);
+    let positions = positions.filter_map(|at| usize::try_from(at).ok());
+    Ok(((start, stop, step), positions))
 }

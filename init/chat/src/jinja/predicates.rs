@@ -87,7 +87,7 @@ pub(super) fn test(
     Ok(match name {
         "boolean" => matches!(value, Value::Bool(_)),
         "callable" => match value {
-            Value::Object(object) => !matches!(**object, Object::Namespace(_)),
+            Value::Object(object) => !matches!(**object, Object::Namespace(_) | Object::Cycler(..)),
             // An undefined value has a method to be called: it fails.
             Value::Undefined(_) => true,
             _ => false,

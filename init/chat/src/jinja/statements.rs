@@ -241,6 +241,9 @@ impl Parser<'_> {
                 self.expect_op(",")?;
             }
             let name = self.name()?;
+            if params.iter().any(|(known, _)| known.text == name.text) {
+                return wrong(format!("duplicate argument '{}' in a macro", name.text));
+            }
             let default = if self.skip_op("=")? {
                 Some(self.expression()?)
             } else if params.iter().any(|(_, default)| default.is_some()) {

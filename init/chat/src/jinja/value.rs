@@ -3,7 +3,7 @@
 //! namespaces) lives with the evaluator and is only named here. So no value
 //! contains itself.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
 use super::ast::Macro;
@@ -51,7 +51,24 @@ pub(crate) struct Seq {
     pub(crate) depth: usize,
     /// The next item of an iterator.
     pub(crate) next: Cell<usize>,
+    /// What is found to be wrong after an iterator's last item.
+    pub(crate) fault: Option<Fault>,
     pub(crate) _charge: Charge,
+}
+
+impl Seq {
+    /// The next item of an iterator, if it has any more.
+    pub(crate) fn pull(&self) -> Result<Option<Value>, Fault> {
+        let at = self.next.get();
+        match (self.items.get(at), &self.fault) {
+            (Some(item), _) => {
+                self.next.set(at.saturating_add(1));
+                Ok(Some(item.clone()))
+            }
+            (None, Some(fault)) => Err(fault.clone()),
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -129,6 +146,7 @@ pub(crate) enum Function {
     Namespace,
     Cycler,
     Joiner,
+    Lipsum,
     RaiseException,
     StrftimeNow,
 }
@@ -311,12 +329,15 @@ impl Value {
                 budget.reserve(text.text.len().saturating_mul(size_of::<Value>()))?;
                 let mut items = Vec::new();
                 for c in text.text.chars() {
-                    items.push(budget.marked(c.to_string(), text.safe)?);
+                    items.push(budget.text(c.to_string())?);
                 }
                 budget.seq(Kind::List, items)
             }
             Self::Seq(seq) if seq.kind == Kind::Iterator => {
                 let from = seq.next.replace(seq.items.len());
+                if let Some(fault) = &seq.fault {
+                    return Err(fault.clone());
+                }
                 if from == 0 {
                     return Ok(Rc::clone(seq));
                 }
@@ -332,22 +353,24 @@ impl Value {
         }
     }
 
+    /// As [`Self::iterate`], but what is wrong with an item of an iterator comes after
+    /// those before it.
+    pub(crate) fn drain(&self, budget: &Budget) -> Result<(Vec<Self>, Option<Fault>), Fault> {
+        if let Self::Seq(seq) = self
+            && seq.kind == Kind::Iterator
+        {
+            let from = seq.next.replace(seq.items.len());
+            let rest = seq.items.get(from..).unwrap_or_default();
+            budget.reserve(size_of_val(rest))?;
+            return Ok((rest.to_vec(), seq.fault.clone()));
+        }
+        Ok((self.iterate(budget)?.items.clone(), None))
+    }
+
     pub(crate) fn is_iterable(&self) -> bool {
         matches!(
             self,
             Self::Undefined(_) | Self::Str(_) | Self::Seq(_) | Self::Dict(_)
         )
     }
-}
-
-/// A loop that runs, as `loop` shows it.
-#[derive(Debug)]
-pub(crate) struct Loop {
-    pub(crate) id: usize,
-    pub(crate) items: Rc<Seq>,
-    pub(crate) index: usize,
-    pub(crate) depth: usize,
-    pub(crate) changed: RefCell<Option<Value>>,
-    /// What `loop(…)` runs again: only for recursive loops.
-    pub(crate) again: Option<(Rc<super::ast::For>, usize)>,
 }

@@ -7,8 +7,8 @@ use super::filter;
 use crate::jinja::ast::Math;
 use crate::jinja::budget::{Budget, Buffer};
 use crate::jinja::eval::Evaluator;
-use crate::jinja::format::write_repr;
 use crate::jinja::methods::to_str;
+use crate::jinja::repr::write_repr;
 use crate::jinja::value::{Args, Kind, Text, Value, Why};
 use crate::jinja::{Fault, predicates, wrong};
 
@@ -22,11 +22,13 @@ pub(super) fn fold(budget: &Budget, key: Value, sensitive: Option<&Value>) -> Re
     }
 }
 
-/// Sorts by the keys; a comparison that fails ends it.
+/// Sorts by the keys; a comparison that fails ends it. Keys that are `lists` may be
+/// equal although nothing in them has an order.
 pub(super) fn sort(
     budget: &Budget,
     mut keyed: Vec<(Vec<Value>, Value)>,
     reverse: bool,
+    lists: bool,
 ) -> Result<Vec<Value>, Fault> {
     let mut fault = None;
     let mut order = |a: &[Value], b: &[Value]| {
@@ -35,7 +37,7 @@ pub(super) fn sort(
                 break;
             }
             let found = budget.equal(a, b).and_then(|equal| {
-                if equal {
+                if equal && lists {
                     Ok(Ordering::Equal)
                 } else {
                     Ok(budget.order(a, b)?.unwrap_or(Ordering::Equal))
@@ -100,9 +102,18 @@ pub(super) fn over_items(
         "map" | "select" | "reject" | "selectattr" | "rejectattr" if !value.is_true() => {
             return Ok(Value::Seq(budget.seq(Kind::Iterator, Vec::new())?));
         }
-        "map" => return map(evaluator, budget, &value, args),
-        "select" | "reject" | "selectattr" | "rejectattr" => {
-            return select(evaluator, budget, name, &value, args);
+        "map" | "select" | "reject" | "selectattr" | "rejectattr" => {
+            let mut made = Vec::new();
+            let done = if name == "map" {
+                map(evaluator, budget, &value, args, &mut made)
+            } else {
+                select(evaluator, budget, name, &value, args, &mut made)
+            };
+            // What is wrong is found by whoever comes to it.
+            return match done {
+                Err(fault @ (Fault::Endless | Fault::Memory)) => Err(fault),
+                done => Ok(Value::Seq(budget.iterator(made, done.err())?)),
+            };
         }
         "attr" => {
             let [Some(Value::Str(name))] = args.bind(name, ["name"])? else {
@@ -167,7 +178,7 @@ pub(super) fn over_items(
     match name {
         "sort" => {
             let reverse = get("reverse").is_some_and(|reverse| reverse.is_true());
-            budget.list(sort(budget, keyed, reverse)?)
+            budget.list(sort(budget, keyed, reverse, true)?)
         }
         "sum" => {
             let mut sum = get("start").unwrap_or(Value::Int(0));
@@ -250,7 +261,7 @@ fn group(
     sensitive: Option<&Value>,
 ) -> Result<Value, Fault> {
     let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
-    for item in sort(budget, keyed, false)? {
+    for item in sort(budget, keyed, false, false)? {
         let shown = attribute_of(evaluator, &item, attribute, default)?;
         let key = fold(budget, shown.clone(), sensitive)?;
         match groups.last_mut() {
@@ -273,23 +284,23 @@ fn map(
     budget: &Budget,
     value: &Value,
     mut args: Args,
-) -> Result<Value, Fault> {
-    let items = value.iterate(budget)?;
-    let mut mapped = Vec::new();
+    mapped: &mut Vec<Value>,
+) -> Result<(), Fault> {
+    let (items, fault) = value.drain(budget)?;
     if args.positional.is_empty() {
         let Some(attribute) = args.take("attribute") else {
             return wrong("map requires a filter argument");
         };
         let default = args.take("default");
         let [] = args.bind("map", [])?;
-        for item in &items.items {
+        for item in &items {
             mapped.push(attribute_of(evaluator, item, &attribute, default.as_ref())?);
         }
     } else {
         let Value::Str(name) = args.positional.remove(0) else {
             return wrong("map requires the name of a filter");
         };
-        for item in &items.items {
+        for item in &items {
             let args = Args {
                 positional: args.positional.clone(),
                 named: args.named.clone(),
@@ -299,7 +310,7 @@ fn map(
             );
         }
     }
-    Ok(Value::Seq(budget.seq(Kind::Iterator, mapped)?))
+    fault.map_or(Ok(()), Err)
 }
 
 fn select(
@@ -308,7 +319,8 @@ fn select(
     name: &str,
     value: &Value,
     mut args: Args,
-) -> Result<Value, Fault> {
+    kept: &mut Vec<Value>,
+) -> Result<(), Fault> {
     let wanted = name.starts_with("select");
     let attribute = if name.ends_with("attr") {
         if args.positional.is_empty() {
@@ -323,8 +335,8 @@ fn select(
     } else {
         Some(args.positional.remove(0))
     };
-    let mut kept = Vec::new();
-    for item in &value.iterate(budget)?.items {
+    let (items, fault) = value.drain(budget)?;
+    for item in &items {
         let looked_at = attribute_of(evaluator, item, &attribute, None)?;
         let passes = match &test {
             None => looked_at.is_true(),
@@ -341,5 +353,5 @@ fn select(
             kept.push(item.clone());
         }
     }
-    Ok(Value::Seq(budget.seq(Kind::Iterator, kept)?))
+    fault.map_or(Ok(()), Err)
 }

@@ -112,6 +112,58 @@ fn url_quote(out: &mut Buffer, text: &str, query: bool) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Markup's methods `striptags` and `unescape`.
+pub(in crate::jinja) fn markup_text(
+    budget: &Budget,
+    name: &str,
+    text: &str,
+) -> Result<Value, Fault> {
+    budget.reserve(text.len().saturating_mul(3))?;
+    let mut out = Buffer::new(budget);
+    if name == "striptags" {
+        strip_tags(&mut out, text)?;
+    } else {
+        out.push(&unescape(text))?;
+    }
+    out.finish()
+}
+
+/// Entities by number and those that escaping makes; of the two thousand others,
+/// only what models' makers write.
+fn unescape(text: &str) -> String {
+    let names = [
+        ("amp", "&"),
+        ("lt", "<"),
+        ("gt", ">"),
+        ("quot", "\""),
+        ("apos", "'"),
+        ("nbsp", "\u{a0}"),
+    ];
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('&') {
+        out.push_str(before);
+        let entity = after.split_once(';').and_then(|(entity, after)| {
+            let code = |digits: &str, radix| u32::from_str_radix(digits, radix).ok();
+            let code = match entity.strip_prefix('#') {
+                None => {
+                    let known = names.iter().find(|(name, _)| *name == entity)?;
+                    return Some((known.1.to_owned(), after));
+                }
+                Some(number) => match number.strip_prefix(['x', 'X']) {
+                    Some(digits) => code(digits, 16)?,
+                    None => code(number, 10)?,
+                },
+            };
+            Some((char::from_u32(code)?.to_string(), after))
+        });
+        let (shown, after) = entity.unwrap_or_else(|| ("&".to_owned(), after));
+        out.push_str(&shown);
+        rest = after;
+    }
+    out + rest
+}
+
 /// Comments, then tags; white space becomes one space.
 fn strip_tags(out: &mut Buffer, text: &str) -> Result<(), Fault> {
     let without = |text: &str, open: &str, close: &str| {
@@ -134,15 +186,5 @@ fn strip_tags(out: &mut Buffer, text: &str) -> Result<(), Fault> {
         }
         line.push_str(word);
     }
-    let entities = [
-        ("&lt;", "<"),
-        ("&gt;", ">"),
-        ("&#39;", "'"),
-        ("&#34;", "\""),
-        ("&amp;", "&"),
-    ];
-    for (entity, c) in entities {
-        line = line.replace(entity, c);
-    }
-    out.push(&line)
+    out.push(&unescape(&line))
 }

@@ -1,16 +1,13 @@
 //! Filters of numbers, and those that make some.
 
-use super::filter;
 use crate::jinja::budget::Budget;
-use crate::jinja::eval::Evaluator;
-use crate::jinja::format::truncate;
 use crate::jinja::methods::optional_str;
+use crate::jinja::spec::truncate;
 use crate::jinja::value::{Args, Value};
 use crate::jinja::{Fault, is_py_space, wrong};
 
 /// Filters of numbers.
 pub(super) fn number(
-    evaluator: &mut Evaluator,
     budget: &Budget,
     name: &str,
     value: Value,
@@ -55,9 +52,12 @@ pub(super) fn number(
         "round" => round(&value, args),
         _ => {
             let [binary] = args.bind(name, ["binary"])?;
-            let bytes = match filter(evaluator, "float", value, Args::default())? {
-                Value::Float(bytes) => bytes,
-                _ => 0.0,
+            let bytes = match &value {
+                Value::Str(text) => parse_float(&text.text),
+                value => value.as_number(),
+            };
+            let Some(bytes) = bytes else {
+                return wrong(format!("could not convert {} to float", value.kind()));
             };
             budget.text(file_size(
                 bytes,
@@ -74,13 +74,18 @@ fn parse_int(text: &str, base: i128) -> Option<i128> {
         None => ("", text.strip_prefix('+').unwrap_or(text)),
     };
     let lower = digits.to_ascii_lowercase();
-    let prefix = match base {
-        16 => "0x",
-        8 => "0o",
-        2 => "0b",
-        _ => "",
+    let prefixes = [(16, "0x"), (8, "0o"), (2, "0b")];
+    let prefixed = prefixes.into_iter().find_map(|(radix, prefix)| {
+        let digits = lower.strip_prefix(prefix)?;
+        (base == radix || base == 0).then_some((radix, digits))
+    });
+    let (base, digits) = match prefixed {
+        Some((radix, digits)) => (radix, digits),
+        // Nobody can tell whether it is octal.
+        None if base == 0 && lower.starts_with('0') && lower.contains(|c| c != '0') => return None,
+        None if base == 0 => (10, lower.as_str()),
+        None => (base, lower.as_str()),
     };
-    let digits = lower.strip_prefix(prefix).unwrap_or(&lower);
     let bad = digits.starts_with('_') || digits.ends_with('_') || digits.starts_with(['-', '+']);
     if bad || digits.contains("__") {
         return None;
@@ -140,6 +145,8 @@ fn round(value: &Value, args: Args) -> Result<Value, Fault> {
             } else {
                 scaled.floor()
             };
+            // Python's are integers: they have no negative zero.
+            let whole = whole + 0.0;
             Ok(Value::Float(if places >= 0 {
                 whole / scale
             } else {
@@ -157,7 +164,7 @@ fn file_size(bytes: f64, binary: bool) -> String {
         return "1 Byte".to_owned();
     }
     if bytes < base {
-        return format!("{} Bytes", bytes.trunc());
+        return format!("{} Bytes", bytes.trunc() + 0.0);
     }
     let mut unit = base;
     let prefixes = "kMGTPEZY";

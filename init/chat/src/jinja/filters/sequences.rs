@@ -21,6 +21,9 @@ pub(super) fn sequence(
                 Some("value") => 1,
                 Some(_) => return wrong("You can only sort by either \"key\" or \"value\""),
             };
+            if value.is_undefined() {
+                return wrong("dictsort needs a mapping");
+            }
             let items = sequence(budget, "items", value, Args::default())?.iterate(budget)?;
             let mut keyed = Vec::new();
             for item in &items.items {
@@ -29,7 +32,7 @@ pub(super) fn sequence(
                 keyed.push((vec![key], item.clone()));
             }
             let reverse = reverse.is_some_and(|reverse| reverse.is_true());
-            return budget.list(sort(budget, keyed, reverse)?);
+            return budget.list(sort(budget, keyed, reverse, false)?);
         }
         "batch" | "slice" => return chunks(budget, name, &value, args),
         _ => {}
@@ -41,9 +44,7 @@ pub(super) fn sequence(
         "list" => budget.list(value.iterate(budget)?.items.clone()),
         "first" => match &value {
             Value::Seq(seq) if seq.kind == Kind::Iterator => {
-                let at = seq.next.get();
-                seq.next.set(at.saturating_add(1).min(seq.items.len()));
-                let first = seq.items.get(at).cloned();
+                let first = seq.pull()?;
                 Ok(first.unwrap_or_else(|| undefined("No first item, sequence was empty.")))
             }
             Value::Str(text) => match text.text.chars().next() {
@@ -63,13 +64,19 @@ pub(super) fn sequence(
             Ok(last.unwrap_or_else(|| undefined("No last item, sequence was empty.")))
         }
         "random" => {
+            if value.len(budget)? == 0 {
+                return Ok(undefined("No random item, sequence was empty."));
+            }
+            if matches!(value, Value::Dict(_)) {
+                return wrong("'random' needs a sequence, not dict");
+            }
             let first = budget.subscript(&value, &Value::Int(0))?;
             Ok(first.unwrap_or_else(|| undefined("No random item, sequence was empty.")))
         }
         "reverse" => match &value {
             Value::Str(text) => {
                 budget.reserve(text.text.len())?;
-                budget.text(text.text.chars().rev().collect::<String>())
+                budget.marked(text.text.chars().rev().collect::<String>(), text.safe)
             }
             value => {
                 let items = value.iterate(budget)?;
@@ -95,6 +102,16 @@ pub(super) fn sequence(
 fn chunks(budget: &Budget, name: &str, value: &Value, args: Args) -> Result<Value, Fault> {
     let [count, fill] = args.bind(name, ["count", "fill_with"])?;
     let count = count.unwrap_or(Value::None).size("a count")?;
+    if name == "batch" && count == 0 {
+        // The first is full before it has begun, and the next never is.
+        let all = budget.list(value.iterate(budget)?.items.clone())?;
+        let parts = if all.is_true() {
+            vec![budget.list(Vec::new())?, all]
+        } else {
+            Vec::new()
+        };
+        return Ok(Value::Seq(budget.seq(Kind::Iterator, parts)?));
+    }
     let fill = fill.filter(|fill| !matches!(fill, Value::None));
     let items = value.iterate(budget)?;
     let items = &items.items;

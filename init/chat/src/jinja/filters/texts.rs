@@ -2,10 +2,10 @@
 
 use super::is_known;
 use crate::jinja::budget::{Budget, Buffer};
+use crate::jinja::case::capitalize;
 use crate::jinja::eval::Evaluator;
-use crate::jinja::methods::{
-    capitalize, center, lines, optional_str, replace, strip, to_str, usize_value,
-};
+use crate::jinja::methods::{optional_str, to_str, usize_value};
+use crate::jinja::strings::{center, lines, replace, strip};
 use crate::jinja::value::{Args, Value};
 use crate::jinja::{Fault, is_py_space, wrapping, wrong};
 
@@ -20,15 +20,21 @@ pub(super) fn text(
     if !is_known(name) {
         return wrong(format!("No filter named '{name}'."));
     }
+    let measured =
+        matches!(&value, Value::Str(_)) || name == "truncate" && value.len(budget).is_ok();
+    if matches!(name, "indent" | "truncate" | "wordwrap") && !measured {
+        return wrong(format!("'{name}' needs a text, not {}", value.kind()));
+    }
     let value = to_str(evaluator, value)?;
     let text = value.as_str().unwrap_or_default();
     let safe = value.is_safe();
     budget.reserve(text.len().saturating_mul(3))?;
     match name {
         "replace" => {
-            let [old, new, count] = args.bind(name, ["old", "new", "count"])?;
-            let old = to_str(evaluator, old.unwrap_or(Value::None))?;
-            let new = to_str(evaluator, new.unwrap_or(Value::None))?;
+            let [Some(old), Some(new), count] = args.bind(name, ["old", "new", "count"])? else {
+                return wrong("replace needs what to replace, and by what");
+            };
+            let (old, new) = (to_str(evaluator, old)?, to_str(evaluator, new)?);
             let count = match count {
                 None | Some(Value::None) => -1,
                 Some(count) => count.int("count")?,
@@ -62,7 +68,7 @@ pub(super) fn text(
                 "upper" => budget.marked(text.to_uppercase(), safe),
                 "lower" => budget.marked(text.to_lowercase(), safe),
                 "capitalize" => budget.marked(capitalize(text), safe),
-                "title" => budget.marked(title(text), safe),
+                "title" => budget.text(title(text)),
                 "wordcount" => {
                     let is_word = |c: char| c.is_alphanumeric() || c == '_';
                     let words = text.split(|c| !is_word(c)).filter(|word| !word.is_empty());
@@ -74,17 +80,20 @@ pub(super) fn text(
     }
 }
 
-/// jinja2's own: words begin after these characters alone.
+/// jinja2's own: each run of words and of what separates them by itself, so that a
+/// sigma at a word's end is not known to be there.
 fn title(text: &str) -> String {
+    let separates = |c: char| is_py_space(c) || matches!(c, '-' | '(' | '{' | '[' | '<');
     let mut out = String::with_capacity(text.len());
-    let mut begins = true;
-    for c in text.chars() {
-        if begins {
-            out.extend(c.to_uppercase());
-        } else {
-            out.extend(c.to_lowercase());
-        }
-        begins = is_py_space(c) || matches!(c, '-' | '(' | '{' | '[' | '<');
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|c| separates(c) != separates(first));
+        let (run, after) = rest
+            .split_at_checked(end.unwrap_or(rest.len()))
+            .unwrap_or((rest, ""));
+        out.extend(first.to_uppercase());
+        out.push_str(&run.strip_prefix(first).unwrap_or_default().to_lowercase());
+        rest = after;
     }
     out
 }
