@@ -13,7 +13,12 @@
 # ZOSIA_CACHE keeps; a first build takes ten minutes on two cores.
 set -eu
 
-top=$(cd "$(dirname "$0")/.." && pwd -P)
+# Where this file is, not a link to it.
+self=$0
+while link=$(readlink "$self"); do
+    case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
+done
+top=$(cd -P "$(dirname "$self")/.." && pwd -P)
 # shellcheck source=tools/lib/script.sh
 . "$top/tools/lib/script.sh"
 # shellcheck source=tools/lib/host.sh

@@ -10,7 +10,12 @@
 # for new ones. Fails if a text differs. MODEL: default smollm2-135m.
 set -eu
 
-bench=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+# Where this file is, not a link to it.
+self=$0
+while link=$(readlink "$self"); do
+    case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
+done
+bench=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 # shellcheck source=bench/lib.sh
 . "$bench/lib.sh"
 

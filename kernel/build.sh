@@ -16,7 +16,12 @@
 #                         the address of an archive that keeps old packages
 set -eu
 
-top=$(cd "$(dirname "$0")/.." && pwd -P)
+# Where this file is, not a link to it.
+self=$0
+while link=$(readlink "$self"); do
+    case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
+done
+top=$(cd -P "$(dirname "$self")/.." && pwd -P)
 # shellcheck source=tools/lib/script.sh
 . "$top/tools/lib/script.sh"
 program=kernel/build.sh
@@ -36,7 +41,7 @@ if [ "${1-}" = --locked ]; then
 fi
 [ $# -eq 2 ] || die 2 "usage: kernel/build.sh [--locked] INIT EFI"
 [ -f "$1" ] || die 1 "$1: no such file"
-here=$(cd "$(dirname "$0")" && pwd -P)
+here=$(cd -P "$(dirname "$self")" && pwd -P)
 init=$(cd "$(dirname "$1")" && pwd -P)/$(basename "$1")
 mkdir -p "$(dirname "$2")"
 efi=$(cd "$(dirname "$2")" && pwd -P)/$(basename "$2")

@@ -26,7 +26,12 @@
 #                 .deb, or the address of an archive that keeps old packages
 set -eu
 
-top=$(cd "$(dirname "$0")/.." && pwd -P)
+# Where this file is, not a link to it.
+self=$0
+while link=$(readlink "$self"); do
+    case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
+done
+top=$(cd -P "$(dirname "$self")/.." && pwd -P)
 # shellcheck source=tools/lib/script.sh
 . "$top/tools/lib/script.sh"
 # shellcheck source=tools/lib/rust.sh disable=SC2154

@@ -8,7 +8,12 @@
 #   --version   the version of llama-cpp-python whose source distribution it is
 set -eu
 
-tools=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+# Where this file is, not a link to it.
+self=$0
+while link=$(readlink "$self"); do
+    case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
+done
+tools=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 # shellcheck source-path=SCRIPTDIR source=lib/script.sh
 . "$tools/lib/script.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/host.sh

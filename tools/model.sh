@@ -13,12 +13,18 @@
 #   import FILE [NAME]    copy a .gguf file in, under NAME (default: the file's)
 #   path NAME             print the file's path, for other tools
 #
-# Environment: ZOSIA_MODELS, ZOSIA_CACHE (directories).
+# Environment: ZOSIA_MODELS, ZOSIA_CACHE (directories); ZOSIA_NATIVE, the program that
+# checks what is imported, if it has been built (out/native/init).
 # Exit status: 0 done; 1 verify found a difference; 2 wrong usage; 3 something
 # is missing on this machine; 4 no usable model.
 
 set -eu
-tools=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+# Where this file is, not a link to it.
+self=$0
+while link=$(readlink "$self"); do
+    case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
+done
+tools=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 # shellcheck source-path=SCRIPTDIR source=lib/script.sh
 . "$tools/lib/script.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/host.sh
@@ -102,6 +108,26 @@ verify_models() {
     return "$verify_status"
 }
 
+# Refuses what zosia would: as the program itself says, where it has been built for
+# this machine, else by magic and version, and a name that means a part.
+check_header() {
+    case $(od -An -v -tx1 -N 8 "$1" | tr -d ' \n') in
+        4747554602000000 | 4747554603000000) ;;
+        47475546*) die 4 "$1 has another version of GGUF than 2 and 3, or is big-endian; convert the model again with a current llama.cpp" ;;
+        *) die 4 "$1 is not a GGUF file; zosia reads models in that format only" ;;
+    esac
+    case $1 in
+        *-00001-of-00001.gguf) ;;
+        *-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].gguf)
+            die 4 "$1 is one part of a model; join them with llama-gguf-split --merge and import the result"
+            ;;
+    esac
+    native=${ZOSIA_NATIVE:-${tools%/*}/out/native/init}
+    [ -x "$native" ] || return 0
+    refusal=$("$native" --mode diag "$1" 2>/dev/null | sed -n 's/^model: .*\[ZE-/&/p') || return 0
+    [ -z "$refusal" ] || die 4 "${refusal#model: }"
+}
+
 import_model() {
     { [ $# -ge 1 ] && [ $# -le 2 ]; } || die 2 "import FILE [NAME]"
     [ -f "$1" ] || die 4 "there is no file $1"
@@ -110,7 +136,7 @@ import_model() {
     is_model_name "$name" ||
         die 2 "import: $name cannot be a model's name, which has letters, digits, dots, dashes and underscores; give one: import FILE NAME"
     ! find_entry "$name" || die 2 "import: $name is in the catalogue; choose another NAME"
-    [ "$(head -c 4 "$1")" = GGUF ] || die 4 "$1 is not a GGUF file; zosia reads models in that format only"
+    check_header "$1"
     model_file=$models_dir/$name.gguf
     model_name=$name
     mkdir -p "$models_dir"

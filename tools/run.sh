@@ -34,7 +34,12 @@
 # crashed; 6 QEMU failed or was killed; 129, 130, 143 hangup, Ctrl-C, SIGTERM.
 
 set -eu
-tools=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+# Where this file is, not a link to it.
+self=$0
+while link=$(readlink "$self"); do
+    case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
+done
+tools=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 top=${tools%/*}
 # shellcheck source-path=SCRIPTDIR source=lib/script.sh
 . "$tools/lib/script.sh"
@@ -101,7 +106,12 @@ are_counts "${mem:-1}" || usage_error "--mem: not a size such as 4096 or 4G"
 case $accel_wanted in '' | auto) accel_wanted='' ;; hvf | kvm | tcg) ;; *) usage_error "--accel $accel_wanted: not hvf, kvm or tcg" ;; esac
 case $vmm in qemu | vfkit) ;; *) usage_error "--vmm $vmm: not qemu or vfkit" ;; esac
 [ -z "$json" ] || [ "$turn" = text ] || usage_error "--json goes with -p"
-[ "$turn" != text ] || [ -n "$prompt" ] || usage_error "-p needs a text that is not empty"
+# What is not typed at a terminal, or not read at one, is one turn.
+if [ -z "$turn$dry_run" ] && [ "$vmm" = qemu ] && ! { [ -t 0 ] && [ -t 1 ]; }; then
+    turn=text prompt=-
+fi
+case $turn:$prompt in text:*[![:space:]]*) ;; text:*) usage_error "-p needs a text that is not empty" ;; esac
+[ "$batch" != - ] || batch=/dev/stdin
 [ "$turn" != batch ] || [ -r "$batch" ] || die 2 "--batch: $batch cannot be read"
 if [ "$vmm" = vfkit ]; then
     [ -z "$turn" ] || usage_error "-p and --batch need --vmm qemu"
@@ -109,6 +119,8 @@ if [ "$vmm" = vfkit ]; then
         usage_error "--accel, --cpu, --no-firmware and --log are for --vmm qemu"
 fi
 
+# What is opened next would get its number, and the answer.
+(: 3>&1) 2>/dev/null || die 1 "standard output is closed: there is nowhere to write to [ZE-61]"
 detect_host
 open_scratch
 

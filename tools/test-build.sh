@@ -6,7 +6,12 @@
 # recipe: what it copies is enough for tools/deps.sh to tell what is missing.
 
 set -eu
-tools=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+# Where this file is, not a link to it.
+self=$0
+while link=$(readlink "$self"); do
+    case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
+done
+tools=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 work=$(mktemp -d "${TMPDIR:-/tmp}/zosia-test-build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 

@@ -8,7 +8,12 @@
 # busybox sh; at least one must be here) runs everything.
 
 set -eu
-tools=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+# Where this file is, not a link to it.
+self=$0
+while link=$(readlink "$self"); do
+    case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
+done
+tools=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 work=$(mktemp -d "${TMPDIR:-/tmp}/zosia-test-run.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
@@ -20,7 +25,7 @@ FAKE_PATH=$PATH
 FAKE_LOG=$work/log
 FAKE_VIOLATIONS=$work/violations
 export FAKE_PATH FAKE_LOG FAKE_VIOLATIONS FAKE_OS FAKE_ARCH FAKE_SYSCTL FAKE_QEMU FAKE_RUNS FAKE_GUEST FAKE_CURL FAKE_CURL_DATA FAKE_FULL FAKE_BLOCKED
-export ZOSIA_PROC ZOSIA_CGROUP ZOSIA_KVM ZOSIA_CATALOGUE ZOSIA_MODELS ZOSIA_CACHE ZOSIA_RELEASE TMPDIR
+export ZOSIA_PROC ZOSIA_CGROUP ZOSIA_KVM ZOSIA_CATALOGUE ZOSIA_MODELS ZOSIA_CACHE ZOSIA_RELEASE ZOSIA_NATIVE TMPDIR
 
 fail() {
     failures=$((failures + 1))
@@ -33,7 +38,7 @@ fail() {
 
 # What /usr/bin and /bin have on a Mac, of what the scripts may want. There is
 # no readlink -f, timeout, nproc, sha256sum or lscpu.
-everywhere='awk basename cat cp cut date dd df dirname du env find grep head id ln ls mkdir mkfifo mktemp mv od ps readlink rm rmdir sed sleep sort sync tail tee touch tr wc'
+everywhere='awk basename cat cp cut date dd df dirname du env find grep head id ln ls mkdir mkfifo mktemp mv od ps readlink rm rmdir sed sleep sort sync tail tee touch tr tty wc'
 
 # machine NAME COMMAND...: a fresh PATH of the commands that are everywhere and
 # of these.
@@ -341,6 +346,21 @@ refusals() {
     try empty_prompt 2 run.sh -p '' "$model"
     try two_models 2 run.sh "$model" "$model"
     try json_without_prompt 2 run.sh --json "$model"
+    for blank in '   ' "$(printf ' \t\n')"; do
+        try blank_prompt 2 run.sh -p "$blank" "$model"
+    done
+    try nothing_typed 1 run.sh "$model"
+    says 'standard input is empty'
+    mkfifo "$work/pipe"
+    for no_file in "$work/pipe" /dev/null; do
+        try "$no_file for a model" 4 run.sh "$no_file"
+        says "$no_file is neither a file nor a disk"
+    done
+    rm "$work/pipe"
+    printf 'h\0i\0' >"$work/in"
+    input=$work/in
+    try zero_bytes 1 run.sh -p - "$model"
+    says 'standard input is not UTF-8 text'
     try help 0 run.sh --help
     prints "Exit status: 0"
 }
@@ -362,6 +382,10 @@ turns_here() {
     input=$work/in
     try prompt_from_standard_input 0 run.sh -p - "$model"
     got_prompt 'from a pipe'
+    input=$work/in
+    try what_is_not_typed_is_one_turn 0 run.sh "$model"
+    got_prompt 'from a pipe'
+    printed_exactly 'Paris is the capital.\n'
 
     printf 'line 1\nline 2\n' >"$work/in"
     input=$work/in
@@ -383,6 +407,11 @@ turns_here() {
     printf '{"prompt":"a"}\n{"promp":"b"}' >"$work/batch"
     try batch_with_a_bad_line 1 run.sh --batch "$work/batch" "$model"
     says '1 of 2 prompts were answered; the last error: line 2: expected "prompt"'
+    for batch in - /dev/stdin; do
+        input=$work/batch
+        try "batch from $batch" 1 run.sh --batch "$batch" "$model"
+        says '1 of 2 prompts were answered'
+    done
 
     FAKE_GUEST=refuses
     try refused 1 run.sh -p x "$model"
@@ -420,6 +449,56 @@ turns_here() {
     await no_process || fail "a process is left"
 }
 
+# Standard output and error that are closed, or full where there is such a device.
+outputs() {
+    linux x86_64 16 ''
+    FAKE_GUEST=answers
+    closed_to 1 '>&-' 'standard output is closed'
+    closed_to 1 '>/dev/full' 'standard output did not take all of the answer'
+    closed_to 0 '2>&-' ''
+    printed_exactly 'Paris is the capital.\n'
+    closed_to 0 '2>/dev/full' ''
+    printed_exactly 'Paris is the capital.\n'
+    FAKE_GUEST=refuses
+    for nowhere in '2>&-' '2>/dev/full' '>&- 2>&-' '<&- >&- 2>&-'; do closed_to 1 "$nowhere" ''; done
+}
+
+closed_to() { # STATUS REDIRECTION MESSAGE
+    case $2 in */dev/full*) [ -c /dev/full ] || return 0 ;; esac
+    case_name="output $2" checks=$((checks + 1)) status=0
+    : >"$work/out"
+    : >"$work/err"
+    # shellcheck disable=SC2086 # a shell may be two words
+    (eval "PATH=\$prefix/bin exec \$shell \"\$checkout/tools/run.sh\" -p x \"\$model\" $2") </dev/null >"$work/out" 2>"$work/err" || status=$?
+    [ "$status" = "$1" ] || fail "status $status"
+    [ -z "$3" ] || says "$3"
+    ! ls "$TMPDIR"/zosia.* >/dev/null 2>&1 || fail "files are left in $TMPDIR"
+}
+
+# The scripts under other names, and for users of whom little is known.
+links() {
+    linux x86_64 16 ''
+    ln -s "$checkout/tools/run.sh" "$work/one.sh"
+    ln -s one.sh "$work/two.sh"
+    ln -s checkout/tools "$work/folder"
+    for link in one.sh two.sh folder/run.sh; do
+        case_name="through $link" checks=$((checks + 1))
+        # shellcheck disable=SC2086 # a shell may be two words
+        (cd "$work" && PATH=$prefix/bin $shell "$link" --dry-run "$model") >"$work/out" 2>"$work/err" || fail "status $?"
+        prints "$checkout/out/zosia.efi"
+    done
+    rm "$work/one.sh" "$work/two.sh" "$work/folder"
+    # Every script that looks for itself does so in this way.
+    case_name=all_scripts checks=$((checks + 1))
+    # shellcheck disable=SC2016 # $0 is what is looked for
+    find "$tools" "$tools/../bench" "$tools/../kernel" -name '*.sh' -exec grep -l 'dirname.*"\$0"' {} + >"$work/out" || :
+    [ ! -s "$work/out" ] || fail "a link to these does not work"
+    case_name=no_home checks=$((checks + 1))
+    # shellcheck disable=SC2086 # a shell may be two words
+    (unset HOME ZOSIA_CACHE ZOSIA_MODELS && PATH=$prefix/bin $shell "$checkout/tools/model.sh" list) >"$work/out" 2>"$work/err" || fail "status $?"
+    prints smollm2-135m
+}
+
 no_process() { ! pgrep -f "$TMPDIR/zosia" >/dev/null; }
 
 # await COMMAND...: until it succeeds. A minute is more than a busy machine
@@ -436,7 +515,7 @@ await() {
 # Signals to the script end it, QEMU and its files.
 interrupted() {
     FAKE_GUEST=waits
-    for signal_status in TERM:143 HUP:129; do
+    for signal_status in TERM:143 HUP:129 KILL:137; do
         case_name=${signal_status%:*}_in_a_turn
         checks=$((checks + 1))
         : >"$work/out"
@@ -449,9 +528,11 @@ interrupted() {
         wait "$script_pid" || status=$?
         [ "$status" = "${signal_status#*:}" ] || fail "status $status"
         await no_process || fail "a process is left"
-        ! ls "$TMPDIR"/zosia.* >/dev/null 2>&1 || fail "files are left in $TMPDIR"
+        await no_files || fail "files are left in $TMPDIR"
     done
 }
+
+no_files() { ! ls "$TMPDIR"/zosia.* >/dev/null 2>&1; }
 
 # At a terminal, where util-linux can make one.
 terminals() {
@@ -608,7 +689,7 @@ downloads() {
     printed_exactly 'Paris is the capital.\n'
     logged "smollm2-135m.gguf"
 
-    { printf GGUF && cat "$work/data"; } >"$work/own.gguf"
+    { printf 'GGUF\3\0\0\0' && cat "$work/data"; } >"$work/own.gguf"
     try import 0 model.sh import "$work/own.gguf" mine
     cp "$work/own.gguf" "$ZOSIA_MODELS/models/$(printf 'not\033[31m mine').gguf"
     try import_is_listed 0 model.sh list
@@ -617,6 +698,19 @@ downloads() {
     prints "file=$ZOSIA_MODELS/models/mine.gguf"
     try import_of_no_model 4 model.sh import "$work/data" other
     says "not a GGUF file"
+    { printf 'GGUF\0\0\0\3' && cat "$work/data"; } >"$work/big.gguf"
+    try import_of_another_version 4 model.sh import "$work/big.gguf" other
+    says "another version of GGUF"
+    cp "$work/own.gguf" "$work/own-00002-of-00003.gguf"
+    try import_of_a_part 4 model.sh import "$work/own-00002-of-00003.gguf" other
+    says "one part of a model"
+    ZOSIA_NATIVE=$work/native
+    printf '#!%s\necho "model: %s: the file is cut [ZE-11]"\n' "$(command -v sh)" x >"$ZOSIA_NATIVE"
+    chmod +x "$ZOSIA_NATIVE"
+    try import_of_what_zosia_refuses 4 model.sh import "$work/own.gguf" other
+    says "x: the file is cut [ZE-11]"
+    [ ! -e "$ZOSIA_MODELS/models/other.gguf" ] || fail "it is kept"
+    ZOSIA_NATIVE=''
     ZOSIA_CATALOGUE='' ZOSIA_MODELS=$work/none
 }
 
@@ -628,8 +722,8 @@ run_all() {
     mkdir "$TMPDIR"
     : >"$work/out"
     : >"$work/err"
-    ZOSIA_CATALOGUE='' ZOSIA_MODELS=$work/none ZOSIA_CACHE='' ZOSIA_RELEASE=''
-    for part in macs linuxes refusals turns terminals downloads; do
+    ZOSIA_CATALOGUE='' ZOSIA_MODELS=$work/none ZOSIA_CACHE='' ZOSIA_RELEASE='' ZOSIA_NATIVE=''
+    for part in macs linuxes refusals turns outputs links terminals downloads; do
         "$part"
     done
 }

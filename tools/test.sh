@@ -28,13 +28,18 @@ if [ -z "${ZOSIA_SIGNALS:-}" ] && env --default-signal true 2>/dev/null; then
     ZOSIA_SIGNALS=default exec env --default-signal "$0" "$@"
 fi
 
-top=$(cd "$(dirname "$0")/.." && pwd -P)
+# Where this file is, not a link to it.
+self=$0
+while link=$(readlink "$self"); do
+    case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
+done
+top=$(cd -P "$(dirname "$self")/.." && pwd -P)
+# shellcheck source=tools/lib/script.sh
+. "$top/tools/lib/script.sh"
 cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 ZOSIA_CACHE=$cache
 export CARGO_TARGET_DIR ZOSIA_CACHE
-# shellcheck source=tools/lib/script.sh
-. "$top/tools/lib/script.sh"
 # shellcheck source=tools/lib/rust.sh disable=SC2154
 . "$top/tools/lib/rust.sh"
 

@@ -13,6 +13,7 @@ use protocol::memory::Budget;
 use rustix::fs::OFlags;
 
 use crate::mounts::Mounted;
+use crate::ports;
 
 /// Where a job runs.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +37,51 @@ impl Host {
             Self::Command => format!("--{}", name.replace('_', "-")),
         }
     }
+
+    /// `text`, which names parameters and remedies as the machine under run.sh has
+    /// them, as it is to be read here. The engine does not know where it runs.
+    pub(crate) fn words(self, text: &str) -> String {
+        match self {
+            Self::Machine(mounted) if ports::has_run_sh(mounted) => text.to_owned(),
+            Self::Machine(_) => without_run_sh(text),
+            Self::Command => with_flags(&without_run_sh(text)),
+        }
+    }
+}
+
+/// `text` without ` (run.sh …)`.
+fn without_run_sh(text: &str) -> String {
+    let mut pieces = text.split(" (run.sh ");
+    let mut kept = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        kept.push_str(piece.split_once(')').unwrap_or_default().1);
+    }
+    kept
+}
+
+/// `text` with `--ctx 4096` for `zosia.ctx=4096`.
+fn with_flags(text: &str) -> String {
+    let mut pieces = text.split("zosia.");
+    let mut kept = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        let length = piece.find(|c| !is_name(c)).unwrap_or(piece.len());
+        let (name, rest) = piece.split_at(length);
+        if protocol::find(name).is_none() {
+            kept.push_str("zosia.");
+            kept.push_str(piece);
+            continue;
+        }
+        kept.push_str(&Host::Command.option(name));
+        match rest.strip_prefix('=') {
+            Some(value) => {
+                kept.push(' ');
+                kept.push_str(value);
+            }
+            None => kept.push_str(rest),
+        }
+    }
+    kept
 }
 
 /// How much memory each thing may take on this machine.
@@ -148,5 +194,25 @@ mod tests {
     #[test]
     fn parameters_are_named_as_they_are_given_here() {
         assert_eq!(Host::Command.option("max_tokens"), "--max-tokens");
+        for (text, here) in [
+            (
+                "give more (run.sh --mem 9) or zosia.kv=q8_0 [ZE-30]",
+                "give more or --kv q8_0 [ZE-30]",
+            ),
+            (
+                "a smaller zosia.max_tokens helps",
+                "a smaller --max-tokens helps",
+            ),
+            (
+                "zosia.efi is not zosia.cpu=v82",
+                "zosia.efi is not --cpu v82",
+            ),
+            (
+                "(run.sh is not named) zosia.",
+                "(run.sh is not named) zosia.",
+            ),
+        ] {
+            assert_eq!(Host::Command.words(text), here);
+        }
     }
 }

@@ -8,23 +8,34 @@ use std::os::unix::fs::FileTypeExt as _;
 use protocol::Config;
 use protocol::memory::{Budget, mib};
 
+use crate::host::warn;
+
 /// The message of a one-turn run; `None` means a chat.
 ///
 /// # Errors
 /// Standard input's; `InvalidInput` for one that is empty, too long or not text.
 pub(crate) fn message(config: &Config, budget: &Budget) -> io::Result<Option<String>> {
-    let piped = !io::stdin().is_terminal();
-    match (&config.start.prompt, piped) {
-        (None, false) => Ok(None),
-        (Some(text), false) if text != "-" => Ok(Some(text.clone())),
-        (Some(text), true) if text != "-" => {
+    let typed = io::stdin().is_terminal();
+    match config.start.prompt.as_deref() {
+        // What an editor paints belongs in no file and no other program.
+        None if typed && io::stdout().is_terminal() => Ok(None),
+        None | Some("-") => {
+            if typed {
+                warn("type the message; Ctrl-D on a line of its own ends it");
+            }
+            standard_input(budget).map(Some)
+        }
+        Some(text) if text.trim().is_empty() => Err(empty("the message")),
+        Some(text) => {
             let context = context(budget)?;
             if context.is_empty() {
-                return Ok(Some(text.clone()));
+                return Ok(Some(text.to_owned()));
             }
-            Ok(Some(format!("{text}\n\n{context}")))
+            Ok(Some(format!(
+                "{}\n\n{text}",
+                context.trim_end_matches('\n')
+            )))
         }
-        _ => standard_input(budget).map(Some),
     }
 }
 
@@ -43,12 +54,16 @@ pub(crate) fn read_batch(file: &str, budget: &Budget) -> io::Result<String> {
 fn standard_input(budget: &Budget) -> io::Result<String> {
     let text = read_text(io::stdin(), "standard input", budget)?;
     if text.trim().is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "standard input is empty: nothing to answer",
-        ));
+        return Err(empty("standard input"));
     }
     Ok(text.trim_end_matches('\n').to_owned())
+}
+
+fn empty(what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{what} is empty: nothing to answer"),
+    )
 }
 
 /// Standard input of `-p TEXT` is context when it is a file or a pipe; anything
@@ -85,7 +100,7 @@ fn read_text(from: impl Read, name: &str, budget: &Budget) -> io::Result<String>
 ///
 /// # Errors
 /// What they are instead of UTF-8 text, and what to do.
-fn text(mut bytes: Vec<u8>) -> Result<String, String> {
+pub(crate) fn text(mut bytes: Vec<u8>) -> Result<String, String> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err("is UTF-16; convert it first: iconv -f UTF-16 -t UTF-8".to_owned());
     }

@@ -10,7 +10,12 @@
 # and TARGET's binary takes its path to fail again.
 set -eu
 
-top=$(cd "$(dirname "$0")/../.." && pwd -P)
+# Where this file is, not a link to it.
+self=$0
+while link=$(readlink "$self"); do
+    case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
+done
+top=$(cd -P "$(dirname "$self")/../.." && pwd -P)
 cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
 # shellcheck source=tools/lib/script.sh
 . "$top/tools/lib/script.sh"

@@ -27,6 +27,8 @@ find_model() {
         return 0
     fi
     [ ! -d "$1" ] || die 4 "$1 is a directory; name a .gguf file or a disk image in it"
+    # A pipe has no length, and what is read of it cannot be read again.
+    [ -f "$1" ] || [ -b "$1" ] || die 4 "$1 is neither a file nor a disk; name a .gguf file or a disk image"
     [ -r "$1" ] || die 4 "$1 cannot be read; check its permissions"
     model_name=$1 model_file=$(absolute "$1") model_sha256='' model_source=''
     model_bytes=$(file_bytes "$1")

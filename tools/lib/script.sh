@@ -4,6 +4,12 @@
 
 program=${0##*/}
 
+# Some services and containers give no HOME: then it is what the system has.
+if [ -z "${HOME:-}" ]; then
+    HOME=$(eval "printf '%s\n' ~$(id -un)")
+    export HOME
+fi
+
 # Prints the text as one line that does nothing to a terminal: what a file's
 # name or a program's error may hold of control characters is spelled out, and
 # other text is left alone. The C1 controls are two bytes in UTF-8.
@@ -32,8 +38,12 @@ visible() {
 }
 c1_lead=$(printf '\302')
 
+# What is opened next must not get the number of a closed standard error.
+(: 3>&2) || exec 2>/dev/null
+
 # Messages go to standard error: standard output belongs to the answer.
-say() { printf '%s: %s\n' "$program" "$(visible "$*")" >&2; }
+# One that takes nothing does not change what is done, nor the status.
+say() { printf '%s: %s\n' "$program" "$(visible "$*")" >&2 2>/dev/null || :; }
 
 # die STATUS MESSAGE: one message, its remedy in it, and out.
 die() {

@@ -14,15 +14,44 @@ open_scratch() {
     trap close_session EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
+    trap 'exit 131' QUIT
     trap 'exit 143' TERM
+    mkfifo "$scratch/guard"
+    guard_session <"$scratch/guard" &
+    guard=$!
+    exec 7>"$scratch/guard"
 }
+
+# Cleans up after a script that was killed: then its end of the pipe closes. Lines
+# tell what there is to clean up: the machine's process, the terminal, its settings.
+guard_session() {
+    # Not the terminal's signals, and not that for writing to it from behind.
+    trap '' HUP INT QUIT TERM TSTP TTOU
+    trap - EXIT
+    machine_pid=''
+    while read -r guard_name guard_value; do
+        case $guard_name in
+            machine) machine_pid=$guard_value ;;
+            tty) exec 3<>"$guard_value" ;;
+            terminal) terminal=$guard_value ;;
+            done) exit 0 ;;
+        esac
+    done
+    # One that was suspended goes on, to its end.
+    [ -z "$machine_pid" ] || kill -TERM "$machine_pid" 2>/dev/null || :
+    [ -z "$machine_pid" ] || kill -CONT "$machine_pid" 2>/dev/null || :
+    restore_terminal
+    rm -rf "$scratch"
+}
+
+tell_guard() { (echo "$*" >&7) 2>/dev/null || :; }
 
 # The one way out: whatever happened, no child stays, the terminal is as it
 # was, and the status is the one that was asked for.
 close_session() {
     session_status=$?
     trap - EXIT
-    trap '' HUP INT TERM
+    trap '' HUP INT QUIT TERM TSTP
     for child in $children; do
         kill "$child" 2>/dev/null || :
     done
@@ -31,18 +60,56 @@ close_session() {
         cp "$scratch/console.log" "$log" || :
     fi
     rm -rf "$scratch"
+    tell_guard "done"
+    exec 7>&-
+    wait "$guard" 2>/dev/null || :
     exit "$session_status"
 }
 
-save_terminal() { if [ -t 0 ]; then terminal=$(stty -g) || terminal=''; fi; }
+# The terminal as descriptor 3, opened once more where it can be: that nothing waits
+# for it is a flag of the opening, which else stays with the user's shell.
+save_terminal() {
+    tty_name=$(tty) || tty_name=
+    if [ -r "$tty_name" ] && [ -w "$tty_name" ]; then
+        exec 3<>"$tty_name"
+        tell_guard "tty $tty_name"
+    else
+        exec 3<&0
+    fi
+    terminal=$(stty -g <&3) || terminal=''
+    tell_guard "terminal $terminal"
+}
 
 # Also what the guest may have switched on by escape sequences: bracketed
 # paste, attributes, a hidden cursor, no line wrap.
 restore_terminal() {
     [ -n "$terminal" ] || return 0
-    stty "$terminal" || :
-    [ ! -t 1 ] || printf '\033[?2004l\033[0m\033[?25h\033[?7h'
+    reset_terminal
     terminal=''
+}
+
+reset_terminal() {
+    stty "$terminal" <&3 || :
+    [ ! -t 1 ] || printf '\033[?2004l\033[0m\033[?25h\033[?7h'
+}
+
+# The machine stops with the script, and the terminal is the shell's meanwhile. QEMU
+# makes it raw again when it goes on; bracketed paste is the guest's wish.
+suspend() {
+    kill -STOP "$machine_pid"
+    reset_terminal
+    kill -STOP $$
+    printf '\033[?2004h'
+    kill -CONT "$machine_pid"
+}
+
+# Sets session_status when the machine has ended: signals end a wait as well.
+wait_for_machine() {
+    while :; do
+        session_status=0
+        wait "$machine_pid" 2>/dev/null || session_status=$?
+        if [ "$session_status" -le 128 ] || ! kill -0 "$machine_pid" 2>/dev/null; then return 0; fi
+    done
 }
 
 # Builds out/zosia.efi where it is missing or older than its sources. A Mac
@@ -128,18 +195,30 @@ write_frame() {
         cat -- "$batch" >"$scratch/prompt"
     else
         if [ "$prompt" = - ]; then
-            prompt=$(cat)
-            [ -n "$prompt" ] || die 2 "-p -: standard input is empty"
+            [ ! -t 0 ] || say "type the message; Ctrl-D on a line of its own ends it"
+            read_standard_input
+            prompt=$standard_input
+            case $prompt in *[![:space:]]*) ;; *) die 1 "standard input is empty: nothing to answer [ZE-61]" ;; esac
         elif [ -p /dev/stdin ] || [ -f /dev/stdin ]; then
             say "reading context from standard input (to give none: < /dev/null)"
-            context=$(cat)
-            [ -z "$context" ] || prompt=$(printf '%s\n\n%s' "$context" "$prompt")
+            read_standard_input
+            [ -z "$standard_input" ] || prompt=$(printf '%s\n\n%s' "$standard_input" "$prompt")
         fi
         printf '%s' "$prompt" >"$scratch/prompt"
     fi
     frame_bytes=$(file_bytes "$scratch/prompt")
     [ "$frame_bytes" -le 67108864 ] || die 2 "the prompt has $frame_bytes bytes; 67108864 is the most"
     { printf '%s%s\n' "$frame_head" "$frame_bytes" && cat "$scratch/prompt"; } >"$scratch/frame"
+}
+
+# All of standard input, as $standard_input. A shell's variable loses zero bytes, so
+# that they are looked for before; what else is no text, the guest refuses.
+read_standard_input() {
+    cat >"$scratch/input" 2>/dev/null || : # it is closed
+    input_bytes=$(file_bytes "$scratch/input")
+    [ "$(tr -d '\000' <"$scratch/input" | wc -c)" -eq "$input_bytes" ] ||
+        die 1 "standard input is not UTF-8 text: it has zero bytes, as UTF-16 has, which iconv -f UTF-16 -t UTF-8 converts [ZE-61]"
+    standard_input=$(cat "$scratch/input")
 }
 
 # QEMU's control channel tells how the guest ended: its exit status does not.
@@ -190,18 +269,21 @@ run_interactive() {
     save_terminal
     mkfifo "$scratch/save.in" "$scratch/save.out"
     : >"$scratch/saves.log"
-    keep_transcripts "$top/transcripts" "$scratch" <"$scratch/save.out" 6<>"$scratch/save.in" 2>"$scratch/saves.log" &
+    keep_transcripts "$top/transcripts" "$scratch" <"$scratch/save.out" 6<>"$scratch/save.in" 2>"$scratch/saves.log" 7>&- &
     keeper=$!
     children=$keeper
-    exec 3<&0 5>"$scratch/save.out"
-    "$qemu" "$@" <&3 2>"$scratch/qemu.log" 3<&- 4>&- &
+    exec 5>"$scratch/save.out"
+    "$qemu" "$@" <&3 >&3 2>"$scratch/qemu.log" 3<&- 4>&- 7>&- &
     machine_pid=$!
+    tell_guard "machine $machine_pid"
+    trap suspend TSTP
     children="$keeper $machine_pid"
     exec 5>&-
-    session_status=0
-    wait "$machine_pid" 2>/dev/null || session_status=$?
+    wait_for_machine
+    trap '' TSTP
+    tell_guard machine
     # Answers that the guest no longer reads must not hold the keeper up.
-    cat <>"$scratch/save.in" >/dev/null &
+    cat <>"$scratch/save.in" >/dev/null 7>&- &
     children="$keeper $!"
     wait "$keeper" 2>/dev/null || :
     kill "$!" 2>/dev/null || :
@@ -233,11 +315,11 @@ quote_parameters() {
 run_vfkit() {
     save_terminal
     stty raw opost -echo isig intr '^]' quit undef susp undef || :
-    exec 3<&0
-    vfkit "$@" <&3 3<&- &
-    children=$!
-    session_status=0
-    wait "$children" 2>/dev/null || session_status=$?
+    vfkit "$@" <&3 3<&- 7>&- &
+    machine_pid=$!
+    children=$machine_pid
+    tell_guard "machine $machine_pid"
+    wait_for_machine
     children=''
     restore_terminal
     [ "$session_status" = 0 ] || die 6 "vfkit ended with status $session_status"
@@ -261,15 +343,16 @@ run_turn() {
         results=$scratch/result
     fi
     mkfifo "$stream"
-    tee "$scratch/streamed" <"$stream" &
+    tee "$scratch/streamed" <"$stream" 7>&- &
     reader=$!
     children=$reader
     exec 5>"$stream"
-    "$qemu" "$@" </dev/null >/dev/null 2>"$scratch/qemu.log" 4>&- &
+    "$qemu" "$@" </dev/null >/dev/null 2>"$scratch/qemu.log" 4>&- 7>&- &
     machine_pid=$!
     children="$children $machine_pid"
+    tell_guard "machine $machine_pid"
     exec 5>&-
-    cat "$scratch/frame" >"$scratch/turn.in" 2>/dev/null &
+    cat "$scratch/frame" >"$scratch/turn.in" 2>/dev/null 7>&- &
     children="$children $!"
 
     reader_status=0
@@ -278,7 +361,7 @@ run_turn() {
     [ "$reader_status" = 0 ] || kill "$machine_pid" 2>/dev/null || :
     session_status=0
     wait "$machine_pid" 2>/dev/null || session_status=$?
-    [ "$reader_status" = 0 ] || die 1 "standard output was closed before the answer was complete [ZE-61]"
+    [ "$reader_status" = 0 ] || die 1 "standard output did not take all of the answer [ZE-61]"
     # A terminal's next prompt begins on a line of its own.
     [ ! -t 1 ] || [ -z "$(tail -c 1 "$scratch/streamed")" ] || echo
 
@@ -289,7 +372,8 @@ run_turn() {
 # Status 0 only if every turn's result says that it was answered.
 report_results() {
     if [ "$turn" = batch ]; then
-        turns=$(grep -c '[^[:space:]]' "$batch") || turns=0
+        # Not of the file, which may be a pipe.
+        turns=$(grep -c '[^[:space:]]' "$scratch/prompt") || turns=0
     else
         turns=1
     fi

@@ -117,7 +117,10 @@ fn set_flag(
     let value = inline
         .or_else(|| args.next())
         .ok_or_else(|| format!("{flag}: needs a value, {}", param.value))?;
-    (param.set)(config, &value).map_err(|expected| format!("{flag} {value}: {expected}"))
+    (param.set)(config, &value).map_err(|expected| match value.as_str() {
+        "" => format!("{flag} has an empty value: {expected}"),
+        value => format!("{flag} {value}: {expected}"),
+    })
 }
 
 fn no_such_parameter(name: &str) -> String {

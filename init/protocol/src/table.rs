@@ -203,7 +203,7 @@ pub const PARAMS: &[Param] = &[
         value: "0-1",
         help: "Draw from the most probable tokens that together reach this probability; 1 is off.",
         when: When::Always,
-        set: |c, v| number(v, 0.0..=1.0).map(|v| c.sampling.top_p = v),
+        set: |c, v| number(v, 0.0..=1.0).map(|v| c.sampling.top_p = v + 0.0),
         get: |c| c.sampling.top_p.to_string(),
     },
     Param {
@@ -219,7 +219,7 @@ pub const PARAMS: &[Param] = &[
         value: "0-1",
         help: "Leave out tokens less probable than this share of the most probable; 0 is off.",
         when: When::Always,
-        set: |c, v| number(v, 0.0..=1.0).map(|v| c.sampling.min_p = v),
+        set: |c, v| number(v, 0.0..=1.0).map(|v| c.sampling.min_p = v + 0.0),
         get: |c| c.sampling.min_p.to_string(),
     },
     Param {

@@ -79,7 +79,8 @@ mod tests {
     #[test]
     fn without_an_engine_every_line_gets_its_result() {
         let start = Box::new(|_| Err(io::Error::from(io::ErrorKind::OutOfMemory).into()));
-        let mut session = Session::<Engine>::new(Config::default(), Budget::of(None), start);
+        let mut session =
+            Session::<Engine>::new(Host::Command, Config::default(), Budget::of(None), start);
         session.refuse("no model: the disks hold none".to_owned());
         let lines = "{\"prompt\": \"a\"}\n\nnot JSON\n{\"prompt\": \"b\"}\n";
         let mut results = Vec::new();

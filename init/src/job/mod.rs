@@ -90,20 +90,25 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
         timeline,
     } = given;
     match job {
-        Job::Chat(tty) => {
-            prompt::run(host, new_session(config, budget), models, tty, timeline).map(|()| true)
-        }
+        Job::Chat(tty) => prompt::run(
+            host,
+            new_session(host, config, budget),
+            models,
+            tty,
+            timeline,
+        )
+        .map(|()| true),
         Job::Diag => {
             models.settle();
             let text = diagnose::diagnosis(&config, &models);
             outputs.answer.write_all(text.as_bytes())?;
             Ok(true)
         }
-        Job::Selftest => match load_only(config, budget, &mut models) {
+        Job::Selftest => match load_only(host, config, budget, &mut models) {
             Ok(mut session) => selftest::run(host, &mut session, &mut outputs.answer),
             Err(why) => selftest::failed(&mut outputs.answer, &why),
         },
-        Job::Bench => match load_only(config, budget, &mut models) {
+        Job::Bench => match load_only(host, config, budget, &mut models) {
             Ok(mut session) => {
                 measure::run(&mut session, &mut outputs.results.unwrap_or(outputs.answer))
             }
@@ -113,14 +118,14 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
             }
         },
         Job::Turn(message) => {
-            let outcome = match load_only(config, budget, &mut models) {
+            let outcome = match load_only(host, config, budget, &mut models) {
                 Ok(mut session) => turn::run(host, &mut session, &message, &mut outputs.answer)?,
                 Err(why) => Outcome::failed(why),
             };
             report(&outcome, outputs.results)
         }
         Job::Batch(lines) => {
-            let mut session = new_session(config, budget);
+            let mut session = new_session(host, config, budget);
             match models.only() {
                 Ok(model) => session.load_first(model),
                 // Each line gets a result that says so.
@@ -151,17 +156,18 @@ fn report(outcome: &Outcome, results: Option<Box<dyn Write>>) -> io::Result<bool
 }
 
 /// A session whose engines are processes.
-fn new_session(config: Config, budget: Budget) -> Session<Engine> {
-    Session::new(config, budget, Box::new(Engine::start))
+fn new_session(host: Host, config: Config, budget: Budget) -> Session<Engine> {
+    Session::new(host, config, budget, Box::new(Engine::start))
 }
 
 fn load_only(
+    host: Host,
     config: Config,
     budget: Budget,
     models: &mut Models,
 ) -> Result<Session<Engine>, String> {
     let model = models.only()?;
-    let mut session = new_session(config, budget);
+    let mut session = new_session(host, config, budget);
     session.load_first(model);
     Ok(session)
 }

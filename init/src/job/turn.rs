@@ -57,7 +57,7 @@ impl Outcome {
         if self.stop == Some(Stop::TooLong) {
             let why = "the answer was cut: it is longer than this machine keeps of one; more memory \
                        (run.sh --mem) keeps more [ZE-33]";
-            self.error = Some(why.to_owned());
+            self.error = Some(host.words(why));
         }
         if self.text.is_empty() {
             self.answered = false;

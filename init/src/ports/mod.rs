@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use protocol::memory::mib;
 
+use crate::input;
 use crate::mounts::Mounted;
 
 /// Host to guest: a prompt; guest to host: the answer's bytes.
@@ -41,6 +42,11 @@ pub(crate) fn open(_proof: Mounted, name: &str) -> io::Result<File> {
         }
         sleep(Duration::from_millis(10));
     }
+}
+
+/// Whether it was tools/run.sh that started the machine: nothing else gives these.
+pub(crate) fn has_run_sh(proof: Mounted) -> bool {
+    [SAVE, TURN].iter().any(|name| is_there(proof, name))
 }
 
 /// Whether the port is there now.
@@ -93,14 +99,14 @@ pub(crate) fn read_order(from: &mut impl Read, bytes_max: u64) -> io::Result<Ord
     if length > bytes_max {
         return Err(invalid(&format!(
             "it has {} MiB, and {} MiB is the most with this machine's memory; shorten it, or \
-             give the machine more (run.sh --mem)",
+             give the machine more memory (run.sh --mem)",
             mib(length),
             bytes_max >> 20
         )));
     }
     let mut text = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     from.read_exact(&mut text)?;
-    let text = String::from_utf8(text).map_err(|e| invalid(&format!("it is not UTF-8: {e}")))?;
+    let text = input::text(text).map_err(|why| invalid(&format!("it {why}")))?;
     match kind {
         "batch" => Ok(Order::Batch(text)),
         "" | "terminal" => Ok(Order::Prompt {

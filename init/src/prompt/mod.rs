@@ -293,7 +293,7 @@ impl Chat {
             _ if text.starts_with('/') && !literal => {
                 match commands::parse(text) {
                     Ok(command) => execute::execute(self, command),
-                    Err(error) => self.screen.complain(&error),
+                    Err(error) => self.screen.complain(&self.host.words(&error)),
                 }
                 return self.screen.open();
             }

@@ -29,6 +29,7 @@ use rustix::event::PollFlags;
 
 use crate::constraint;
 use crate::disk::ModelFile;
+use crate::host::Host;
 use crate::peer::{Heard, Peer, StartError, Wait};
 pub(crate) use transcript::Transcript;
 pub(crate) use update::{Phase, Reason, Update, stop_text};
@@ -84,6 +85,7 @@ pub(crate) type Starter<P> = Box<dyn FnMut(Load) -> Result<P, StartError>>;
 
 /// A conversation.
 pub(crate) struct Session<P> {
+    host: Host,
     config: Config,
     budget: Budget,
     start: Starter<P>,
@@ -105,8 +107,9 @@ struct Chosen {
 
 impl<P: Peer> Session<P> {
     /// A conversation without a model yet, with engines as `start` makes them.
-    pub(crate) fn new(config: Config, budget: Budget, start: Starter<P>) -> Self {
+    pub(crate) fn new(host: Host, config: Config, budget: Budget, start: Starter<P>) -> Self {
         Self {
+            host,
             config,
             budget,
             start,
@@ -348,7 +351,7 @@ impl<P: Peer> Session<P> {
     /// any more unless something is asked for.
     pub(crate) fn next(&mut self) -> Option<Update> {
         loop {
-            if let Some(update) = self.updates.pop_front() {
+            if let Some(update) = self.take_update() {
                 return Some(update);
             }
             if !self.is_owed() {
@@ -389,7 +392,12 @@ impl<P: Peer> Session<P> {
     /// What has happened next, `None` if nothing has; never waits.
     pub(crate) fn try_next(&mut self) -> Option<Update> {
         while self.updates.is_empty() && self.listen(Wait::No) {}
-        self.updates.pop_front()
+        self.take_update()
+    }
+
+    fn take_update(&mut self) -> Option<Update> {
+        let update = self.updates.pop_front()?;
+        Some(update.in_words_of(self.host))
     }
 
     /// Hears one event; `false` if there is none.

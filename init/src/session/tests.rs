@@ -61,7 +61,7 @@ fn session_with(scripts: Vec<Vec<Heard>>) -> (Session<Scripted>, Rc<RefCell<Worl
         Ok(Scripted { world, heard })
     };
     let budget = Budget::of(None);
-    let session = Session::new(Config::default(), budget, Box::new(start));
+    let session = Session::new(Host::Command, Config::default(), budget, Box::new(start));
     (session, world)
 }
 
@@ -582,7 +582,7 @@ fn the_first_models_checksum_is_not_the_seconds() {
     };
     let mut config = Config::default();
     config.start.sha256 = Some("ab".to_owned());
-    let mut session = Session::new(config, Budget::of(None), Box::new(start));
+    let mut session = Session::new(Host::Command, config, Budget::of(None), Box::new(start));
     session.load_first(file());
     session.load(file(), None);
     assert_eq!(*seen.borrow(), [Some("ab".to_owned()), None]);

@@ -1,5 +1,6 @@
 //! What a session tells its faces.
 
+use crate::host::Host;
 use protocol::{Measured, Progress, Stop, TextKind, TurnStats};
 
 /// What the face should show.
@@ -46,6 +47,23 @@ pub(crate) enum Update {
     },
     /// What [`Session::measure`] asked for.
     Measured(Measured),
+}
+
+impl Update {
+    /// The same, naming parameters as they are given at `host`.
+    pub(super) fn in_words_of(mut self, host: Host) -> Self {
+        match &mut self {
+            Self::Notice(text)
+            | Self::NotRendered(text)
+            | Self::Refused { error: text, .. }
+            | Self::TakenBack {
+                reason: Reason::NoEngine(text) | Reason::TooLong(text) | Reason::Failed(text),
+                ..
+            } => *text = host.words(text),
+            _ => {}
+        }
+        self
+    }
 }
 
 /// Why a question was taken back.

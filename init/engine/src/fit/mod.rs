@@ -85,7 +85,7 @@ pub(crate) struct Plan {
 #[error(
     "the model needs {need_mib} MiB of memory ({model_mib} for weights, {kv_mib} for a context \
      of {ctx_tokens} tokens, the rest to work in) and {there_mib} MiB are there; \
-     give the machine more with run.sh --mem {suggested_mib}{} [ZE-30]",
+     give the machine more memory (run.sh --mem {suggested_mib}){} [ZE-30]",
     if *.f16 { ", or try zosia.kv=q8_0" } else { "" }
 )]
 pub(crate) struct TooLarge {
@@ -147,7 +147,7 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
         ctx_tokens = holds;
         notices.push(format!(
             "the context is {ctx_tokens} tokens instead of {wanted}: {wanted} need {} MiB of \
-             memory and {} MiB are there; run.sh --mem {suggested_mib} gives enough{}",
+             memory and {} MiB are there; more memory (run.sh --mem {suggested_mib}) holds them{}",
             mib(need(wanted)),
             whole_mib(there),
             if wishes.kv == KvType::F16 {

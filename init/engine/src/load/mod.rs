@@ -65,7 +65,7 @@ pub(crate) enum LoadError {
     /// Memory ran out.
     #[error(
         "memory ran out while the model was loaded ({0}); \
-         give the machine more (run.sh --mem), a smaller zosia.ctx or zosia.repack=off [ZE-31]"
+         give the machine more memory (run.sh --mem), a smaller zosia.ctx or zosia.repack=off [ZE-31]"
     )]
     Memory(String),
     /// It is not a model that answers.
