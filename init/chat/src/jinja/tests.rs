@@ -143,6 +143,8 @@ fn hostile() -> Vec<(String, &'static str)> {
     let endless = "Endless";
     let memory = "Memory";
     let deep = "deep";
+    // Long, and no burden.
+    let done = "done";
     vec![
         (doubled("{{ ns.a == ns.a }}"), endless),
         (doubled("{{ ns.a|tojson }}"), memory),
@@ -206,7 +208,10 @@ fn hostile() -> Vec<(String, &'static str)> {
         (list("{{ 'x' * 10000000000 }}"), memory),
         (list("{{ strftime_now('%c' * 1000000) }}"), memory),
         (list("{{ ('a' * 1000000)|wordwrap(1) }}"), memory),
-        (list("{{ ('a' * 300000)|wordwrap(1) }}"), endless),
+        (list("{{ ('a' * 300000)|wordwrap(1) }}"), done),
+        (list("{{ ('a' ~ '-' * 300000)|wordwrap(9) }}"), done),
+        (list("{{ ('&' * 300000)|striptags }}"), done),
+        (list("{{ ('@' * 300000)|urlize }}"), done),
         (list("{% for i in 'x' * 9000000 %}{% endfor %}"), memory),
         (
             list("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"),
@@ -258,6 +263,7 @@ fn whatever_a_template_spends_is_bounded() {
             Err(Fault::Wrong(message)) if message.contains("deep") => "deep".to_owned(),
             Err(Fault::Endless) => "Endless".to_owned(),
             Err(Fault::Memory) => "Memory".to_owned(),
+            Ok(_) => "done".to_owned(),
             other => format!("{other:?}").chars().take(99).collect(),
         };
         if ended != expected {
@@ -266,6 +272,36 @@ fn whatever_a_template_spends_is_bounded() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is counted is what is needed, or nearly.
+#[test]
+fn whatever_a_template_spends_is_little_memory() {
+    let module = module_path!().split_once("::").unwrap().1;
+    let test = format!("{module}::measure_what_templates_spend");
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", &test])
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && out.contains("1 passed"), "{out}");
+}
+
+#[test]
+#[ignore = "measures its process; run by whatever_a_template_spends_is_little_memory"]
+fn measure_what_templates_spend() {
+    let peak_kib = || -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let before = peak_kib();
+    for (source, _) in hostile() {
+        let _ = render(&source);
+        let grown = peak_kib() - before;
+        let begin: String = source.chars().take(200).collect();
+        assert!(grown < 64 << 10, "{grown} KiB at {begin}");
+    }
 }
 
 #[test]

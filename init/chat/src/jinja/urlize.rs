@@ -187,19 +187,16 @@ fn is_word(c: char) -> bool {
 }
 
 fn is_email(text: &str) -> bool {
-    let at = text
-        .match_indices('@')
-        .map(|(at, _)| at)
-        .filter(|at| *at > 0);
-    at.into_iter().any(|at| {
-        let domain = text.get(at.saturating_add(1)..).unwrap_or_default();
-        let end = domain.rsplit_once('.');
-        end.is_some_and(|(before, last)| {
-            before.starts_with(is_word)
-                && before.chars().all(|c| is_word(c) || matches!(c, '.' | '-'))
-                && !last.is_empty()
-                && last.chars().all(is_word)
-        })
+    let Some((name, domain)) = text.rsplit_once('@') else {
+        return false;
+    };
+    let end = domain.rsplit_once('.');
+    end.is_some_and(|(before, last)| {
+        !name.is_empty()
+            && before.starts_with(is_word)
+            && before.chars().all(|c| is_word(c) || matches!(c, '.' | '-'))
+            && !last.is_empty()
+            && last.chars().all(is_word)
     })
 }
 

@@ -1,10 +1,10 @@
 //! The filter `wordwrap`: Python's `textwrap.wrap`.
 
-use super::Fault;
 use super::budget::{Budget, Buffer};
 use super::methods::optional_str;
 use super::strings::lines;
 use super::value::{Args, Value};
+use super::{Fault, is_py_space};
 
 /// What a word costs while it is moved.
 const CHUNK_BYTES: usize = 2 * size_of::<String>();
@@ -28,10 +28,9 @@ pub(super) fn wordwrap(budget: &Budget, text: &str, args: Args) -> Result<Value,
         if index > 0 {
             out.push(end)?;
         }
-        for (index, line) in wrap(budget, chunks(line, hyphens), width, break_long, hyphens)?
-            .into_iter()
-            .enumerate()
-        {
+        let chars: Vec<char> = line.chars().collect();
+        let wrapped = wrap(budget, chunks(&chars, hyphens), width, break_long, hyphens)?;
+        for (index, line) in wrapped.into_iter().enumerate() {
             if index > 0 {
                 out.push(end)?;
             }
@@ -43,18 +42,26 @@ pub(super) fn wordwrap(budget: &Budget, text: &str, args: Args) -> Result<Value,
 
 /// Runs of white space and of anything else, in turn; words are cut after hyphens
 /// between letters, and around dashes.
-fn chunks(line: &str, hyphens: bool) -> Vec<String> {
-    let chars: Vec<char> = line.chars().collect();
-    let mut chunks: Vec<String> = Vec::new();
+fn chunks(chars: &[char], hyphens: bool) -> Vec<&[char]> {
+    let mut chunks = Vec::new();
     let mut from = 0_usize;
-    for at in 1..=chars.len() {
-        let (Some(before), after) = (chars.get(at.saturating_sub(1)), chars.get(at)) else {
-            break;
+    let mut dash_end = None;
+    for (at, before) in (1_usize..).zip(chars) {
+        let turns = chars
+            .get(at)
+            .is_none_or(|after| is_space(*before) != is_space(*after));
+        let breaks = match dash_end {
+            _ if turns || !hyphens || is_space(*before) => turns,
+            // Inside of a dash nothing ends.
+            Some(end) if at <= end => at == end,
+            _ => is_break(chars, from, at),
         };
-        let turns = after.is_none_or(|after| is_space(*before) != is_space(*after));
-        if turns || hyphens && !is_space(*before) && is_break(&chars, from, at) {
-            chunks.push(chars.get(from..at).unwrap_or_default().iter().collect());
+        if breaks {
+            chunks.push(chars.get(from..at).unwrap_or_default());
             from = at;
+            dash_end = is_punctuated(*before)
+                .then(|| end_of_dash(chars, at))
+                .flatten();
         }
     }
     chunks
@@ -64,47 +71,41 @@ fn is_space(c: char) -> bool {
     matches!(c, '\t'..='\r' | ' ')
 }
 
+fn is_word(c: char) -> bool {
+    c == '_' || c.is_alphanumeric()
+}
+
+fn is_punctuated(c: char) -> bool {
+    is_word(c) || "!\"'&.,?".contains(c)
+}
+
+/// The end of a dash of two hyphens or more that begins at `from`, before a word.
+fn end_of_dash(chars: &[char], from: usize) -> Option<usize> {
+    let rest = chars.get(from..)?;
+    let count = rest.iter().take_while(|c| **c == '-').count();
+    let word = rest.get(count).is_some_and(|c| is_word(*c));
+    (count >= 2 && word).then(|| from.saturating_add(count))
+}
+
 /// Whether a word that begins at `from` is cut before `at`, as `wordsep_re` has it.
 fn is_break(chars: &[char], from: usize, at: usize) -> bool {
     let get = |at: usize| chars.get(at).copied();
     let back = |count: usize| at.checked_sub(count).and_then(get);
-    let is_word = |c: char| c == '_' || c.is_alphanumeric();
-    let is_letter = |c: char| is_word(c) && !c.is_numeric();
-    let is_punctuated = |c: char| is_word(c) || "!\"'&.,?".contains(c);
-    let letter = |c: Option<char>| c.is_some_and(is_letter);
+    let letter = |c: Option<char>| c.is_some_and(|c| is_word(c) && !c.is_numeric());
     let hyphen = |c: Option<char>| c == Some('-');
-    let dashes = |from: usize| {
-        let rest = chars.get(from..).unwrap_or_default();
-        let count = rest.iter().take_while(|c| **c == '-').count();
-        let end = from.saturating_add(count);
-        (count >= 2 && get(end).is_some_and(is_word)).then_some(end)
-    };
-    // A dash that began here ends here.
-    let begun = from.checked_sub(1).and_then(get);
-    if hyphen(get(from)) && begun.is_some_and(is_punctuated) && dashes(from) == Some(at) {
-        return true;
-    }
-    // Inside of a dash nothing ends.
-    if hyphen(get(from))
-        && begun.is_some_and(is_punctuated)
-        && dashes(from).is_some_and(|end| at < end)
-    {
-        return false;
-    }
-    let within = at > from.saturating_add(1);
-    let hyphenated = within
+    let hyphenated = at > from.saturating_add(1)
         && hyphen(back(1))
         && (letter(back(2)) && letter(back(3))
             || letter(back(4)) && hyphen(back(3)) && back(2).is_some_and(is_punctuated))
         && letter(get(at))
         && (letter(get(at.saturating_add(1)))
             || hyphen(get(at.saturating_add(1))) && letter(get(at.saturating_add(2))));
-    hyphenated || back(1).is_some_and(is_punctuated) && dashes(at).is_some()
+    hyphenated || back(1).is_some_and(is_punctuated) && end_of_dash(chars, at).is_some()
 }
 
 /// Where a word that is too long is cut: after its last hyphen within `room`.
-fn hyphen_before(chunk: &str, room: usize) -> usize {
-    let begin: Vec<char> = chunk.chars().take(room).collect();
+fn hyphen_before(chunk: &[char], room: usize) -> usize {
+    let begin = chunk.get(..room).unwrap_or(chunk);
     match begin.iter().rposition(|c| *c == '-') {
         Some(at) if begin.iter().take(at).any(|c| *c != '-') => at.saturating_add(1),
         _ => room,
@@ -113,7 +114,7 @@ fn hyphen_before(chunk: &str, room: usize) -> usize {
 
 fn wrap(
     budget: &Budget,
-    mut chunks: Vec<String>,
+    mut chunks: Vec<&[char]>,
     width: usize,
     break_long: bool,
     hyphens: bool,
@@ -121,30 +122,30 @@ fn wrap(
     chunks.reverse();
     let mut wrapped: Vec<String> = Vec::new();
     while !chunks.is_empty() {
-        let mut current: Vec<String> = Vec::new();
+        let mut current: Vec<&[char]> = Vec::new();
         let mut used = 0_usize;
-        let is_blank = |chunk: &String| chunk.trim().is_empty();
+        let is_blank = |chunk: &&[char]| chunk.iter().all(|c| is_py_space(*c));
         if !wrapped.is_empty() && chunks.last().is_some_and(is_blank) {
             chunks.pop();
         }
         while let Some(chunk) = chunks.pop() {
-            let length = chunk.chars().count();
-            budget.touch(chunk.len())?;
-            if used.saturating_add(length) <= width {
-                used = used.saturating_add(length);
+            budget.spend(1)?;
+            if used.saturating_add(chunk.len()) <= width {
+                used = used.saturating_add(chunk.len());
                 current.push(chunk);
                 continue;
             }
-            if length > width && break_long {
+            if chunk.len() > width && break_long {
                 let room = width.saturating_sub(used).max(usize::from(used == 0));
                 let room = if hyphens {
-                    hyphen_before(&chunk, room)
+                    hyphen_before(chunk, room)
                 } else {
                     room
                 };
-                current.push(chunk.chars().take(room).collect());
-                chunks.push(chunk.chars().skip(room).collect());
-            } else if length > width && current.is_empty() {
+                let (begin, rest) = chunk.split_at_checked(room).unwrap_or((chunk, &[]));
+                current.push(begin);
+                chunks.push(rest);
+            } else if chunk.len() > width && current.is_empty() {
                 current.push(chunk);
             } else {
                 chunks.push(chunk);
@@ -155,7 +156,7 @@ fn wrap(
             current.pop();
         }
         if !current.is_empty() {
-            wrapped.push(current.concat());
+            wrapped.push(current.into_iter().flatten().collect());
         }
     }
     Ok(wrapped)

@@ -128,6 +128,9 @@ pub(in crate::jinja) fn markup_text(
     out.finish()
 }
 
+/// Longest entity that is looked for.
+const ENTITY_BYTES_MAX: usize = 16;
+
 /// Entities by number and those that escaping makes; of the two thousand others,
 /// only what models' makers write.
 fn unescape(text: &str) -> String {
@@ -143,7 +146,9 @@ fn unescape(text: &str) -> String {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('&') {
         out.push_str(before);
-        let entity = after.split_once(';').and_then(|(entity, after)| {
+        let end = after.bytes().take(ENTITY_BYTES_MAX).position(|b| b == b';');
+        let cut = end.and_then(|end| after.get(..end).zip(after.get(end.saturating_add(1)..)));
+        let entity = cut.and_then(|(entity, after)| {
             let code = |digits: &str, radix| u32::from_str_radix(digits, radix).ok();
             let code = match entity.strip_prefix('#') {
                 None => {
