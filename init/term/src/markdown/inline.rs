@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthChar;
 
 use super::super::sanitize::sanitize;
 use super::reader::{Reader, Seen, Undecided};
-use super::span::{read_autolink, read_code, read_entity, read_html, read_target};
+use super::span::{read_autolink, read_code, read_entity, read_html, read_label, read_target};
 use super::writer::Look;
 
 /// A marker and what ends it lie no further apart. A model that leaves one open
@@ -291,7 +291,11 @@ impl<'a> Parser<'a> {
             .get(at.saturating_sub(open.at)..)
             .unwrap_or_default();
         let start = reader;
-        let target = if open.is_active && reader.take("]")? {
+        let is_closed = open.is_active && reader.take("]")?;
+        // Whether the label is defined may be told at the answer's end only:
+        // what could be a link's text is taken for one, which loses no mark.
+        let is_reference = is_closed && read_label(reader)?.is_some();
+        let target = if is_closed {
             read_target(&mut reader)?
         } else {
             None
@@ -300,16 +304,12 @@ impl<'a> Parser<'a> {
             return Ok(None);
         };
         let Some(target) = target else {
+            if is_reference {
+                self.close_runs(open.piece);
+            }
             return Ok(None);
         };
-        let inside = self.pieces.get_mut(open.piece..).unwrap_or_default();
-        pair_runs(inside, Extent::Whole, usize::MAX);
-        // Nothing outside pairs with what is inside.
-        for piece in inside {
-            if let Kind::Run(run) = &mut piece.kind {
-                (run.opens, run.closes) = (false, false);
-            }
-        }
+        self.close_runs(open.piece);
         if !open.is_image {
             for bracket in self.brackets.iter_mut().filter(|b| !b.is_image) {
                 bracket.is_active = false;
@@ -324,6 +324,18 @@ impl<'a> Parser<'a> {
             self.push(at, Kind::Target(sanitize(&target)));
         }
         Ok(Some(used(start, reader).len()))
+    }
+
+    /// Pairs the markers of a link's text, which begins with the piece `from`:
+    /// nothing outside pairs with what is inside.
+    fn close_runs(&mut self, from: usize) {
+        let inside = self.pieces.get_mut(from..).unwrap_or_default();
+        pair_runs(inside, Extent::Whole, usize::MAX);
+        for piece in inside {
+            if let Kind::Run(run) = &mut piece.kind {
+                (run.opens, run.closes) = (false, false);
+            }
+        }
     }
 
     /// Pairs the markers before `end` and returns the spans that are decided.

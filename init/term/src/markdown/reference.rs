@@ -132,6 +132,7 @@ const TEXTS: &[&str] = &[
     "*a [b*](c) [d [e](f)](g) [h](i(j)k) [l](m\n",
     "<https://a.b/c*d*e> <me@example.org> https://a.b/c_d_e <not a link>\n",
     "[a][b] *[c]* [d]\n\n[a]: /u\n[b]: /v\n[c]: /w\n",
+    "[*a* x][b] *c [d*][b] [e *f][b] g* *h [i][b] j*\n\n[b]: /u\n",
     // HTML.
     "a <b class=\"*x*\">*y*</b> <!-- *c* --> <br/> z\n",
     "<div>\n*not*\n</div>\n*but*\n\n*this*\n",
@@ -271,6 +272,33 @@ proptest! {
     ) {
         let whole = screen(&text, columns, usize::MAX, Some(rows));
         prop_assert_eq!(screen(&text, columns, size, Some(rows)), whole);
+    }
+}
+
+#[test]
+fn emphasis_in_a_references_text_is_that_of_commonmark() {
+    let texts = [
+        "[*a*][b]",
+        "**[*a*][b]**",
+        "*c [d*][b]",
+        "[e *f][b] g*",
+        "*h [i **j** k][b] l*",
+        "m[i*2][b] n[j*2][b]",
+    ];
+    for text in texts {
+        let (spans, _) = parse('\n', text, Extent::Whole);
+        let ours = spans.iter().flat_map(|span| {
+            let look = [span.look.bold, span.look.italic, span.look.code];
+            let shown = span.text.chars().filter(|c| !c.is_whitespace());
+            shown.map(move |c| (c, look))
+        });
+        // Brackets and labels are shown here, not there.
+        let ours: Looks = ours.filter(|(c, _)| !"[]b".contains(*c)).collect();
+        assert_eq!(
+            ours,
+            reference_looks(&format!("{text}\n\n[b]: /u\n")),
+            "{text}"
+        );
     }
 }
 

@@ -55,6 +55,26 @@ pub(super) fn read_target(reader: &mut Reader<'_>) -> Seen<String> {
     Ok(reader.take(")")?.then(|| unescape(target)))
 }
 
+/// What may follow the bracket of a link's text instead: `[label]`, the name
+/// that the target has elsewhere.
+pub(super) fn read_label(mut reader: Reader<'_>) -> Seen<()> {
+    if !reader.take("[")? {
+        return Ok(None);
+    }
+    let mut is_blank = true;
+    loop {
+        match reader.next()? {
+            None | Some('[') => return Ok(None),
+            Some(']') => return Ok((!is_blank).then_some(())),
+            Some('\\') => {
+                reader.next()?;
+                is_blank = false;
+            }
+            Some(c) => is_blank &= c.is_whitespace(),
+        }
+    }
+}
+
 fn read_destination<'a>(reader: &mut Reader<'a>) -> Seen<&'a str> {
     let text = reader.rest;
     let in_angles = reader.take("<")?;
