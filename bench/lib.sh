@@ -270,6 +270,15 @@ run_versus() {
     [ -n "$json" ] || print_versus
 }
 
+# What llama-bench is asked for: the same work, and keys and values of the same type.
+peer_flags() {
+    kv=f16
+    for setting in $settings; do
+        case $setting in kv=*) kv=${setting#*=} ;; esac
+    done
+    printf '%s\n' -p "$pp" -n "$tg" -d "$depth" -r 1 -t "$threads" -ctk "$kv" -ctv "$kv" -o jsonl
+}
+
 # The peers' executables, as $scratch/NAME; $line is a line of zosia's.
 link_peers() {
     level_flags=$(printf '%s\n' "$line" | awk "$awk_statistics"'{ print scalar($0, "cpu_flags") }')
@@ -290,7 +299,8 @@ round_commands() { # ROUND ZOSIA PEERS MODEL
         # shellcheck disable=SC2046 # one word a line, none with blanks
         words zosia "$2" --mode bench --bench "$pp,$tg,1,$depth" --threads "$engine_threads" $(zosia_flags) "$4"
         for one_peer in $peer; do
-            words "$one_peer" "$3/$one_peer" -m "$4" -p "$pp" -n "$tg" -d "$depth" -r 1 -t "$threads" -o jsonl
+            # shellcheck disable=SC2046 # one word a line, none with blanks
+            words "$one_peer" "$3/$one_peer" -m "$4" $(peer_flags)
         done
     } >"$scratch/round"
     if [ $(($1 % 2)) -eq 1 ]; then sed '1!G;h;$!d' "$scratch/round"; else cat "$scratch/round"; fi
@@ -412,7 +422,8 @@ measure_beside() { # N
     line=$(measure "$pp,$tg,3,$depth") || return $?
     printf 'zosia\t%s\t%s\n' "$1" "$line" >>"$scratch/rounds"
     for one_peer in $peer; do
-        with_deadline "$scratch/$one_peer" -m "$model_file" -p "$pp" -n "$tg" -d "$depth" -r 1 -t "$threads" -o jsonl \
+        # shellcheck disable=SC2046 # one word a line, none with blanks
+        with_deadline "$scratch/$one_peer" -m "$model_file" $(peer_flags) \
             </dev/null 2>"$scratch/peer.err" >"$scratch/peer.out" ||
             die 1 "$one_peer failed: $(tail -n 1 "$scratch/peer.err")"
         grep '^{' "$scratch/peer.out" | sed "s/^/$one_peer$tab$1$tab/" >>"$scratch/rounds"
