@@ -3,8 +3,11 @@
 #
 # Usage: tools/fuzz/run.sh [--seconds N] [TARGET]...
 #
-# Targets: header, template, protocol, keys, markdown, parameters; without any, all
-# of them, one after the other on each processor. --seconds is for each (default 30).
+# Targets: header, template, protocol, keys, markdown, parameters, loader; without any,
+# all of them, one after the other on each processor. --seconds is for each (default 30).
+# The loader is about what is not ours: what the header's check accepts, llama.cpp
+# survives, in the plain command that ZOSIA_FUZZ_COMMAND names (default: one is built);
+# ZOSIA_FUZZ_MODEL=FILE keeps the last model.
 # Finds are kept in ZOSIA_CACHE/fuzz/TARGET (default ~/.cache/zosia/fuzz), from
 # where the next run goes on; an input that fails is written there as crash-…,
 # and TARGET's binary takes its path to fail again.
@@ -29,7 +32,7 @@ while [ $# -gt 0 ]; do
             seconds=$2
             shift
             ;;
-        header | template | protocol | keys | markdown | parameters) targets="$targets $1" ;;
+        header | template | protocol | keys | markdown | parameters | loader) targets="$targets $1" ;;
         -h | --help)
             usage
             exit 0
@@ -38,8 +41,20 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-: "${targets:=header template protocol keys markdown parameters}"
+: "${targets:=header template protocol keys markdown parameters loader}"
 case $seconds in '' | *[!0-9]*) die 2 "--seconds: not a number: $seconds" ;; esac
+
+case " $targets " in
+    *" loader "*)
+        if [ -z "${ZOSIA_FUZZ_COMMAND:-}" ]; then
+            : "${CARGO_TARGET_DIR:=$cache/target}"
+            export CARGO_TARGET_DIR
+            cargo build --quiet --release --locked --manifest-path "$top/Cargo.toml" --package init
+            ZOSIA_FUZZ_COMMAND=$CARGO_TARGET_DIR/release/init
+        fi
+        export ZOSIA_FUZZ_COMMAND
+        ;;
+esac
 
 # The compiler counts which branches are taken, and shows libFuzzer what is compared.
 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -54,8 +69,10 @@ cargo build --quiet --release --locked --manifest-path "$top/tools/fuzz/Cargo.to
 
 fuzz() { # TARGET
     finds=$cache/fuzz/$1
+    dictionary=$top/tools/fuzz/dictionaries/$1
+    [ ! -f "$dictionary" ] || set -- "$1" "-dict=$dictionary"
     mkdir -p "$finds"
-    "$built/$host/release/$1" "$finds" "$top/tools/fuzz/corpus/$1" \
+    "$built/$host/release/$1" "$finds" "$top/tools/fuzz/corpus/$1" ${2:+"$2"} \
         -artifact_prefix="$finds/" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=1024 \
         -print_final_stats=1 >"$finds.log" 2>&1 || {
         tail -n 30 "$finds.log" >&2

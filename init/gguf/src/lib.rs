@@ -22,11 +22,10 @@ mod tensors;
 mod tests;
 mod uses;
 
-use std::fs::File;
 use std::num::Saturating;
 
 pub use error::GgufError;
-use reader::ReadAt;
+pub use reader::ReadAt;
 pub use tensors::Tensor;
 
 use metadata::Metadata;
@@ -166,20 +165,13 @@ fn row_bytes(values: Saturating<u64>, kv: KvType) -> Bytes {
     }
 }
 
-/// Checks the header of `file`, which is `bytes` long. For a device that is a
-/// model rounded up to whole sectors, `bytes` may be the device's length.
+/// Checks the header of a file, or of anything that can be read at an offset, which is
+/// `bytes` long. For a device that is a model rounded up to whole sectors, `bytes` may be
+/// the device's length.
 ///
 /// # Errors
 /// See [`GgufError`]; its message is one line that names cause and remedy.
-pub fn check(file: &File, bytes: u64) -> Result<Header, GgufError> {
-    check_at(file, bytes)
-}
-
-/// [`check`] for anything that can be read at an offset.
-///
-/// # Errors
-/// As [`check`].
-pub(crate) fn check_at<S: ReadAt + ?Sized>(source: &S, bytes: u64) -> Result<Header, GgufError> {
+pub fn check<S: ReadAt + ?Sized>(source: &S, bytes: u64) -> Result<Header, GgufError> {
     let mut reader = Reader::new(source, bytes);
     read_preamble(&mut reader)?;
     let tensor_count = reader.count("the number of tensors", TENSORS_MAX)?;

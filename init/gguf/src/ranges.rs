@@ -55,6 +55,9 @@ const PAIRS: &[&str] = &[
     "rope.dimension_count_swa",
 ];
 
+/// Architectures of which llama.cpp divides by the number of heads without looking.
+const DIVIDED_BY_HEADS: &[&str] = &["deepseek2", "olmo2", "phimoe"];
+
 /// What ggml's norms divide by is this or more.
 const EPSILONS: &[&str] = &[
     "attention.layer_norm_epsilon",
@@ -119,6 +122,10 @@ pub(super) fn check(metadata: &Metadata, arch: &str) -> Result<(), GgufError> {
         values.into_iter().max().unwrap_or(0)
     };
     check_pairs(&count).map_err(|(key, problem)| wrong(key, problem))?;
+    let heads = metadata.uints(&format!("{arch}.attention.head_count"));
+    if DIVIDED_BY_HEADS.contains(&arch) && heads.into_iter().min().unwrap_or(0) == 0 {
+        return Err(wrong("attention.head_count", "there is no head".into()));
+    }
     if count("nextn_predict_layers") > count("block_count") {
         let problem = "it is more than there are layers".to_owned();
         return Err(wrong("nextn_predict_layers", problem));

@@ -13,7 +13,7 @@ const WINDOW_BYTES: usize = 256 << 10;
 const HEADER_BYTES_MAX: u64 = 256 << 20;
 
 /// Something that can be read at an offset.
-pub(crate) trait ReadAt {
+pub trait ReadAt {
     /// Fills `buf` with the bytes at `offset`.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Parameters from the kernel command line and from flags.
 
+use std::fmt::Write as _;
+
 use crate::config::Config;
 use crate::table::{PARAMS, Param, find, nearest};
 
@@ -62,6 +64,33 @@ pub fn from_kernel_command_line(line: &str) -> (Config, Vec<String>) {
         }
     }
     (config, warnings)
+}
+
+/// The first line of the parameters on a disk.
+pub const DISK_MAGIC: &str = "# zosia parameters";
+
+/// The parameters of a disk, a line each, written as on the kernel's command line.
+/// `None`: not a text of parameters.
+#[must_use]
+pub fn from_disk(text: &str) -> Option<String> {
+    let mut lines = text.lines();
+    if lines.next() != Some(DISK_MAGIC) {
+        return None;
+    }
+    let mut words = String::new();
+    for line in lines.filter(|line| line.starts_with("zosia.")) {
+        for (index, byte) in line.bytes().enumerate() {
+            // The name needs no escape; a space in it makes it none.
+            if byte.is_ascii_graphic() && !matches!(byte, b'%' | b'"') || index < "zosia.".len() {
+                words.push(char::from(byte));
+            } else {
+                // Writing to a String cannot fail.
+                let _ = write!(words, "%{byte:02X}");
+            }
+        }
+        words.push(' ');
+    }
+    Some(words)
 }
 
 /// Reads the arguments of the plain command, the first (its name) left out.
@@ -169,6 +198,26 @@ mod tests {
 
     fn flags(args: &[&str]) -> Result<Invocation, String> {
         from_flags(args.iter().map(|&a| a.to_owned()))
+    }
+
+    const DISK: &str = "# zosia parameters\n# a comment\n\nzosia.system=50 % = \"za\u{17c}\"\n\
+                        zosia.temp=0\npanic=1\n";
+
+    #[test]
+    fn values_arrive_as_they_are_and_the_command_line_counts() {
+        let words = from_disk(DISK).unwrap();
+        let (config, warnings) = from_kernel_command_line(&format!("{words} quiet zosia.temp=1"));
+        assert_eq!(warnings, Vec::<String>::new());
+        assert_eq!(config.chat.system, "50 % = \"za\u{17c}\"");
+        assert!((config.sampling.temp - 1.0).abs() < f32::EPSILON);
+        assert!(!words.contains("panic"));
+    }
+
+    #[test]
+    fn refuses_what_is_no_text_of_parameters() {
+        assert_eq!(from_disk("zosia.temp=0\n"), None);
+        assert_eq!(from_disk(""), None);
+        assert_eq!(from_disk("# zosia parameters\n"), Some(String::new()));
     }
 
     #[test]

@@ -19,7 +19,9 @@ mod table;
 mod value;
 mod workload;
 
-pub use cmdline::{Invocation, Output, from_flags, from_kernel_command_line};
+pub use cmdline::{
+    DISK_MAGIC, Invocation, Output, from_disk, from_flags, from_kernel_command_line,
+};
 pub use config::{ChatParams, Config, Mode, ScreenParams, Start};
 pub use frames::{
     CTX_TOKENS_MAX, EngineParams, Event, KvType, Load, LogLevel, Measured, ModelInfo, Progress,

@@ -2,19 +2,18 @@
 //! file from it and gives no command line. docs/models-and-disks.md has the
 //! format.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use super::sysfs::list_devices;
 use crate::mounts::Mounted;
+use protocol::{DISK_MAGIC, from_disk};
 
 /// The labels of partitions of a disk made by zosia-disk that hold no model.
 pub(super) const LABELS: [&str; 3] = ["EFI", "zosia-manifest", LABEL];
 
 const LABEL: &str = "zosia-parameters";
-const MAGIC: &str = "# zosia parameters";
 const BYTES_MAX: u64 = 4096;
 
 /// The parameters on the first disk that has some, written as on the kernel's
@@ -53,60 +52,20 @@ fn read_from(sys_root: &Path, dev_root: &Path) -> Result<String, String> {
         .get(..end)
         .map(String::from_utf8_lossy)
         .unwrap_or_default();
-    to_command_line(&text).ok_or_else(|| {
+    from_disk(&text).ok_or_else(|| {
         format!(
-            "{} does not begin with \"{MAGIC}\"; its parameters are not used, re-create the disk [ZE-53]",
+            "{} does not begin with \"{DISK_MAGIC}\"; its parameters are not used, re-create the disk [ZE-53]",
             device.shown()
         )
     })
 }
 
-/// `None`: not a text of parameters.
-fn to_command_line(text: &str) -> Option<String> {
-    let mut lines = text.lines();
-    if lines.next() != Some(MAGIC) {
-        return None;
-    }
-    let mut words = String::new();
-    for line in lines.filter(|line| line.starts_with("zosia.")) {
-        for (index, byte) in line.bytes().enumerate() {
-            // The name needs no escape; a space in it makes it none.
-            if byte.is_ascii_graphic() && !matches!(byte, b'%' | b'"') || index < "zosia.".len() {
-                words.push(char::from(byte));
-            } else {
-                // Writing to a String cannot fail.
-                let _ = write!(words, "%{byte:02X}");
-            }
-        }
-        words.push(' ');
-    }
-    Some(words)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::from_kernel_command_line;
 
     const TEXT: &str = "# zosia parameters\n# a comment\n\nzosia.system=50 % = \"za\u{17c}\"\n\
                         zosia.temp=0\npanic=1\n";
-
-    #[test]
-    fn values_arrive_as_they_are_and_the_command_line_counts() {
-        let words = to_command_line(TEXT).unwrap();
-        let (config, warnings) = from_kernel_command_line(&format!("{words} quiet zosia.temp=1"));
-        assert_eq!(warnings, Vec::<String>::new());
-        assert_eq!(config.chat.system, "50 % = \"za\u{17c}\"");
-        assert!((config.sampling.temp - 1.0).abs() < f32::EPSILON);
-        assert!(!words.contains("panic"));
-    }
-
-    #[test]
-    fn refuses_what_is_no_text_of_parameters() {
-        assert_eq!(to_command_line("zosia.temp=0\n"), None);
-        assert_eq!(to_command_line(""), None);
-        assert_eq!(to_command_line("# zosia parameters\n"), Some(String::new()));
-    }
 
     #[test]
     fn reads_the_partition_by_its_label() {

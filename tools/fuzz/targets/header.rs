@@ -1,30 +1,32 @@
-//! The check of a model's header: whatever the file holds, it is refused in one line or
-//! described within the file's bounds.
+//! The check of a model's header: whatever the bytes, it ends with a header that lies
+//! within them or with one line.
 
 #![no_main]
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::sync::LazyLock;
-
 use libfuzzer_sys::fuzz_target;
-
-/// A file in memory that has no name any more.
-static FILE: LazyLock<File> = LazyLock::new(|| {
-    let path = format!("/dev/shm/zosia-fuzz-{}", std::process::id());
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create_new(true).open(&path);
-    let file = file.expect("a file in memory");
-    std::fs::remove_file(&path).expect("to take its name away");
-    file
-});
+use protocol::KvType;
 
 fuzz_target!(|bytes: &[u8]| {
     let length = bytes.len() as u64;
-    FILE.set_len(length).expect("to set its length");
-    FILE.write_all_at(bytes, 0).expect("to write it");
-    match gguf::check(&FILE, length) {
-        Ok(header) => assert!(header.data_end <= length),
-        Err(refused) => assert!(!refused.to_string().contains('\n'), "{refused}"),
+    match gguf::check(bytes, length) {
+        Err(error) => {
+            let said = error.to_string();
+            assert!(!said.contains(['\n', '\x1b']), "one line: {said:?}");
+            assert!(said.ends_with(']'), "a code: {said:?}");
+        }
+        Ok(header) => {
+            assert!(header.data_end <= length, "weights beyond the file");
+            let weights: u64 = header.tensors.iter().map(|tensor| tensor.bytes).sum();
+            assert!(weights <= header.data_end, "weights over each other");
+            assert!(header.alignment.is_power_of_two(), "{}", header.alignment);
+            let wide = header.kv_bytes_per_token(KvType::F16);
+            let narrow = header.kv_bytes_per_token(KvType::Q8_0);
+            assert!((wide.0 == 0) == (narrow.0 == 0), "{wide} and {narrow}");
+            // One byte less than it says it has is refused as cut.
+            let cut = header.data_end - 1;
+            let kept = &bytes[..usize::try_from(cut).expect("it is within the bytes")];
+            let cut = gguf::check(kept, cut).expect_err("it is cut").to_string();
+            assert!(cut.contains("[ZE-11]"), "{cut}");
+        }
     }
 });

@@ -37,8 +37,9 @@ pub struct TensorEntry {
 #[derive(Debug, Clone)]
 pub struct GgufFile {
     /// Name, type and bytes of each value.
-    pub(crate) keys: Vec<(String, u32, Vec<u8>)>,
-    pub(crate) tensors: Vec<TensorEntry>,
+    pub keys: Vec<(String, u32, Vec<u8>)>,
+    /// The table, and the weights in its order.
+    pub tensors: Vec<TensorEntry>,
     /// The format's version.
     version: u32,
     /// How many keys and tensors there are said to be, if not as many as there are.
@@ -87,6 +88,17 @@ impl GgufFile {
             None => self.keys.push(value),
         }
         self
+    }
+
+    /// The same model, said to be of another architecture.
+    #[must_use]
+    pub fn architecture(mut self, architecture: &str) -> Self {
+        for (key, ..) in &mut self.keys {
+            if let Some(name) = key.strip_prefix("llama.") {
+                *key = format!("{architecture}.{name}");
+            }
+        }
+        self.text("general.architecture", architecture)
     }
 
     /// [`Self::value`] for a number of 32 bits.

@@ -6,6 +6,7 @@ mod greedy;
 mod refusals;
 mod writer;
 
+use std::fs::File;
 use std::io;
 
 use super::*;
@@ -134,7 +135,7 @@ fn a_failing_disk_is_told_with_its_offset() {
         }
     }
     let file = small().text("x", &"x".repeat(300 << 10)).file();
-    let error = check_at(&Failing(file.clone()), file.len() as u64).unwrap_err();
+    let error = check(&Failing(file.clone()), file.len() as u64).unwrap_err();
     match error {
         GgufError::Read { at, source } => {
             assert!(at >= 256 << 10 && source.raw_os_error() == Some(5));

@@ -127,7 +127,7 @@ pub(super) fn small_without_template() -> Writer {
 }
 
 pub(super) fn check_bytes(bytes: &[u8]) -> Result<Header, GgufError> {
-    check_at(bytes, bytes.len() as u64)
+    check(bytes, bytes.len() as u64)
 }
 
 pub(super) fn refused(writer: &Writer) -> String {
