@@ -8,6 +8,8 @@ use crate::GgufError;
 
 /// The key of the tokenizer's name.
 const MODEL: &str = "tokenizer.ggml.model";
+/// What is wrong with a vocabulary that has not all of them.
+const BYTES_MISSING: &str = "some of the 256 tokens for single bytes are missing";
 /// The key of the tokens' scores.
 const SCORES: &str = "tokenizer.ggml.scores";
 
@@ -108,10 +110,13 @@ impl Metadata {
         }
         match self.text(MODEL) {
             Some("none" | "no_vocab" | "test") => Err((MODEL, "it names no tokenizer")),
-            Some("llama") if !(0..=u8::MAX).all(|byte| has_byte(&tokens, byte)) => Err((
-                TOKENS,
-                "some of the 256 tokens for single bytes are missing",
-            )),
+            Some("llama") if !(0..=u8::MAX).all(|byte| has_byte(&tokens, byte)) => {
+                Err((TOKENS, BYTES_MISSING))
+            }
+            // It does not step over a byte with which tokens begin and that is none.
+            Some("rwkv") if !(0..=u8::MAX).all(|byte| has_escaped_byte(&tokens, byte)) => {
+                Err((TOKENS, BYTES_MISSING))
+            }
             _ => Ok(()),
         }
     }
@@ -141,4 +146,19 @@ fn has_byte(sorted: &[u64], byte: u8) -> bool {
     let name = format!("<0x{byte:02X}>");
     let has = |text: &[u8]| sorted.binary_search(&hash_of(text, 0)).is_ok();
     has(name.as_bytes()) || has(&[byte])
+}
+
+/// Whether `byte` has a token where texts are escaped as in a Python literal.
+fn has_escaped_byte(sorted: &[u64], byte: u8) -> bool {
+    let has = |text: &[u8]| sorted.binary_search(&hash_of(text, 0)).is_ok();
+    let letter = match byte {
+        b'\t' => Some(b't'),
+        b'\n' => Some(b'n'),
+        b'\r' => Some(b'r'),
+        b't' | b'n' | b'r' | b'x' => None,
+        other => Some(other),
+    };
+    has(format!("\\x{byte:02x}").as_bytes())
+        || letter.is_some_and(|letter| has(&[b'\\', letter]))
+        || !matches!(byte, 0 | b'\\') && has(&[byte])
 }

@@ -384,6 +384,19 @@ fn vocabularies_that_llama_cpp_aborts_on_are_refused() {
         error.contains("tokens for single bytes are missing"),
         "{error}"
     );
+    let escaped: Vec<String> = (0..=255_u8)
+        .map(|byte| match byte {
+            b'\n' => "\\n".to_owned(),
+            b'\\' => "\\\\".to_owned(),
+            b' '..=b'~' => char::from(byte).to_string(),
+            other => format!("\\x{other:02x}"),
+        })
+        .collect();
+    let mut escaped: Vec<&str> = escaped.iter().map(String::as_str).collect();
+    check_bytes(&tokens("rwkv", &escaped).file()).unwrap();
+    escaped[65] = "AB";
+    let error = refused(&tokens("rwkv", &escaped));
+    assert!(error.contains("for single bytes are missing"), "{error}");
     for (model, word, expected) in [
         ("gpt2", "<0x-1>", "is of a single byte, and its text is not"),
         ("gpt2", "<0xZZ>", "is of a single byte, and its text is not"),
