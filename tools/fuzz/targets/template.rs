@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 
 const MARKS: [&str; 4] = ["<|im_start|>", "<|im_end|>", "</s>", "[INST]"];
 
-fn template(source: Option<&str>) -> Template {
+fn template(source: Result<&str, &str>) -> Template {
     let mark = |text: &str| Mark {
         text: text.to_owned(),
         control: true,
@@ -45,7 +45,7 @@ fuzz_target!(|bytes: &[u8]| {
             Message::new(Role::User, said),
         ]
     };
-    let of_stranger = template(Some(source));
+    let of_stranger = template(Ok(source));
     for next in [Next::Answer, Next::Typing] {
         if let Ok(rendered) = of_stranger.render(&ask(said), next) {
             let _ = rendered.segments();
@@ -56,7 +56,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(given <= said.len(), "{given} of {} bytes", said.len());
         }
     }
-    let plain = template(None);
+    let plain = template(Err("missing"));
     let rendered = plain
         .render(&ask(said), Next::Answer)
         .expect("ChatML renders anything");

@@ -249,8 +249,8 @@ const VOCABULARY: &[Row] = &[
 const TEMPLATES: &[Row] = &[
     ("a template of 2 MiB", |g| g.text("tokenizer.chat_template", &"x".repeat(2 << 20)), Check("a metadata value has 2097152 bytes")),
     ("a template that is not text", |g| g.value("tokenizer.chat_template", 8, &[1, 0, 0, 0, 0, 0, 0, 0, 0xff]), Check("its text is not UTF-8")),
-    ("a template that is a number", |g| g.u32("tokenizer.chat_template", 1), Warns("has no template that is text")),
-    ("an empty template", |g| g.text("tokenizer.chat_template", ""), Warns("has no template that is text")),
+    ("a template that is a number", |g| g.u32("tokenizer.chat_template", 1), Warns("the model's own is a number, not text")),
+    ("an empty template", |g| g.text("tokenizer.chat_template", ""), Warns("the model's own is empty")),
     ("a template that loops", |g| g.text("tokenizer.chat_template", "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}"), Warns("it runs without end")),
     ("a template of lists in a loop", |g| g.text("tokenizer.chat_template", "{% for i in range(100000) %}{% set x = range(100000)|list %}{% endfor %}"), Warns("it runs without end")),
     ("a template that adds lists", |g| g.text("tokenizer.chat_template", "{% set ns = namespace(a=[1]) %}{% for i in range(60) %}{% set ns.a = ns.a + ns.a %}{% endfor %}"), Warns("it needs more than 16 MiB")),
@@ -263,14 +263,14 @@ const TEMPLATES: &[Row] = &[
     ("a template that writes nests", |g| g.text("tokenizer.chat_template", "{% set ns = namespace(a=[]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a|tojson }}"), Warns("it needs more than 16 MiB")),
     ("a template that nests", |g| g.text("tokenizer.chat_template", "{% set ns = namespace(a=[]) %}{% for i in range(50000) %}{% set ns.a = [ns.a] %}{% endfor %}{{ ns.a }}"), Warns("values nested too deeply")),
     ("a template that calls itself", |g| g.text("tokenizer.chat_template", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"), Warns("recursion goes too deep")),
-    ("a template of 100,000 nots", |g| g.text("tokenizer.chat_template", &format!("{{{{ {}1 }}}}", "not ".repeat(100_000))), Warns("the chat template is ChatML")),
-    ("a template of 100,000 minuses", |g| g.text("tokenizer.chat_template", &format!("{{{{ {}1 }}}}", "-".repeat(100_000))), Warns("the chat template is ChatML")),
-    ("a template of 100,000 filters", |g| g.text("tokenizer.chat_template", &format!("{{{{ 1{} }}}}", "|upper".repeat(100_000))), Warns("the chat template is ChatML")),
-    ("a template of 100,000 members", |g| g.text("tokenizer.chat_template", &format!("{{{{ a{} }}}}", ".b".repeat(100_000))), Warns("the chat template is ChatML")),
-    ("a template of 100,000 sums", |g| g.text("tokenizer.chat_template", &format!("{{{{ 1{} }}}}", "+1".repeat(100_000))), Warns("the chat template is ChatML")),
-    ("a template of 100,000 powers", |g| g.text("tokenizer.chat_template", &format!("{{{{ 1{} }}}}", "**1".repeat(100_000))), Warns("the chat template is ChatML")),
-    ("a template of 100,000 brackets", |g| g.text("tokenizer.chat_template", &format!("{{{{ {}1 }}}}", "(".repeat(100_000))), Warns("the chat template is ChatML")),
-    ("a template of 100,000 choices", |g| g.text("tokenizer.chat_template", &format!("{{{{ {}1 }}}}", "1 if 1 else ".repeat(80_000))), Warns("the chat template is ChatML")),
+    ("a template of 100,000 nots", |g| g.text("tokenizer.chat_template", &format!("{{{{ {}1 }}}}", "not ".repeat(100_000))), Warns("nested too deeply")),
+    ("a template of 100,000 minuses", |g| g.text("tokenizer.chat_template", &format!("{{{{ {}1 }}}}", "-".repeat(100_000))), Warns("nested too deeply")),
+    ("a template of 100,000 filters", |g| g.text("tokenizer.chat_template", &format!("{{{{ 1{} }}}}", "|upper".repeat(100_000))), Warns("nested too deeply")),
+    ("a template of 100,000 members", |g| g.text("tokenizer.chat_template", &format!("{{{{ a{} }}}}", ".b".repeat(100_000))), Warns("nested too deeply")),
+    ("a template of 100,000 sums", |g| g.text("tokenizer.chat_template", &format!("{{{{ 1{} }}}}", "+1".repeat(100_000))), Warns("nested too deeply")),
+    ("a template of 100,000 powers", |g| g.text("tokenizer.chat_template", &format!("{{{{ 1{} }}}}", "**1".repeat(100_000))), Warns("nested too deeply")),
+    ("a template of 100,000 brackets", |g| g.text("tokenizer.chat_template", &format!("{{{{ {}1 }}}}", "(".repeat(100_000))), Warns("nested too deeply")),
+    ("a template of 100,000 choices", |g| g.text("tokenizer.chat_template", &format!("{{{{ {}1 }}}}", "1 if 1 else ".repeat(80_000))), Warns("nested too deeply")),
 ];
 
 /// A model with `count` experts, `used` of them at a time.
