@@ -1,4 +1,4 @@
-// Products by kernels of our own where they are faster (avx2.h, neon.h). Upstream's
+// Products by kernels of our own where they are faster (avx2.h, avx512.h, neon.h). Upstream's
 // tiles sum in another order than its vec_dot: they take only batches that are wider
 // than any pass whose logits must be those of its tokens one by one.
 
@@ -14,7 +14,12 @@
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #define ZOSIA_KERNELS
+#if defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
+#define ZOSIA_STRIPS
+#include "avx512.h"
+#else
 #include "avx2.h"
+#endif
 #elif defined(__ARM_FEATURE_DOTPROD)
 #define ZOSIA_KERNELS
 #include "neon.h"
@@ -196,6 +201,80 @@ template <class Type> bool plan(Product & product) {
     return true;
 }
 
+#ifdef ZOSIA_STRIPS
+// The columns of a block lie one after the other.
+template <class Type> void quantize_by_blocks(const Product & product, int64_t from, int64_t to) {
+    for (int64_t matrix = 0; matrix < product.ne12 * product.ne13; matrix++) {
+        const char * source = product.source + matrix % product.ne12 * product.nb12 + matrix / product.ne12 * product.nb13;
+        auto * const own = (block_q8_K *) (product.columns + matrix * product.bytes_columns);
+        for (int64_t j = 0; j < product.width; j++) {
+            const auto * column = (const float *) (source + j * product.nb11);
+            for (int64_t block = from; block < to; block++) {
+                quantize_block<Type::HAS_DMIN>(column + block * QK_K, own[block * product.width + j]);
+            }
+        }
+    }
+}
+
+// out[j * out_stride + i] for `count` rows and all columns.
+template <class Type>
+void strips(int count, int64_t blocks, const typename Type::Block * x, int64_t x_stride,
+            const typename Type::Block * next, int64_t columns, const block_q8_K * y, float * out, int64_t out_stride) {
+    for (int64_t from = 0; from < columns; from += PANEL_COLUMNS) {
+        const int width = std::min<int64_t>(PANEL_COLUMNS, columns - from);
+        __m512 sum[CHUNK_ROWS / STRIP][PANEL_COLUMNS];
+        for (auto & of_rows : sum) std::fill_n(of_rows, width, _mm512_setzero_ps());
+        for (int64_t block = 0; block < blocks; block++) {
+            prefetch(next + count * block, count);
+            Strip some[CHUNK_ROWS / STRIP];
+            for (int i = 0; i < count; i += STRIP) {
+                unpack_strip(x + i * x_stride + block, x_stride, std::min(STRIP, count - i) - 1, some[i / STRIP]);
+            }
+            const block_q8_K * of_block = y + block * columns + from;
+            for (int j = 0; j < width; j += AT_ONCE) {
+                for (int i = 0; i < count; i += STRIP) {
+                    strip_of<Type>(std::min(AT_ONCE, width - j), some[i / STRIP], of_block + j, &sum[i / STRIP][j]);
+                }
+            }
+        }
+        for (int j = 0; j < width; j++) {
+            for (int i = 0; i < count; i += STRIP) {
+                const __mmask16 wanted = (1u << std::min(STRIP, count - i)) - 1;
+                _mm512_mask_storeu_ps(out + (from + j) * out_stride + i, wanted, sum[i / STRIP][j]);
+            }
+        }
+    }
+}
+
+template <class Type> void compute_by_blocks(Work & work, int64_t at, int64_t next, float * out, int64_t stride) {
+    const auto & product = (const Product &) work;
+    using Block = typename Type::Block;
+    const Chunk here = chunk_of(product, at);
+    const auto * const x = (const Block *) here.weights, * const after = (const Block *) chunk_of(product, next).weights;
+    const auto * const y = (const block_q8_K *) here.columns;
+    const int64_t blocks = product.blocks, x_stride = product.nb01 / sizeof(Block), columns = product.width;
+    const auto columns_of = [&](auto columns) {
+        for (int i = 0; i < here.count; i += ROWS) {
+            wide_rows<Type, columns>(blocks, x + i * x_stride, x_stride,
+                                     i + ROWS < here.count ? x + (i + ROWS) * x_stride : after, y, columns, out + i,
+                                     stride, std::min(ROWS, here.count - i));
+        }
+    };
+    switch (columns) {
+        case 1: return columns_of(std::integral_constant<int, 1>());
+        case 2: return columns_of(std::integral_constant<int, 2>());
+        case 3: return columns_of(std::integral_constant<int, 3>());
+        default: return strips<Type>(here.count, blocks, x, x_stride, after, columns, y, out, stride);
+    }
+}
+
+template <class Type> bool plan_by_blocks(Product & product) {
+    product.quantize = quantize_by_blocks<Type>;
+    product.compute = compute_by_blocks<Type>;
+    return true;
+}
+#endif
+
 // Whether a kernel here computes the product.
 bool plan_here(Product & product) {
     switch (product.type) {
@@ -206,7 +285,11 @@ bool plan_here(Product & product) {
         case GGML_TYPE_Q8_0:
             // Upstream has a good one for many tokens.
             return (Q8_0::HAS_LANES || product.width <= ZOSIA_PASS_TOKENS) && plan<Q8_0>(product);
-#ifndef __AVX512F__
+#ifdef ZOSIA_STRIPS
+        case GGML_TYPE_Q4_K: return plan_by_blocks<Q4_K>(product);
+        case GGML_TYPE_Q5_K: return plan_by_blocks<Q5_K>(product);
+        case GGML_TYPE_Q6_K: return plan_by_blocks<Q6_K>(product);
+#else
         case GGML_TYPE_Q4_K: return plan<Q4_K>(product);
         case GGML_TYPE_Q5_K: return plan<Q5_K>(product);
         case GGML_TYPE_Q6_K: return plan<Q6_K>(product);

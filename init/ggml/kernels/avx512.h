@@ -1,0 +1,391 @@
+// Products of K-quants with AVX-512: bytes are multiplied and added up in fours (VNNI).
+//
+// As in avx2.h, each block is summed in integers and the blocks in their order, with the
+// same operations on the same floats in both kernels here: a token's logits do not depend
+// on how many are evaluated beside it.
+//
+// Up to three columns are taken as they are ("rows"): a vector holds 64 neighbours of one
+// row. With more, 16 rows are laid side by side ("strips"): a lane holds four neighbours
+// of one row, and four activations of a column are broadcast from memory. What unpacking
+// takes is shared by all columns, and no sum goes across a vector.
+//
+// The columns of a block lie one after the other.
+
+#pragma once
+
+#include "avx2.h"
+
+namespace {
+
+// Rows of a strip, and the columns that it is multiplied with at once.
+constexpr int STRIP = 16;
+constexpr int AT_ONCE = 8;
+
+__m512i load_512(const void * at) { return _mm512_loadu_si512(at); }
+
+// v's first half, then w's.
+__m512i both(__m256i v, __m256i w) { return _mm512_inserti64x4(_mm512_castsi256_si512(v), w, 1); }
+
+// 256 activations. In place of the sums of 16 that block_q8_K has: those of 32, or what
+// weights that are stored with 32 added have to lose, halved to fit.
+template <bool HAS_DMIN> void quantize_block(const float * x, block_q8_K & y) {
+    __m512 largest = _mm512_setzero_ps();
+    for (int i = 0; i < QK_K; i += 16) largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(x + i)));
+    const float most = _mm512_reduce_max_ps(largest);
+    const __m512 scale = _mm512_set1_ps(most > 0 ? 127 / most : 0);
+    __m256i fours[4];
+    y.d = most / 127;
+    for (int v = 0; v < 4; v++) {
+        for (int i = 64 * v; i < 64 * v + 64; i += 16) {
+            const __m512i quants = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), scale));
+            _mm_storeu_si128((__m128i *) (y.qs + i), _mm512_cvtepi32_epi8(quants));
+        }
+        fours[v] = _mm512_cvtepi32_epi16(
+            _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), load_512(y.qs + 64 * v)));
+    }
+    const auto add_pairs = [](__m512i v) { return _mm512_cvtepi32_epi16(_mm512_madd_epi16(v, _mm512_set1_epi16(1))); };
+    const __m512i eights = both(add_pairs(both(fours[0], fours[1])), add_pairs(both(fours[2], fours[3])));
+    const __m256i of_16 = add_pairs(eights);
+    const __m256i sums = HAS_DMIN ? add_pairs(_mm512_zextsi256_si512(of_16))
+                                  : _mm256_sub_epi16(_mm256_setzero_si256(), _mm256_slli_epi16(of_16, 4));
+    _mm256_storeu_si256((__m256i *) y.bsums, sums);
+}
+
+// --- Rows ---
+
+// Four rows' 16 bytes each.
+__m512i four(const void * const at[ROWS]) {
+    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *) at[0]));
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *) at[1]), 1);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *) at[2]), 2);
+    return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *) at[3]), 3);
+}
+
+// Lane i is the sum of v[i]'s.
+__m128i sums(const __m512i v[ROWS]) {
+    const __m512i low = _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+    const __m512i high = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+    const __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
+    const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+}
+
+// What a block's sums of four rows are multiplied with.
+template <class Type> struct Four;
+
+template <class Quants> struct FourWithMins {
+    // Of each row 8 scales, then 8 mins.
+    __m512i bytes;
+    __m128 d, dmin;
+
+    explicit FourWithMins(const Quants * const row[ROWS]) {
+        const __m512i heads = four((const void * const *) row);
+        const __m512i shifted = _mm512_srlv_epi32(_mm512_shuffle_epi32(heads, (_MM_PERM_ENUM) 0b11'10'11'01),
+                                                  _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0, 0, 4)));
+        const __m512i masks = _mm512_broadcast_i32x4(_mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f));
+        const __m512i top = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x30303030, 0, 0x30303030));
+        const __m512i high = _mm512_srli_epi32(_mm512_shuffle_epi32(heads, (_MM_PERM_ENUM) 0b10'10'01'01), 2);
+        bytes = _mm512_or_si512(_mm512_and_si512(shifted, masks), _mm512_and_si512(high, top));
+        const __m128i halves = _mm_setr_epi16(0, 8, 16, 24, 1, 9, 17, 25);
+        const __m512i apart = _mm512_permutexvar_epi16(_mm512_castsi128_si512(halves), heads);
+        const __m256 floats = _mm256_cvtph_ps(_mm512_castsi512_si128(apart));
+        d = _mm256_castps256_ps128(floats);
+        dmin = _mm256_extractf128_ps(floats, 1);
+    }
+
+    // Of the weights of vector v of row i, 16 bits each.
+    __m512i scale(int i, int v) const {
+        const int first = 16 * i + v / 2 * 4 + v % 2;
+        const __m512i which = both(_mm256_set1_epi8(first), _mm256_set1_epi8(first + 2));
+        return _mm512_maskz_permutexvar_epi8(0x5555555555555555, which, bytes);
+    }
+
+    // Of activations that vector v is multiplied with.
+    static __m512i activations(const block_q8_K & y, int v) {
+        const int8_t * first = y.qs + v / 2 * 128 + v % 2 * 32;
+        return both(load(first), load(first + 64));
+    }
+
+    __m512i start(int, const block_q8_K &) const { return _mm512_setzero_si512(); }
+
+    // The mins' sums.
+    __m128i mins(const block_q8_K & y) const {
+        const __m512i sums = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *) y.bsums));
+        __m512i pairs = _mm512_madd_epi16(_mm512_unpackhi_epi8(bytes, _mm512_setzero_si512()), sums);
+        pairs = _mm512_add_epi32(pairs, _mm512_shuffle_epi32(pairs, (_MM_PERM_ENUM) 0b10'11'00'01));
+        pairs = _mm512_add_epi32(pairs, _mm512_shuffle_epi32(pairs, (_MM_PERM_ENUM) 0b01'00'11'10));
+        const __m512i firsts = _mm512_castsi128_si512(_mm_setr_epi32(0, 4, 8, 12));
+        return _mm512_castsi512_si128(_mm512_permutexvar_epi32(firsts, pairs));
+    }
+};
+
+template <> struct Four<Q4_K> : FourWithMins<block_q4_K> {
+    using FourWithMins::FourWithMins;
+
+    // Calls take(v, the 64 weights of vector v) for all four.
+    template <typename Take> static void quants(const block_q4_K & x, Take take) {
+        const __m512i low = _mm512_set1_epi8(15);
+        for (int i = 0; i < 2; i++) {
+            const __m512i packed = load_512(x.qs + 64 * i);
+            take(2 * i, _mm512_and_si512(packed, low));
+            take(2 * i + 1, _mm512_and_si512(_mm512_srli_epi16(packed, 4), low));
+        }
+    }
+};
+
+template <> struct Four<Q5_K> : FourWithMins<block_q5_K> {
+    using FourWithMins::FourWithMins;
+
+    template <typename Take> static void quants(const block_q5_K & x, Take take) {
+        const __m512i low = _mm512_set1_epi8(15), fifth = _mm512_set1_epi8(16);
+        const __m512i high = _mm512_broadcast_i64x4(load(x.qh));
+        for (int i = 0; i < 2; i++) {
+            const __m512i packed = load_512(x.qs + 64 * i);
+            for (int odd = 0; odd < 2; odd++) {
+                // Bits `first` and `first` + 2 of each byte, moved to bit 4 of a half each.
+                const int first = 4 * i + odd;
+                const __m512i bits = _mm512_rorv_epi32(high, both(_mm256_set1_epi32((first + 28) % 32),
+                                                                  _mm256_set1_epi32((first + 30) % 32)));
+                const __m512i nibbles = odd ? _mm512_srli_epi16(packed, 4) : packed;
+                take(2 * i + odd, _mm512_or_si512(_mm512_and_si512(nibbles, low), _mm512_and_si512(bits, fifth)));
+            }
+        }
+    }
+};
+
+template <> struct Four<Q6_K> {
+    __m256i scales[ROWS];
+    __m128 d, dmin;
+
+    explicit Four(const block_q6_K * const row[ROWS]) {
+        __m128i halves[ROWS];
+        for (int i = 0; i < ROWS; i++) {
+            scales[i] = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *) row[i]->scales));
+            halves[i] = _mm_loadu_si16(&row[i]->d);
+        }
+        d = dmin = pairs(halves).first;
+    }
+
+    __m512i scale(int i, int v) const {
+        const __m512i which = both(_mm256_set_m128i(_mm_set1_epi16(4 * v + 1), _mm_set1_epi16(4 * v)),
+                                   _mm256_set_m128i(_mm_set1_epi16(4 * v + 3), _mm_set1_epi16(4 * v + 2)));
+        return _mm512_permutexvar_epi16(which, _mm512_castsi256_si512(scales[i]));
+    }
+
+    static __m512i activations(const block_q8_K & y, int v) { return load_512(y.qs + 64 * v); }
+
+    __m512i start(int i, const block_q8_K & y) const {
+        const __m512i excess = _mm512_zextsi256_si512(_mm256_madd_epi16(scales[i], load(y.bsums)));
+        return _mm512_add_epi32(excess, excess);
+    }
+
+    __m128i mins(const block_q8_K &) const { return _mm_setzero_si128(); }
+
+    template <typename Take> static void quants(const block_q6_K & x, Take take) {
+        const __m512i low = _mm512_set1_epi8(15), top = _mm512_set1_epi8(48);
+        const __m512i left = both(_mm256_set1_epi16(4), _mm256_set1_epi16(2));
+        const __m512i right = both(_mm256_set1_epi16(0), _mm256_set1_epi16(2));
+        for (int i = 0; i < 2; i++) {
+            const __m512i packed = load_512(x.ql + 64 * i);
+            const __m512i high = _mm512_broadcast_i64x4(load(x.qh + 32 * i));
+            const auto join = [&](__m512i nibbles, __m512i bits) {
+                return _mm512_or_si512(_mm512_and_si512(nibbles, low), _mm512_and_si512(bits, top));
+            };
+            take(2 * i, join(packed, _mm512_sllv_epi16(high, left)));
+            take(2 * i + 1, join(_mm512_srli_epi16(packed, 4), _mm512_srlv_epi16(high, right)));
+        }
+    }
+};
+
+// out[j * out_stride + i] for ROWS rows of x, `x_stride` blocks apart, and COLUMNS columns
+// of y, `y_stride` columns a block; of the rows, `count` are wanted. `next` will be read
+// after them.
+template <class Type, int COLUMNS>
+void wide_rows(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+               const block_q8_K * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
+    __m128 sum[COLUMNS];
+    for (int j = 0; j < COLUMNS; j++) sum[j] = _mm_setzero_ps();
+    for (int64_t block = 0; block < blocks; block++, y += y_stride) {
+        prefetch(next + ROWS * block, ROWS);
+        const typename Type::Block * row[ROWS];
+        for (int i = 0; i < ROWS; i++) row[i] = &x[std::min(i, count - 1) * x_stride + block];
+        const Four<Type> of_rows(row);
+        __m512i activations[COLUMNS][4], total[COLUMNS][ROWS];
+        for (int j = 0; j < COLUMNS; j++) {
+            for (int v = 0; v < 4; v++) activations[j][v] = Four<Type>::activations(y[j], v);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < ROWS; i++) {
+            for (int j = 0; j < COLUMNS; j++) total[j][i] = of_rows.start(i, y[j]);
+            Four<Type>::quants(*row[i], [&](int v, __m512i quants) __attribute__((always_inline)) {
+                const __m512i scale = of_rows.scale(i, v);
+                for (int j = 0; j < COLUMNS; j++) {
+                    const __m512i products = _mm512_maddubs_epi16(quants, activations[j][v]);
+                    total[j][i] = _mm512_dpwssd_epi32(total[j][i], products, scale);
+                }
+            });
+        }
+        for (int j = 0; j < COLUMNS; j++) {
+            sum[j] = add_block<Type>(sum[j], of_rows.d, of_rows.dmin, _mm_set1_ps(y[j].d), sums(total[j]),
+                                     of_rows.mins(y[j]));
+        }
+    }
+    store<COLUMNS>(sum, out, out_stride, count);
+}
+
+// --- Strips ---
+
+// A block of STRIP rows side by side.
+struct alignas(64) Strip {
+    // Four weights of each row.
+    __m512i quants[QK_K / 4];
+    // Of 16 weights or of 32, and pairs of 16 bits for the sums of as many activations.
+    __m512i scales[16], mins[8];
+    __m512 d, dmin;
+};
+
+// Four words of each of STRIP rows, `stride` bytes apart, of which `last` is the last.
+void words(const char * at, int64_t stride, int last, __m512i (&to)[4]) {
+    __m512i v[4];
+    for (int i = 0; i < 4; i++) {
+        const auto row = [&](int quarter) { return (const void *) (at + std::min(4 * quarter + i, last) * stride); };
+        const void * const rows[4] = { row(0), row(1), row(2), row(3) };
+        v[i] = four(rows);
+    }
+    const __m512i low[2] = { _mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpacklo_epi32(v[2], v[3]) };
+    const __m512i high[2] = { _mm512_unpackhi_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[2], v[3]) };
+    to[0] = _mm512_unpacklo_epi64(low[0], low[1]);
+    to[1] = _mm512_unpackhi_epi64(low[0], low[1]);
+    to[2] = _mm512_unpacklo_epi64(high[0], high[1]);
+    to[3] = _mm512_unpackhi_epi64(high[0], high[1]);
+}
+
+// The factors of a strip whose blocks begin with two halves, 8 scales and 8 mins.
+void unpack_factors_of_8(const char * at, int64_t stride, int last, Strip & to) {
+    __m512i head[4];
+    words(at, stride, last, head);
+    to.d = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(head[0]));
+    to.dmin = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(head[0], 16)));
+    const __m512i six = _mm512_set1_epi32(0x3f3f3f3f), low = _mm512_set1_epi32(0x0f0f0f0f),
+                  top = _mm512_set1_epi32(0x30303030), byte = _mm512_set1_epi32(0xff);
+    const auto join = [&](__m512i nibbles, __m512i bits) {
+        return _mm512_or_si512(_mm512_and_si512(nibbles, low), _mm512_and_si512(_mm512_srli_epi32(bits, 2), top));
+    };
+    const __m512i scales[2] = { _mm512_and_si512(head[1], six), join(head[3], head[1]) };
+    const __m512i mins[2] = { _mm512_and_si512(head[2], six), join(_mm512_srli_epi32(head[3], 4), head[2]) };
+    for (int i = 0; i < 8; i++) to.scales[i] = _mm512_and_si512(_mm512_srli_epi32(scales[i / 4], i % 4 * 8), byte);
+    for (int i = 0; i < 4; i++) {
+        const __m512i pair = _mm512_srli_epi32(mins[i / 2], i % 2 * 16);
+        to.mins[i] = _mm512_or_si512(_mm512_and_si512(pair, byte),
+                                     _mm512_slli_epi32(_mm512_and_si512(pair, _mm512_set1_epi32(0xff00)), 8));
+    }
+}
+
+// Calls take(k, nibbles of weights 4k to 4k + 3) for all that Q4_K and Q5_K have.
+template <typename Take> void unpack_nibbles(const uint8_t * at, int64_t stride, int last, Take take) {
+    const __m512i low = _mm512_set1_epi8(15);
+    for (int w = 0; w < 32; w += 4) {
+        __m512i some[4];
+        words((const char *) at + 4 * w, stride, last, some);
+        for (int k = 0; k < 4; k++) {
+            const int to = w / 8 * 16 + w % 8 + k;
+            take(to, _mm512_and_si512(some[k], low));
+            take(to + 8, _mm512_and_si512(_mm512_srli_epi16(some[k], 4), low));
+        }
+    }
+}
+
+void unpack_strip(const block_q4_K * x, int64_t stride, int last, Strip & to) {
+    stride *= sizeof *x;
+    unpack_factors_of_8((const char *) x, stride, last, to);
+    unpack_nibbles(x->qs, stride, last, [&](int k, __m512i quants) { to.quants[k] = quants; });
+}
+
+void unpack_strip(const block_q5_K * x, int64_t stride, int last, Strip & to) {
+    stride *= sizeof *x;
+    unpack_factors_of_8((const char *) x, stride, last, to);
+    __m512i high[2][4];
+    for (int i = 0; i < 2; i++) words((const char *) x->qh + 16 * i, stride, last, high[i]);
+    unpack_nibbles(x->qs, stride, last, [&](int k, __m512i quants) {
+        const __m512i bits = _mm512_rorv_epi32(high[k % 8 / 4][k % 4], _mm512_set1_epi32((k / 8 + 28) % 32));
+        to.quants[k] = _mm512_or_si512(quants, _mm512_and_si512(bits, _mm512_set1_epi8(16)));
+    });
+}
+
+void unpack_strip(const block_q6_K * x, int64_t stride, int last, Strip & to) {
+    stride *= sizeof *x;
+    __m512i scales[4];
+    words((const char *) x->scales, stride, last, scales);
+    for (int i = 0; i < 16; i++) to.scales[i] = _mm512_srai_epi32(_mm512_slli_epi32(scales[i / 4], 24 - i % 4 * 8), 24);
+    for (int i = 0; i < 8; i++) {
+        to.mins[i] = _mm512_mask_blend_epi16(0xaaaaaaaa, to.scales[2 * i], _mm512_slli_epi32(to.scales[2 * i + 1], 16));
+    }
+    const __m512i low = _mm512_set1_epi8(15), top = _mm512_set1_epi8(48);
+    for (int w = 0; w < 8; w += 4) {
+        for (int i = 0; i < 2; i++) {
+            __m512i first[4], second[4], high[4];
+            words((const char *) x->ql + 64 * i + 4 * w, stride, last, first);
+            words((const char *) x->ql + 64 * i + 32 + 4 * w, stride, last, second);
+            words((const char *) x->qh + 32 * i + 4 * w, stride, last, high);
+            for (int k = 0; k < 4; k++) {
+                const auto put = [&](int group, __m512i nibbles, __m512i bits) {
+                    to.quants[32 * i + 8 * group + w + k] =
+                        _mm512_or_si512(_mm512_and_si512(nibbles, low), _mm512_and_si512(bits, top));
+                };
+                put(0, first[k], _mm512_slli_epi16(high[k], 4));
+                put(1, second[k], _mm512_slli_epi16(high[k], 2));
+                put(2, _mm512_srli_epi16(first[k], 4), high[k]);
+                put(3, _mm512_srli_epi16(second[k], 4), _mm512_srli_epi16(high[k], 2));
+            }
+        }
+    }
+    alignas(32) ggml_half d[STRIP];
+    for (int i = 0; i < STRIP; i++) memcpy(&d[i], (const char *) &x->d + std::min(i, last) * stride, sizeof *d);
+    to.d = to.dmin = _mm512_cvtph_ps(load(d));
+}
+
+// Adds a block of N columns to sum.
+template <class Type, int N> void strip(const Strip & x, const block_q8_K * y, __m512 * sum) {
+    constexpr int WORDS = Type::HAS_DMIN ? 8 : 4, PAIRS = Type::HAS_DMIN ? 4 : 8;
+    const auto words_of = [&](int j, const void * at, int k) {
+        int32_t word;
+        memcpy(&word, (const char *) at + j * sizeof *y + 4 * k, sizeof word);
+        return _mm512_set1_epi32(word);
+    };
+    __m512i mins[N], total[N];
+    for (int j = 0; j < N; j++) mins[j] = _mm512_setzero_si512();
+#pragma GCC unroll 8
+    for (int k = 0; k < PAIRS; k++) {
+#pragma GCC unroll 8
+        for (int j = 0; j < N; j++) mins[j] = _mm512_dpwssd_epi32(mins[j], x.mins[k], words_of(j, y->bsums, k));
+    }
+    for (int j = 0; j < N; j++) total[j] = Type::HAS_DMIN ? _mm512_setzero_si512() : _mm512_add_epi32(mins[j], mins[j]);
+    for (int from = 0; from < QK_K / 4; from += WORDS) {
+        __m512i products[N];
+        for (int j = 0; j < N; j++) products[j] = _mm512_setzero_si512();
+#pragma GCC unroll 8
+        for (int k = 0; k < WORDS; k++) {
+            const __m512i weights = x.quants[from + k];
+#pragma GCC unroll 8
+            for (int j = 0; j < N; j++) {
+                products[j] = _mm512_dpbusd_epi32(products[j], weights, words_of(j, y->qs + 4 * from, k));
+            }
+        }
+        const __m512i scale = x.scales[from / WORDS];
+        for (int j = 0; j < N; j++) total[j] = _mm512_add_epi32(total[j], _mm512_mullo_epi32(products[j], scale));
+    }
+    for (int j = 0; j < N; j++) {
+        const __m512 column = _mm512_set1_ps(y[j].d);
+        sum[j] = _mm512_fmadd_ps(_mm512_mul_ps(x.d, column), _mm512_cvtepi32_ps(total[j]), sum[j]);
+        if (!Type::HAS_DMIN) continue;
+        sum[j] = _mm512_fnmadd_ps(_mm512_mul_ps(x.dmin, column), _mm512_cvtepi32_ps(mins[j]), sum[j]);
+    }
+}
+
+// `columns` of at most AT_ONCE.
+template <class Type, int N = AT_ONCE> void strip_of(int columns, const Strip & x, const block_q8_K * y, __m512 * sum) {
+    if (columns == N) return strip<Type, N>(x, y, sum);
+    if constexpr (N > 1) strip_of<Type, N - 1>(columns, x, y, sum);
+}
+
+} // namespace
