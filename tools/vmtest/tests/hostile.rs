@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 
-use vmtest::{Disks, GgufFile, LOAD, TinyModel, run_plain};
+use vmtest::{Disks, Fault, GgufFile, LOAD, TinyModel, run_plain};
 
 use Told::{Check, Fails, Llama, Loads, Warns};
 
@@ -358,7 +358,8 @@ fn fault_of(disks: &Disks, name: &str, file: &GgufFile, told: Told) -> Option<St
     (!right).then_some(shown)
 }
 
-fn each_is_refused_or_harmless(rows: &[Row]) {
+fn each_is_refused_or_harmless(what: &str, rows: &[Row]) {
+    let tried = Fault::begins(8, format!("{} models of a hostile {what}", rows.len()));
     let disks = Disks::new();
     let faults: Vec<String> = rows.iter().filter_map(|row| fault(&disks, row)).collect();
     assert!(
@@ -368,31 +369,32 @@ fn each_is_refused_or_harmless(rows: &[Row]) {
         rows.len(),
         faults.join("\n")
     );
+    tried.is_harmless("each is refused with its reason before llama.cpp sees it, or answers");
 }
 
 #[test]
 fn hostile_formats_are_refused_or_harmless() {
-    each_is_refused_or_harmless(FORMAT);
+    each_is_refused_or_harmless("format", FORMAT);
 }
 
 #[test]
 fn hostile_tensors_are_refused_or_harmless() {
-    each_is_refused_or_harmless(TENSORS);
+    each_is_refused_or_harmless("table of tensors", TENSORS);
 }
 
 #[test]
 fn hostile_shapes_are_refused_or_harmless() {
-    each_is_refused_or_harmless(SHAPE);
+    each_is_refused_or_harmless("shape", SHAPE);
 }
 
 #[test]
 fn hostile_vocabularies_are_refused_or_harmless() {
-    each_is_refused_or_harmless(VOCABULARY);
+    each_is_refused_or_harmless("vocabulary", VOCABULARY);
 }
 
 #[test]
 fn hostile_templates_are_refused_or_harmless() {
-    each_is_refused_or_harmless(TEMPLATES);
+    each_is_refused_or_harmless("template", TEMPLATES);
 }
 
 /// ggml's types of weights: number, weights a block, bytes a block, whether something
