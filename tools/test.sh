@@ -18,8 +18,8 @@
 # Without PART: all of them, in this order. What is missing on a Debian machine
 # is installed. Everything that can be made again is kept in ZOSIA_CACHE
 # (default ~/.cache/zosia). ZOSIA_TEST_MODEL=FILE takes that SmolLM2-135M
-# instead of fetching it; ZOSIA_TEST_LOG=FILE shows the terminal under test live
-# to who reads FILE.
+# instead of fetching it; ZOSIA_FAULTS=FILE keeps the records of faults there;
+# ZOSIA_TEST_LOG=FILE shows the terminal under test live to who reads FILE.
 set -eu
 
 # Who starts this in the background or with nohup has signals ignored that the
@@ -169,9 +169,11 @@ test_vm() {
     show cargo build --release --package init --package zosia-disk --locked
     # The harness itself only waits: no need to optimize it. One test after the
     # other: two emulated machines at a time disturb each other.
-    show env ZOSIA_FAULTS="$scratch/faults" \
+    faults=${ZOSIA_FAULTS:-$scratch/faults}
+    : >"$faults"
+    show env ZOSIA_FAULTS="$faults" \
         cargo test --package vmtest --locked --test '*' --no-fail-fast -- --test-threads=1
-    show tools/reliability.py "$scratch/faults"
+    show tools/reliability.py "$faults"
 }
 
 # Files that the documentation names, in code quotes or as links.
