@@ -67,10 +67,8 @@ impl Guard {
         let mut edges = Vec::new();
         let mut words = Vec::new();
         for (index, mark) in marks.iter().enumerate() {
-            by_first_byte
-                .entry(mark.text.as_bytes()[0])
-                .or_default()
-                .push(index);
+            let first = mark.text.bytes().next().unwrap_or_default();
+            by_first_byte.entry(first).or_default().push(index);
             let mut symbols = mark.text.chars().filter(|&c| is_edge(c));
             if let Some(first) = symbols.next() {
                 edges.push(first);
@@ -101,7 +99,7 @@ impl Guard {
     /// template puts before or after it.
     pub(super) fn protect(&self, text: &str) -> String {
         let starts = self.word_starts(text);
-        let mut out = String::with_capacity(text.len() + 16);
+        let mut out = String::with_capacity(text.len().saturating_add(16));
         for (position, c) in text.char_indices() {
             let reserved = u32::from(c) >= PLANE_16 || c == CURSOR;
             if reserved || self.edges.binary_search(&c).is_ok() || starts.contains(&position) {
@@ -117,11 +115,14 @@ impl Guard {
     fn word_starts(&self, text: &str) -> BTreeSet<usize> {
         let mut starts = BTreeSet::new();
         for word in &self.words {
-            let mut from = 0;
-            while let Some(at) = text[from..].find(word.as_str()) {
-                starts.insert(from + at);
+            let mut rest = text;
+            while let Some(at) = rest.find(word.as_str()) {
+                let found = rest.get(at..).unwrap_or_default();
+                starts.insert(text.len().saturating_sub(found.len()));
                 // Occurrences may overlap: go on after the first character.
-                from += at + word.chars().next().map_or(1, char::len_utf8);
+                let mut chars = found.chars();
+                chars.next();
+                rest = chars.as_str();
             }
         }
         starts
@@ -132,11 +133,13 @@ impl Guard {
     /// llama.cpp: longest marks first, each from left to right.
     pub(super) fn segments(&self, rendered: &str) -> Vec<Segment> {
         let mut segments = Vec::new();
-        let mut from = 0;
+        let mut from = 0_usize;
         let mut rstrip = false;
         for (start, index) in self.find_marks(rendered) {
-            let mark = &self.marks[index];
-            let mut plain = &rendered[from..start];
+            let Some(mark) = self.marks.get(index) else {
+                continue;
+            };
+            let mut plain = rendered.get(from..start).unwrap_or_default();
             if rstrip {
                 plain = plain.trim_start_matches(is_c_space);
             }
@@ -145,10 +148,10 @@ impl Guard {
             }
             self.push_plain(&mut segments, plain);
             segments.push(Segment::Control(mark.text.clone()));
-            from = start + mark.text.len();
+            from = start.saturating_add(mark.text.len());
             rstrip = mark.rstrip;
         }
-        let mut plain = &rendered[from..];
+        let mut plain = rendered.get(from..).unwrap_or_default();
         if rstrip {
             plain = plain.trim_start_matches(is_c_space);
         }
@@ -161,8 +164,10 @@ impl Guard {
         let bytes = rendered.as_bytes();
         let mut found = Vec::new();
         for (position, byte) in bytes.iter().enumerate() {
+            let rest = bytes.get(position..).unwrap_or_default();
             for &index in self.by_first_byte.get(byte).into_iter().flatten() {
-                if bytes[position..].starts_with(self.marks[index].text.as_bytes()) {
+                let mark = self.marks.get(index);
+                if mark.is_some_and(|mark| rest.starts_with(mark.text.as_bytes())) {
                     found.push((index, position));
                 }
             }
@@ -171,7 +176,8 @@ impl Guard {
         found.sort_unstable();
         let mut taken = BTreeMap::new();
         for (index, start) in found {
-            let end = start + self.marks[index].text.len();
+            let length = self.marks.get(index).map_or(0, |mark| mark.text.len());
+            let end = start.saturating_add(length);
             let before = taken.range(..end).next_back();
             if before.is_none_or(|(_, &(_, before_end))| before_end <= start) {
                 taken.insert(start, (index, end));
@@ -187,16 +193,16 @@ impl Guard {
     /// that llama.cpp would find although it is told not to.
     fn push_plain(&self, segments: &mut Vec<Segment>, text: &str) {
         let text = restore(text);
-        let mut from = 0;
+        let mut begun = String::new();
         for (position, c) in text.char_indices() {
-            let end = position + c.len_utf8();
-            if end < text.len() && self.is_found_anyway(&text[position..]) {
-                segments.push(Segment::Plain(text[from..end].to_owned()));
-                from = end;
+            let rest = text.get(position..).unwrap_or_default();
+            begun.push(c);
+            if rest.len() > c.len_utf8() && self.is_found_anyway(rest) {
+                segments.push(Segment::Plain(std::mem::take(&mut begun)));
             }
         }
-        if from < text.len() {
-            segments.push(Segment::Plain(text[from..].to_owned()));
+        if !begun.is_empty() {
+            segments.push(Segment::Plain(begun));
         }
     }
 

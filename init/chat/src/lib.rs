@@ -2,6 +2,11 @@
 //! how an answer is told from the thinking before it.
 
 #![forbid(unsafe_code)]
+// No template and no text makes this panic: kept by the compiler, not by care.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 #[cfg(test)]
 mod borrowed;

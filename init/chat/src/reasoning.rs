@@ -180,10 +180,10 @@ impl Splitter {
     /// At the start: is this an opening marker?
     fn open(&mut self) -> bool {
         let text = self.held.trim_start();
-        let opened = self.markers.iter().find(|(open, _)| text.starts_with(open));
-        if let Some(&(open, close)) = opened {
-            let end = self.held.len() - text.len() + open.len();
-            self.take(end, end);
+        let mut markers = self.markers.iter();
+        let opened = markers.find_map(|(open, close)| Some((text.strip_prefix(open)?, *close)));
+        if let Some((rest, close)) = opened {
+            self.held = rest.to_owned();
             self.enter(State::Reasoning(close));
             return true;
         }
@@ -207,7 +207,7 @@ impl Splitter {
         let Some(start) = self.held.find("<|message|>") else {
             return false;
         };
-        let header = self.take(start, start + "<|message|>".len());
+        let header = self.take(start, start.saturating_add("<|message|>".len()));
         let channel = header.rsplit("<|channel|>").next().unwrap_or_default();
         let spoken = channel.starts_with("final")
             || (channel.starts_with("commentary") && !header.contains(" to="))
@@ -284,19 +284,17 @@ fn find(text: &str, markers: &[&str]) -> Found {
     if let Some((start, length)) = first {
         return Found::Marker {
             start,
-            end: start + length,
+            end: start.saturating_add(length),
         };
     }
     let longest = markers.iter().map(|marker| marker.len()).max();
     let mut certain = text.len();
     for (position, _) in text.char_indices().rev() {
-        if text.len() - position >= longest.unwrap_or_default() {
+        let end = text.get(position..).unwrap_or_default();
+        if end.len() >= longest.unwrap_or_default() {
             break;
         }
-        if markers
-            .iter()
-            .any(|marker| marker.starts_with(&text[position..]))
-        {
+        if markers.iter().any(|marker| marker.starts_with(end)) {
             certain = position;
         }
     }

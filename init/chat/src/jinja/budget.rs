@@ -129,7 +129,7 @@ impl Budget {
     pub(crate) fn dict(&self, entries: Vec<(Value, Value)>) -> Result<Value, Fault> {
         self.spend(entries.len().saturating_add(1))?;
         let depth = deepen(entries.iter().flat_map(|(key, value)| [key, value]))?;
-        let bytes = entries.len().saturating_mul(2 * size_of::<Value>());
+        let bytes = entries.len().saturating_mul(size_of::<[Value; 2]>());
         Ok(Value::Dict(Rc::new(Dict {
             entries,
             depth,

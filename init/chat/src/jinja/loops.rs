@@ -126,8 +126,8 @@ fn iterate(
 ) -> Result<usize, Fault> {
     let name = Text::literal("loop");
     let shown = Value::Object(Rc::new(Object::Loop(id)));
-    for index in 0.. {
-        if keep(evaluator, id, index + 1)? <= index {
+    for index in 0_usize.. {
+        if keep(evaluator, id, index.saturating_add(1))? <= index {
             return Ok(index);
         }
         let current = running(evaluator, id)?;

@@ -493,3 +493,13 @@ fn hostile_text_takes_no_longer_than_a_plain_one() {
         assert_eq!(shown.is_empty(), piece == " ", "{piece:?}");
     }
 }
+
+/// Whether what it names is defined is not known yet: the brackets stay.
+#[test]
+fn emphasis_in_the_text_of_a_reference_is_kept() {
+    for end in ["][b]", "]", "][b]\n\n[b]: /v\n"] {
+        let shown = render(&format!("[*a* **b**{end}"), 40, true);
+        let expected = "[\x1b[0;3ma\x1b[m \x1b[0;1mb\x1b[m]";
+        assert!(shown.starts_with(expected), "{shown:?}");
+    }
+}
