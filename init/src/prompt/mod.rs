@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use protocol::memory::{Budget, mib};
 use protocol::{LogLevel, Progress, Stage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::SIGTSTP;
 use term::{Action, Completion, Limits, Submission, Tty};
 
 use crate::disk::Choice;
@@ -69,12 +70,20 @@ pub(crate) fn run(
         stop_asked: Instant::now(),
         sent_early: None,
         leaving: false,
+        ended_by: None,
     };
     chat.greet();
     while !chat.leaving {
         chat.step()?;
     }
-    chat.screen.close(host.is_machine().then_some("power off"))
+    chat.screen
+        .close(host.is_machine().then_some("power off"))?;
+    if let Some(signal) = chat.ended_by {
+        // The engine before this process, which whoever waits for it sees killed.
+        drop(chat.session);
+        signal_hook::low_level::emulate_default_handler(signal)?;
+    }
+    Ok(())
 }
 
 /// What the line editor may hold.
@@ -109,6 +118,8 @@ struct Chat {
     /// What was sent after the answer was asked to end and before it had.
     sent_early: Option<Submission>,
     leaving: bool,
+    /// The signal that it is left by.
+    ended_by: Option<i32>,
 }
 
 impl Chat {
@@ -142,7 +153,7 @@ impl Chat {
         {
             self.screen.flush_keys();
         }
-        self.take_signals();
+        self.take_signals()?;
         self.look_after_engine();
         self.give_line_back();
         self.find_models();
@@ -219,14 +230,25 @@ impl Chat {
         Ok(ready.intersects(PollFlags::all().difference(PollFlags::OUT)))
     }
 
-    fn take_signals(&mut self) {
+    fn take_signals(&mut self) -> io::Result<()> {
         let Some(signals) = &mut self.signals else {
-            return;
+            return Ok(());
         };
-        self.leaving |= signals.take_ended();
+        self.ended_by = signals.take_ended();
+        self.leaving |= self.ended_by.is_some();
+        if signals.take_suspended() {
+            self.screen.suspend()?;
+            signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
+        }
+        // Also after a stop that could not be prepared for.
+        if signals.take_continued() {
+            self.screen.resume()?;
+            self.screen.follow_window();
+        }
         if signals.take_resized() {
             self.screen.follow_window();
         }
+        Ok(())
     }
 
     fn find_models(&mut self) {

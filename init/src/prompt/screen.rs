@@ -133,6 +133,27 @@ impl Screen {
         self.out.len() <= BEHIND_BYTES_MAX
     }
 
+    /// Leaves the terminal to others, with all that has been said on it.
+    ///
+    /// # Errors
+    /// The terminal's.
+    pub(super) fn suspend(&mut self) -> io::Result<()> {
+        self.hide();
+        if let Some(answer) = &mut self.answer {
+            answer.interrupt(&mut self.out);
+        }
+        self.tty.write_all(&std::mem::take(&mut self.out))?;
+        self.tty.suspend()
+    }
+
+    /// Takes it back; the next [`Screen::paint`] shows the edit line again.
+    ///
+    /// # Errors
+    /// The terminal's.
+    pub(super) fn resume(&mut self) -> io::Result<()> {
+        self.tty.resume()
+    }
+
     /// Takes the edit line away and writes everything, `last` at the end.
     ///
     /// # Errors

@@ -4,13 +4,20 @@
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGTERM, SIGWINCH};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::flag;
 use signal_hook::low_level::pipe;
 
 /// What the plain command is told by signals; PID 1 is told nothing.
 pub(super) struct Signals {
     ended: UnixStream,
+    /// Which signal it was, the last of several.
+    ended_by: Arc<AtomicUsize>,
+    suspended: UnixStream,
+    continued: UnixStream,
     resized: UnixStream,
 }
 
@@ -20,31 +27,62 @@ impl Signals {
     /// # Errors
     /// The system's.
     pub(super) fn register() -> io::Result<Self> {
-        let (ended, to_ended) = UnixStream::pair()?;
-        let (resized, to_resized) = UnixStream::pair()?;
-        for stream in [&ended, &to_ended, &resized, &to_resized] {
-            stream.set_nonblocking(true)?;
+        let ended_by = Arc::new(AtomicUsize::new(0));
+        for signal in [SIGTERM, SIGHUP, SIGINT, SIGQUIT] {
+            // Of a small positive number.
+            let number = usize::try_from(signal).unwrap_or_default();
+            flag::register_usize(signal, Arc::clone(&ended_by), number)?;
         }
-        pipe::register(SIGTERM, to_ended.try_clone()?)?;
-        pipe::register(SIGHUP, to_ended)?;
-        pipe::register(SIGWINCH, to_resized)?;
-        Ok(Self { ended, resized })
+        Ok(Self {
+            ended: receive(&[SIGTERM, SIGHUP, SIGINT, SIGQUIT])?,
+            ended_by,
+            suspended: receive(&[SIGTSTP])?,
+            continued: receive(&[SIGCONT])?,
+            resized: receive(&[SIGWINCH])?,
+        })
     }
 
     /// What to poll for reading.
-    pub(super) fn fds(&self) -> [BorrowedFd<'_>; 2] {
-        [self.ended.as_fd(), self.resized.as_fd()]
+    pub(super) fn fds(&self) -> [BorrowedFd<'_>; 4] {
+        [
+            self.ended.as_fd(),
+            self.suspended.as_fd(),
+            self.continued.as_fd(),
+            self.resized.as_fd(),
+        ]
     }
 
-    /// Whether the process should end.
-    pub(super) fn take_ended(&mut self) -> bool {
-        drain(&mut self.ended)
+    /// The signal by which the process should end.
+    pub(super) fn take_ended(&mut self) -> Option<i32> {
+        let number = self.ended_by.load(Ordering::Relaxed);
+        drain(&mut self.ended).then(|| i32::try_from(number).unwrap_or(SIGTERM))
+    }
+
+    /// Whether the process should stop, the terminal in order.
+    pub(super) fn take_suspended(&mut self) -> bool {
+        drain(&mut self.suspended)
+    }
+
+    /// Whether the process has been stopped and goes on.
+    pub(super) fn take_continued(&mut self) -> bool {
+        drain(&mut self.continued)
     }
 
     /// Whether the window has been resized since the last call.
     pub(super) fn take_resized(&mut self) -> bool {
         drain(&mut self.resized)
     }
+}
+
+/// A stream with a byte for each of the signals, from now on.
+fn receive(signals: &[i32]) -> io::Result<UnixStream> {
+    let (received, sent) = UnixStream::pair()?;
+    received.set_nonblocking(true)?;
+    sent.set_nonblocking(true)?;
+    for signal in signals {
+        pipe::register(*signal, sent.try_clone()?)?;
+    }
+    Ok(received)
 }
 
 fn drain(stream: &mut UnixStream) -> bool {
@@ -64,13 +102,13 @@ mod tests {
         let mut signals = Signals::register().unwrap();
         assert!(!signals.take_resized());
         signal_hook::low_level::raise(SIGWINCH).unwrap();
-        let [_, resized] = signals.fds();
+        let [.., resized] = signals.fds();
         let mut fds = [rustix::event::PollFd::new(
             &resized,
             rustix::event::PollFlags::IN,
         )];
         assert_eq!(rustix::event::poll(&mut fds, None).unwrap(), 1);
         assert!(signals.take_resized());
-        assert!(!signals.take_resized() && !signals.take_ended());
+        assert!(!signals.take_resized() && signals.take_ended().is_none());
     }
 }

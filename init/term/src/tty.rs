@@ -45,6 +45,24 @@ impl Tty {
         Ok(tty)
     }
 
+    /// Gives the terminal back as it was, until [`Tty::resume`].
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn suspend(&mut self) -> io::Result<()> {
+        self.write_all(PASTE_OFF)?;
+        self.raw.suspend_raw_mode()
+    }
+
+    /// Takes it again, whatever it was made meanwhile.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn resume(&mut self) -> io::Result<()> {
+        self.raw.activate_raw_mode()?;
+        self.write_all(PASTE_ON)
+    }
+
     /// The size that the kernel knows; `None` on a serial line.
     #[must_use]
     pub fn size(&self) -> Option<Size> {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::{COLS, OrFail, ROWS, SOON, Terminal, native_executable};
 
@@ -131,6 +131,46 @@ impl PlainCommand {
         set_size(&self.user_side, (columns, rows));
     }
 
+    /// Whether lines are edited and keys echoed by the terminal, as a shell wants it.
+    #[must_use]
+    pub fn is_sane(&self) -> bool {
+        let modes = tcgetattr(&self.user_side).or_fail("look at the terminal's modes");
+        modes
+            .local_modes
+            .contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+
+    /// Sends the command, and nobody else, a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).or_fail("signal the command");
+    }
+
+    /// Waits until the command is in this state: `T` is stopped, `S` waits.
+    #[track_caller]
+    pub fn expect_state(&self, wanted: char) {
+        let stat = format!("/proc/{}/stat", self.child.id());
+        let deadline = Instant::now() + SOON;
+        loop {
+            let stat = fs::read_to_string(&stat).or_fail("look at the command's process");
+            let state = stat
+                .rsplit_once(") ")
+                .and_then(|(_, rest)| rest.chars().next());
+            if state == Some(wanted) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "it is {state:?}, not {wanted}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for the command to end, by a signal or not.
+    #[track_caller]
+    pub fn wait_end(&mut self, within: Duration) -> ExitStatus {
+        self.terminal.expect_end(within);
+        self.ended = true;
+        self.child.wait().or_fail("wait for the command")
+    }
+
     /// The command's own process.
     #[must_use]
     pub fn pid(&self) -> Pid {
@@ -167,10 +207,8 @@ impl PlainCommand {
     /// Waits for the command to end by itself.
     #[track_caller]
     pub fn wait_exit(&mut self, within: Duration) -> ExitStatus {
-        self.terminal.expect_end(within);
         // Who has left its terminal has nothing left to do.
-        let status = self.child.wait().or_fail("wait for the command");
-        self.ended = true;
+        let status = self.wait_end(within);
         assert!(
             status.signal().is_none(),
             "the command was killed: {status}"

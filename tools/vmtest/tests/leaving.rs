@@ -1,0 +1,151 @@
+//! How a session ends, or is interrupted, from outside: the user's terminal is as it
+//! was, and nothing runs on.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use vmtest::{
+    BOOT, Disks, Fault, LOAD, OrFail, PlainCommand, SOON, TURN, TinyModel, model,
+    native_executable, repository,
+};
+
+/// A chat of the plain command at its prompt, the model loaded.
+fn chat(folder: &Disks) -> PlainCommand {
+    let file = folder.holding("tiny.gguf", &TinyModel::saying(&["yes"]).file());
+    let command = PlainCommand::launch(&native_executable(), [file.as_os_str()]);
+    let _ = command.expect_prompt(BOOT);
+    assert!(command.ask("Say it.", LOAD).contains("yes"));
+    assert!(!command.is_sane(), "the prompt edits its line");
+    command
+}
+
+#[test]
+fn a_signal_ends_the_command_and_its_engine_and_leaves_a_sane_terminal() {
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT] {
+        let fault = Fault::begins(21, format!("{signal:?} to the plain command"));
+        let folder = Disks::new();
+        let mut command = chat(&folder);
+        let engine = command.engine().or_fail("find the engine");
+        command.signal(signal);
+        let status = command.wait_end(SOON);
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
+        assert!(command.is_sane(), "after {signal:?}");
+        expect_gone(engine);
+        fault.is_harmless("the terminal is as it was; no process stays");
+    }
+}
+
+#[test]
+fn the_command_is_suspended_and_goes_on() {
+    let fault = Fault::begins(21, "SIGTSTP and SIGCONT to the plain command");
+    let folder = Disks::new();
+    let command = chat(&folder);
+    for signal in [Signal::TSTP, Signal::STOP] {
+        command.signal(signal);
+        command.expect_state('T');
+        // A stop that no process can prepare for leaves the terminal as it is.
+        assert_eq!(command.is_sane(), signal == Signal::TSTP);
+        command.signal(Signal::CONT);
+        assert!(command.ask("Say it.", TURN).contains("yes"));
+        assert!(!command.is_sane());
+    }
+    fault.is_harmless("the terminal is the shell's meanwhile; then the prompt");
+}
+
+#[test]
+fn lines_typed_ahead_are_discarded_by_one_ctrl_c() {
+    let folder = Disks::new();
+    let command = chat(&folder);
+    let fault = Fault::begins(22, "40,000 lines typed ahead");
+    command.stop_engine();
+    command.type_line("go");
+    command.type_bytes("a line\r".repeat(40_000).as_bytes());
+    command.ctrl_c();
+    let _ = command.expect("lines typed ahead were discarded", SOON);
+    fault.is_harmless("Ctrl-C discards all of them, and says so");
+}
+
+/// A shell at a terminal that runs tools/run.sh and then looks at what it left.
+fn run_sh(folder: &Disks) -> PlainCommand {
+    let script = "export TMPDIR=$1; \"$2\" \"$3\"; echo \"status $?\"; \
+                  grep flags /proc/self/fdinfo/0; printf 'over\\n'; cat";
+    let run = repository().join("tools/run.sh");
+    let command = PlainCommand::launch(
+        Path::new("/bin/sh"),
+        [
+            "-c".as_ref(),
+            script.as_ref(),
+            "sh".as_ref(),
+            folder.path("").as_os_str(),
+            run.as_os_str(),
+            model().as_os_str(),
+        ],
+    );
+    let _ = command.expect_prompt(BOOT);
+    assert!(!command.is_sane(), "QEMU passes keys on");
+    command
+}
+
+/// The terminal is as it was, its opening is one that waits, and neither QEMU nor
+/// the session's directory is left.
+fn expect_nothing_left(command: &PlainCommand, status: &str, qemu: Pid, folder: &Disks) {
+    let told = command.expect("over", SOON);
+    assert!(told.contains(status), "{told}");
+    let flags = told.split("flags:").nth(1).or_fail("find the flags");
+    let flags = flags.split_whitespace().next().or_fail("read the flags");
+    let flags = u32::from_str_radix(flags, 8).or_fail("read the flags");
+    assert_eq!(flags & rustix::fs::OFlags::NONBLOCK.bits(), 0, "{told}");
+    expect_gone(qemu);
+    let deadline = Instant::now() + SOON;
+    while !command.is_sane() || fs::read_dir(folder.path("")).or_fail("look").count() > 0 {
+        assert!(Instant::now() < deadline, "{}", command.dump());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The process below `parent` whose name begins so.
+fn below(parent: Pid, name: &str) -> Pid {
+    let children = format!("/proc/{0}/task/{0}/children", parent.as_raw_nonzero());
+    let children = fs::read_to_string(children).or_fail("list children");
+    let mut children = children.split_whitespace();
+    let found = children.find_map(|pid| {
+        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        comm.starts_with(name).then(|| pid.parse().ok())?
+    });
+    Pid::from_raw(found.or_fail(format_args!("find {name}"))).or_fail("a number of a process")
+}
+
+fn expect_gone(process: Pid) {
+    let deadline = Instant::now() + SOON;
+    let path = format!("/proc/{}/comm", process.as_raw_nonzero());
+    while Path::new(&path).exists() {
+        assert!(Instant::now() < deadline, "process {process:?} is left");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_machine_that_ends_leaves_nothing() {
+    for (signal, status) in [
+        (Some(Signal::KILL), "status 6"),
+        (Some(Signal::TERM), "status 6"),
+        (None, "status 0"),
+    ] {
+        let row = if signal == Some(Signal::KILL) { 21 } else { 14 };
+        let what = signal.map_or("Ctrl-D".to_owned(), |s| format!("{s:?} to QEMU"));
+        let fault = Fault::begins(row, what);
+        let folder = Disks::new();
+        let command = run_sh(&folder);
+        let qemu = below(below(command.pid(), "run.sh"), "qemu");
+        match signal {
+            Some(signal) => kill_process(qemu, signal).or_fail("signal QEMU"),
+            None => command.ctrl_d(),
+        }
+        expect_nothing_left(&command, status, qemu, &folder);
+        fault.is_harmless("terminal and scratch directory are in order");
+    }
+}
