@@ -269,7 +269,11 @@ run_interactive() {
     save_terminal
     mkfifo "$scratch/save.in" "$scratch/save.out"
     : >"$scratch/saves.log"
-    keep_transcripts "$top/transcripts" "$scratch" <"$scratch/save.out" 6<>"$scratch/save.in" 2>"$scratch/saves.log" 7>&- &
+    # By exec, as a shell keeps a copy of what is closed for a function alone.
+    {
+        exec 7>&-
+        keep_transcripts "$top/transcripts" "$scratch"
+    } <"$scratch/save.out" 6<>"$scratch/save.in" 2>"$scratch/saves.log" &
     keeper=$!
     children=$keeper
     exec 5>"$scratch/save.out"

@@ -129,6 +129,30 @@ fn expect_gone(process: Pid) {
 }
 
 #[test]
+fn run_sh_is_suspended_and_what_kills_it_leaves_nothing() {
+    for signal in [Signal::KILL, Signal::HUP] {
+        let fault = Fault::begins(21, format!("SIGTSTP, SIGCONT and {signal:?} to run.sh"));
+        let folder = Disks::new();
+        let command = run_sh(&folder);
+        let run = below(command.pid(), "run.sh");
+        let qemu = below(run, "qemu");
+        kill_process(run, Signal::TSTP).or_fail("suspend run.sh");
+        let deadline = Instant::now() + SOON;
+        while !command.is_sane() {
+            assert!(Instant::now() < deadline, "{}", command.dump());
+            thread::sleep(Duration::from_millis(10));
+        }
+        kill_process(run, Signal::CONT).or_fail("continue run.sh");
+        command.type_line("/show temp");
+        let _ = command.expect("Temperature:", SOON);
+        kill_process(run, signal).or_fail("kill run.sh");
+        let status = format!("status {}", 128 + signal.as_raw());
+        expect_nothing_left(&command, &status, qemu, &folder);
+        fault.is_harmless("QEMU ends; terminal and scratch directory are in order");
+    }
+}
+
+#[test]
 fn a_machine_that_ends_leaves_nothing() {
     for (signal, status) in [
         (Some(Signal::KILL), "status 6"),
