@@ -252,23 +252,12 @@ template <class Type> void compute_by_blocks(Work & work, int64_t at, int64_t ne
     const Chunk here = chunk_of(product, at);
     const auto * const x = (const Block *) here.weights, * const after = (const Block *) chunk_of(product, next).weights;
     const auto * const y = (const block_q8_K *) here.columns;
-    const int64_t blocks = product.blocks, x_stride = product.nb01 / sizeof(Block), columns = product.width;
-    const auto columns_of = [&](auto columns) {
-        for (int i = 0; i < here.count; i += ROWS) {
-            wide_rows<Type, columns>(blocks, x + i * x_stride, x_stride,
-                                     i + ROWS < here.count ? x + (i + ROWS) * x_stride : after, y, columns, out + i,
-                                     stride, std::min(ROWS, here.count - i));
-        }
-    };
-    switch (columns) {
-        case 1: return columns_of(std::integral_constant<int, 1>());
-        case 2: return columns_of(std::integral_constant<int, 2>());
-        case 3: return columns_of(std::integral_constant<int, 3>());
-        default: return strips<Type>(here.count, blocks, x, x_stride, after, columns, y, out, stride);
-    }
+    strips<Type>(here.count, product.blocks, x, product.nb01 / sizeof(Block), after, product.width, y, out, stride);
 }
 
 template <class Type> bool plan_by_blocks(Product & product) {
+    // Passes are not exact unless all their widths sum alike: all are llama.cpp's.
+    if (product.width <= ZOSIA_PASS_TOKENS) return false;
     product.quantize = quantize_by_blocks<Type>;
     product.compute = compute_by_blocks<Type>;
     return true;

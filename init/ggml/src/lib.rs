@@ -267,10 +267,14 @@ mod tests {
         let error = choose_from(&levels, Some("new")).err().unwrap();
         assert_eq!(
             error.to_string(),
-            "zosia.cpu=new needs i8mm, which this processor lacks; it runs mid, old"
+            "zosia.cpu=new needs i8mm, which this processor lacks; it runs mid, old [ZE-45]"
         );
         let error = choose_from(&levels, Some("v99")).err().unwrap();
-        assert!(error.to_string().ends_with("this processor runs mid, old"));
+        assert!(
+            error
+                .to_string()
+                .ends_with("this processor runs mid, old [ZE-45]")
+        );
         let error = choose_from(&levels[..1], None).err().unwrap();
         assert!(error.to_string().contains("lacks i8mm"), "{error}");
     }
