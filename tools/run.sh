@@ -8,7 +8,9 @@
 #
 #   -p TEXT          one turn: only the answer on standard output, all else on
 #                    standard error. -p - reads TEXT from standard input; a
-#                    file or pipe on standard input is context before TEXT
+#                    file or pipe on standard input is context before TEXT;
+#                    where standard input or output is no terminal, -p - is meant
+#   --               MODEL comes next, whatever it begins with
 #   --json           with -p: one JSON object (text, tokens, timings, stop)
 #   --batch FILE     answer every line of FILE, JSON objects with "prompt", in
 #                    one boot; one JSON object a line on standard output
@@ -87,7 +89,13 @@ while [ $# -gt 0 ]; do
         --log) log=$2 && shift ;;
         --vmm) vmm=$2 && shift ;;
         --dry-run) dry_run=1 ;;
-        -*) usage_error "unknown option $1" ;;
+        --)
+            [ $# -eq 2 ] || usage_error "-- needs one MODEL behind it"
+            [ -z "$model" ] || usage_error "more than one MODEL: $model and $2"
+            model=$2
+            shift
+            ;;
+        -*) usage_error "unknown option $1 (a file of that name: -- $1)" ;;
         *)
             [ -z "$model" ] || usage_error "more than one MODEL: $model and $1"
             model=$1

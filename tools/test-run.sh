@@ -338,6 +338,8 @@ refusals() {
     says "is a directory"
     try names_do_nothing_to_the_terminal 4 run.sh "$(printf 'a\033[31m\302\233b')"
     says 'there is no file a\x1b[31m\x9bb,'
+    try behind_two_dashes 0 run.sh --dry-run -- "$model"
+    prints "file=$model"
     try unknown_option 2 run.sh --fast
     try bad_number 2 run.sh --threads x
     says "--threads x"
