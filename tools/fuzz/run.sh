@@ -1,10 +1,11 @@
 #!/bin/sh
 # Fuzzes what takes bytes from outside: libFuzzer, guided by coverage.
 #
-# Usage: tools/fuzz/run.sh [--seconds N] [TARGET]...
+# Usage: tools/fuzz/run.sh [--seconds N | --runs N] [TARGET]...
 #
 # Targets: header, template, protocol, keys, markdown, parameters, loader; without any,
-# all of them, one after the other on each processor. --seconds is for each (default 30).
+# all of them, one after the other on each processor. --seconds is for each (default 30);
+# --runs tries so many inputs of each, the same ones every time, and keeps no finds.
 # The loader is about what is not ours: what the header's check accepts, llama.cpp
 # survives, in the plain command that ZOSIA_FUZZ_COMMAND names (default: one is built);
 # ZOSIA_FUZZ_MODEL=FILE keeps the last model.
@@ -23,13 +24,18 @@ cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
 # shellcheck source=tools/lib/script.sh
 . "$top/tools/lib/script.sh"
 
-seconds=30
+seconds=30 runs=''
 targets=
 while [ $# -gt 0 ]; do
     case $1 in
         --seconds)
             [ $# -gt 1 ] || die 2 "--seconds needs a number"
             seconds=$2
+            shift
+            ;;
+        --runs)
+            [ $# -gt 1 ] || die 2 "--runs needs a number"
+            runs=$2
             shift
             ;;
         header | template | protocol | keys | markdown | parameters | loader) targets="$targets $1" ;;
@@ -43,6 +49,14 @@ while [ $# -gt 0 ]; do
 done
 : "${targets:=header template protocol keys markdown parameters loader}"
 case $seconds in '' | *[!0-9]*) die 2 "--seconds: not a number: $seconds" ;; esac
+case $runs in *[!0-9]*) die 2 "--runs: not a number: $runs" ;; esac
+finds_dir=$cache/fuzz
+if [ -n "$runs" ]; then
+    finds_dir=$(mktemp -d "${TMPDIR:-/tmp}/zosia-fuzz.XXXXXX")
+    trap 'rm -rf "$finds_dir"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+fi
 
 case " $targets " in
     *" loader "*)
@@ -67,19 +81,23 @@ export RUSTFLAGS
 cargo build --quiet --release --locked --manifest-path "$top/tools/fuzz/Cargo.toml" \
     --target "$host" --target-dir "$built"
 
+limit=-max_total_time=$seconds
+[ -z "$runs" ] || limit=-runs=$runs
+
 fuzz() { # TARGET
-    finds=$cache/fuzz/$1
+    finds=$finds_dir/$1
     dictionary=$top/tools/fuzz/dictionaries/$1
     [ ! -f "$dictionary" ] || set -- "$1" "-dict=$dictionary"
-    mkdir -p "$finds"
+    # Where the input that fails is kept.
+    mkdir -p "$finds" "$cache/fuzz/$1"
     "$built/$host/release/$1" "$finds" "$top/tools/fuzz/corpus/$1" ${2:+"$2"} \
-        -artifact_prefix="$finds/" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=1024 \
-        -print_final_stats=1 >"$finds.log" 2>&1 || {
+        -artifact_prefix="$cache/fuzz/$1/" ${runs:+-seed=1} "$limit" \
+        -timeout=20 -rss_limit_mb=1024 -print_final_stats=1 >"$finds.log" 2>&1 || {
         tail -n 30 "$finds.log" >&2
-        say "$1: see above, and the input in $finds"
+        say "$1: see above, and the input in $cache/fuzz/$1"
         return 1
     }
-    say "$1: $(sed -n 's/^stat::number_of_executed_units: *//p' "$finds.log") inputs in $seconds s, none fails"
+    say "$1: $(sed -n 's/^stat::number_of_executed_units: *//p' "$finds.log") inputs, none fails"
 }
 
 # As many at a time as there are processors.
