@@ -196,6 +196,7 @@ fn a_kernel_that_panics_ends_run_sh_with_the_consoles_tail() {
     let fault = Fault::begins(13, "the guest's kernel panics");
     let done = Command::new(repository().join("tools/run.sh"))
         .args(arguments)
+        .args(["-p", "Hello?"])
         .stdin(Stdio::null())
         .output()
         .or_fail("run tools/run.sh");
