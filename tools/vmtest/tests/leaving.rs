@@ -25,8 +25,13 @@ fn chat(folder: &Disks) -> PlainCommand {
 
 #[test]
 fn a_signal_ends_the_command_and_its_engine_and_leaves_a_sane_terminal() {
-    for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT] {
-        let fault = Fault::begins(21, format!("{signal:?} to the plain command"));
+    for (signal, name) in [
+        (Signal::TERM, "SIGTERM"),
+        (Signal::HUP, "SIGHUP"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+    ] {
+        let fault = Fault::begins(21, format!("{name} to the plain command"));
         let folder = Disks::new();
         let mut command = chat(&folder);
         let engine = command.engine().or_fail("find the engine");
@@ -130,8 +135,8 @@ fn expect_gone(process: Pid) {
 
 #[test]
 fn run_sh_is_suspended_and_what_kills_it_leaves_nothing() {
-    for signal in [Signal::KILL, Signal::HUP] {
-        let fault = Fault::begins(21, format!("SIGTSTP, SIGCONT and {signal:?} to run.sh"));
+    for (signal, name) in [(Signal::KILL, "SIGKILL"), (Signal::HUP, "SIGHUP")] {
+        let fault = Fault::begins(21, format!("SIGTSTP, SIGCONT and {name} to run.sh"));
         let folder = Disks::new();
         let command = run_sh(&folder);
         let run = below(command.pid(), "run.sh");
@@ -154,13 +159,11 @@ fn run_sh_is_suspended_and_what_kills_it_leaves_nothing() {
 
 #[test]
 fn a_machine_that_ends_leaves_nothing() {
-    for (signal, status) in [
-        (Some(Signal::KILL), "status 6"),
-        (Some(Signal::TERM), "status 6"),
-        (None, "status 0"),
+    for (row, what, signal, status) in [
+        (21, "SIGKILL to QEMU", Some(Signal::KILL), "status 6"),
+        (14, "SIGTERM to QEMU", Some(Signal::TERM), "status 6"),
+        (14, "Ctrl-D", None, "status 0"),
     ] {
-        let row = if signal == Some(Signal::KILL) { 21 } else { 14 };
-        let what = signal.map_or("Ctrl-D".to_owned(), |s| format!("{s:?} to QEMU"));
         let fault = Fault::begins(row, what);
         let folder = Disks::new();
         let command = run_sh(&folder);

@@ -168,7 +168,7 @@ fn an_order_that_cannot_be_read_ends_in_a_result() {
     for (what, order) in [
         ("is no order", &b"what is this?\nHello?"[..]),
         ("is longer than may be", b"18446744073709551615\nHello?"),
-        ("is not UTF-8", b"4\n\xff\xfe\xfd\xfc"),
+        ("is UTF-16", b"4\n\xff\xfe\xfd\xfc"),
     ] {
         let fault = Fault::begins(12, format!("what the host sends for -p {what}"));
         fault.told(&told_of_order(order), "a result with the error; power-off");
