@@ -179,6 +179,7 @@ need_test() {
     need qemu-user-static qemu-aarch64-static
     need cpio cpio
     need sbsigntool sbsign
+    need_file qemu-efi-aarch64 /usr/share/AAVMF/AAVMF_VARS.snakeoil.fd
     need openssl openssl
     need_docs
     if [ -x "${rust_dir:-/usr/bin}/cargo-clippy" ] && [ -x "${rust_dir:-/usr/bin}/rustfmt" ]; then

@@ -30,7 +30,7 @@ const FIRMWARE: [&str; 4] = [
 /// Debian's firmware with Secure Boot, and its variables: the key [`SNAKEOIL`] and no
 /// other is known.
 const SECURE_FIRMWARE: [&str; 2] = [
-    "/usr/share/AAVMF/AAVMF_CODE.fd",
+    "/usr/share/AAVMF/AAVMF_CODE.snakeoil.fd",
     "/usr/share/AAVMF/AAVMF_VARS.snakeoil.fd",
 ];
 
