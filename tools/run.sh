@@ -9,7 +9,7 @@
 #   -p TEXT          one turn: only the answer on standard output, all else on
 #                    standard error. -p - reads TEXT from standard input; a
 #                    file or pipe on standard input is context before TEXT;
-#                    where standard input or output is no terminal, -p - is meant
+#                    where standard input or output is not a terminal, -p - is meant
 #   --               MODEL comes next, whatever it begins with
 #   --json           with -p: one JSON object (text, tokens, timings, stop)
 #   --batch FILE     answer every line of FILE, JSON objects with "prompt", in

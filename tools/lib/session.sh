@@ -212,7 +212,7 @@ write_frame() {
 }
 
 # All of standard input, as $standard_input. A shell's variable loses zero bytes, so
-# that they are looked for before; what else is no text, the guest refuses.
+# that they are looked for before; whatever else is not text, the guest refuses.
 read_standard_input() {
     cat >"$scratch/input" 2>/dev/null || : # it is closed
     input_bytes=$(file_bytes "$scratch/input")

@@ -49,7 +49,7 @@ pub(crate) enum VocabError {
         /// Its length.
         bytes: usize,
     },
-    /// A tokenizer may give what is no token where a vocabulary lacks some.
+    /// A tokenizer may give ids that are not tokens where a vocabulary lacks some.
     #[error("the model's vocabulary has no token for a part of this text")]
     NoToken,
     /// llama.cpp's own words.

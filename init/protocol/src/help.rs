@@ -12,7 +12,7 @@ pub fn help_text() -> String {
          Usage: init [OPTIONS] MODEL        chat at this terminal\n\
          \x20      init [OPTIONS] MODEL -p TEXT  one turn: the answer alone on standard output\n\
          \x20      init [OPTIONS] MODEL < FILE   the same, the message read from FILE;\n\
-         \x20      also where standard output is no terminal\n\n\
+         \x20      also where standard output is not a terminal\n\n\
          MODEL is a GGUF file, a device that begins with one, or a folder of them;\n\
          --model NAME says which in the folder, if there are several.\n\
          As PID 1 the same executable reads its options from the kernel command line,\n\

@@ -318,6 +318,21 @@ pub struct Exit {
     pub results: Vec<Value>,
 }
 
+impl Exit {
+    /// Why the one turn was not answered: fails if it was, or if there were others.
+    #[track_caller]
+    #[must_use]
+    pub fn error(&self) -> &str {
+        let [result] = &self.results[..] else {
+            panic!("one result: {:?}", self.results);
+        };
+        assert_eq!(result["answered"], false, "{result}");
+        let error = result["error"].as_str().unwrap_or_default();
+        assert!(!error.is_empty(), "{result}");
+        error
+    }
+}
+
 impl Vm {
     /// Switches the machine on.
     #[must_use]

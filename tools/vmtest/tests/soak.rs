@@ -22,18 +22,6 @@ const QUESTIONS: [&str; 4] = [
 /// What takes long to fulfil.
 const ENDLESS: &str = "Write a long story about a lighthouse.";
 
-/// Numbers in no order, the same in each run: xorshift.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
-
 /// Memory of the process that is not a file's, in KiB.
 fn anonymous_kib(process: Pid) -> u64 {
     let path = format!("/proc/{}/status", process.as_raw_nonzero());
@@ -63,19 +51,20 @@ fn many_turns_leave_nothing_behind() {
     let chat = chat();
     let engine = chat.engine().or_fail("find the engine");
     let command = chat.pid();
-    let mut numbers = Numbers(0x2545_F491_4F6C_DD1D);
+    // In no order, and the same in each run.
+    let mut random = fastrand::Rng::with_seed(1);
     let mut settled = None;
     let mut full = 0;
     let turns = turns();
     for turn in 0..turns {
         let question = QUESTIONS[turn as usize % QUESTIONS.len()];
-        let said = match numbers.below(8) {
+        let said = match random.u32(..8) {
             0 => chat.ask("/undo", SOON),
             1 => chat.ask("/regen", ANSWER),
             2 => {
                 let _ = chat.ask("/set max_tokens 4096", SOON);
                 chat.type_line(ENDLESS);
-                for _ in 0..numbers.below(4) {
+                for _ in 0..random.u32(..4) {
                     let _ = chat.expect_any(&["a", "e", "full", "ZE-"], ANSWER);
                 }
                 chat.ctrl_c();

@@ -17,7 +17,7 @@ pub(super) fn has_method(value: &Value, name: &str) -> bool {
     BOTH.contains(&name) || own.contains(&name)
 }
 
-/// Attributes that are no methods.
+/// Attributes that are not methods.
 pub(super) fn attribute(value: &Value, name: &str) -> Option<Value> {
     let int = value.as_int().map(Value::Int);
     match (name, int) {

@@ -387,7 +387,7 @@ impl Seq {
     }
 }
 
-/// How two numbers compare, exactly; none for NaN, and for what is no number.
+/// How two numbers compare, exactly; `None` for NaN and for what is not a number.
 fn order_numbers(left: &Value, right: &Value) -> Option<Ordering> {
     match (left.as_int(), right.as_int(), left, right) {
         (Some(a), Some(b), ..) => Some(a.cmp(&b)),
