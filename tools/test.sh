@@ -62,6 +62,7 @@ test_lint() {
     tr '\n' '\0' <"$scratch/scripts" | xargs -0 shellcheck -x
     # The release profile, so that llama.cpp is built once for everything.
     show cargo clippy --release --workspace --all-targets --locked -- -D warnings
+    show cargo clippy --release --manifest-path tools/fuzz/Cargo.toml --locked -- -D warnings
     # What may be linked, and from where. Known holes need the network:
     # .github/workflows/ci.yml looks for them.
     provide_cargo_deny
