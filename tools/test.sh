@@ -66,6 +66,8 @@ test_lint() {
     # What may be linked, and from where. Known holes need the network:
     # .github/workflows/ci.yml looks for them.
     provide_cargo_deny
+    # It also looks at crates that only other systems link, which no build here fetches.
+    show cargo fetch --quiet --locked
     show "$cargo_deny/bin/cargo-deny" --locked --offline check licenses bans sources
 }
 
