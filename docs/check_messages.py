@@ -32,7 +32,7 @@ INTERNAL = {
     "it leaves out what the user says": "part of 'chat template failed'",
 }
 # Progress, not errors.
-SAID = re.compile(r"^(fetching|would |building out|imported; to chat|the conversation is in)")
+SAID = re.compile(r"^(fetching|would |building out|imported; to chat|the conversation is in|\$step_text)")
 
 
 def rust_texts():

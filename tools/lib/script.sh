@@ -43,12 +43,17 @@ c1_lead=$(printf '\302')
 
 # Messages go to standard error: standard output belongs to the answer.
 # One that takes nothing does not change what is done, nor the status.
-say() { printf '%s: %s\n' "$program" "$(visible "$*")" >&2 2>/dev/null || :; }
+# A step that is being shown (progress.sh) gives way to them.
+say() {
+    [ -z "${step_pid:-}" ] || printf '\r\033[K' >&2
+    printf '%s: %s\n' "$program" "$(visible "$*")" >&2 2>/dev/null || :
+}
 
 # die STATUS MESSAGE: one message, its remedy in it, and out.
 die() {
     die_status=$1
     shift
+    [ -z "${step_pid:-}" ] || hide_step
     say "$*"
     exit "$die_status"
 }

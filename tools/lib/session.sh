@@ -52,6 +52,7 @@ close_session() {
     session_status=$?
     trap - EXIT
     trap '' HUP INT QUIT TERM TSTP
+    hide_step
     for child in $children; do
         kill "$child" 2>/dev/null || :
     done
@@ -168,8 +169,9 @@ fetch_release_file() {
         unlock
         return 0
     fi
-    say "fetching zosia.efi $release_version"
-    if ! curl -fL -sS --connect-timeout 15 -C - -o "$release_file.part" "$release_url" >&2; then
+    begin_step "fetching zosia.efi $release_version"
+    if ! transfer "$release_url" -C - -o "$release_file.part"; then
+        hide_step
         unlock
         return 1
     fi
@@ -179,6 +181,7 @@ fetch_release_file() {
         die 3 "what was fetched as zosia.efi $release_version has SHA-256 $release_got, not $(release_pin sha256), and was removed; try again"
     fi
     mv "$release_file.part" "$release_file"
+    end_step
     unlock
 }
 

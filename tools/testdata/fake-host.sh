@@ -14,7 +14,8 @@
 #                     saves-again, floods, panics, killed, waits, fails
 # FAKE_FULL           a file: while it exists, tee finds the disk full
 # FAKE_BLOCKED        a file that the guest removes after its first save
-# FAKE_CURL           ok, unreachable, breaks-once, breaks, wrong
+# FAKE_CURL           ok, unreachable, breaks-once, breaks, wrong; real: the
+#                     host's own
 # FAKE_CURL_DATA      the file that curl downloads
 # FAKE_EFI            what build.sh makes
 # FAKE_PATH           PATH to the real tools
@@ -207,38 +208,46 @@ run_vfkit() {
 }
 
 run_curl() {
-    case $FAKE_CURL in unreachable) exit 6 ;; esac
-    output='' resume='' range=''
+    cat >/dev/null # its configuration
+    case $FAKE_CURL in
+        unreachable)
+            printf 'curl: (6) Could not resolve host\n\n000'
+            exit 6
+            ;;
+    esac
+    output='' resume=''
     while [ $# -gt 0 ]; do
         case $1 in
             -o) output=$2 && shift ;;
             -C) resume=1 && shift ;;
-            -r) range=$2 && shift ;;
             --connect-timeout) shift ;;
-            -fL | -fsL | -sS | --progress-bar | https://*) ;;
+            -K | -D | --stderr)
+                [ "$2" = - ] || violation "not standard input or output"
+                shift
+                ;;
+            -w) shift ;;
+            -f | -L | -sS | https://*) ;;
             *) violation "an option that the fake does not know" ;;
         esac
         shift
     done
-    [ -z "$range" ] || exit 0
     [ -n "$resume" ] || violation "the download cannot be resumed"
     have=0
     [ ! -f "$output" ] || have=$(wc -c <"$output")
     whole=$(wc -c <"$FAKE_CURL_DATA")
+    printf 'HTTP/1.1 200 OK\r\n\r\n\n200'
     case $FAKE_CURL in
         ok) tail -c +$((have + 1)) "$FAKE_CURL_DATA" >>"$output" ;;
         wrong) head -c "$whole" /dev/zero >"$output" ;;
         breaks-once)
             if [ "$have" = 0 ]; then
                 head -c $((whole / 2)) "$FAKE_CURL_DATA" >"$output"
-                echo "curl: (18) transfer closed" >&2
                 exit 18
             fi
             tail -c +$((have + 1)) "$FAKE_CURL_DATA" >>"$output"
             ;;
         breaks)
             [ "$have" != 0 ] || head -c $((whole / 2)) "$FAKE_CURL_DATA" >"$output"
-            echo "curl: (18) transfer closed" >&2
             exit 18
             ;;
     esac
@@ -305,7 +314,7 @@ case $name in
         fi
         run_qemu "$@"
         ;;
-    curl) run_curl "$@" ;;
+    curl) if [ "$FAKE_CURL" = real ]; then exec curl "$@"; else run_curl "$@"; fi ;;
     vfkit) run_vfkit "$@" ;;
     podman) ;;
     tee)
