@@ -1,0 +1,354 @@
+//! What the records amount to: conversations, typed lines, and where everything is.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::BLOCK_BYTES;
+use crate::contexts::Key;
+use crate::frame::Header;
+use crate::record::{Piece, Record, Stamped, Turn};
+use crate::space::Extent;
+
+/// Typed lines that are kept at hand: as many, and of as many bytes.
+const LINES_MAX: usize = 1000;
+const LINES_BYTES_MAX: usize = 256 << 10;
+/// Characters of a question by which its conversation is known.
+const WORDS_CHARS: usize = 80;
+
+/// Names a conversation, in the order of their beginnings; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ChatId(pub u32);
+
+impl fmt::Display for ChatId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A model, as a conversation remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// What it is called.
+    pub name: String,
+    /// The SHA-256 of its file in hexadecimal, if it is known.
+    pub sha256: Option<String>,
+}
+
+/// A conversation, without its messages, which [`Journal::messages`] reads.
+///
+/// [`Journal::messages`]: crate::Journal::messages
+#[derive(Debug, Clone)]
+pub struct Chat {
+    /// Which one it is.
+    pub id: ChatId,
+    /// The title that it was given.
+    pub title: Option<String>,
+    /// When it began, in seconds since 1970.
+    pub begun: u64,
+    /// When something was last said in it, in seconds since 1970.
+    pub changed: u64,
+    /// The tokens of its context after the last turn.
+    pub tokens: u64,
+    /// The system prompt; empty without one.
+    pub system: String,
+    /// The parameters that were set in it, by name.
+    pub parameters: BTreeMap<String, String>,
+    /// The model that last answered.
+    pub model: Option<Model>,
+    turns: Vec<Asked>,
+    context: Vec<Key>,
+    /// The records that are about it.
+    records: Vec<u64>,
+}
+
+/// A turn, and the beginning of its question.
+#[derive(Debug, Clone)]
+struct Asked {
+    turn: Turn,
+    words: String,
+}
+
+impl Chat {
+    fn new(id: ChatId, at: u64) -> Self {
+        Self {
+            id,
+            title: None,
+            begun: at,
+            changed: at,
+            tokens: 0,
+            system: String::new(),
+            parameters: BTreeMap::new(),
+            model: None,
+            turns: Vec::new(),
+            context: Vec::new(),
+            records: Vec::new(),
+        }
+    }
+
+    /// How many turns it has.
+    #[must_use]
+    pub fn turns(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// The title, or without one the beginning of the first question in one line.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        let words = || self.turns.first().map_or("", |asked| &asked.words);
+        self.title.as_deref().unwrap_or_else(words)
+    }
+
+    /// The pieces that are its evaluated context, in order.
+    #[must_use]
+    pub fn context(&self) -> &[Key] {
+        &self.context
+    }
+
+    /// The records of its turns, in order.
+    pub(crate) fn turn_records(&self) -> impl DoubleEndedIterator<Item = Turn> + Clone {
+        self.turns.iter().map(|asked| asked.turn)
+    }
+
+    fn forget(&mut self, turns: &[u64]) {
+        self.turns
+            .retain(|asked| !turns.contains(&asked.turn.question));
+        self.context.clear();
+    }
+}
+
+/// A typed line.
+#[derive(Debug)]
+struct Line {
+    chat: Option<ChatId>,
+    text: String,
+}
+
+/// Everything that the records amount to.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) chats: Vec<Chat>,
+    pub(crate) current: Option<ChatId>,
+    lines: VecDeque<Line>,
+    lines_bytes: usize,
+    /// The number of conversations that there ever were.
+    chats_begun: u32,
+    /// Where records are, by number.
+    pub(crate) places: BTreeMap<u64, u64>,
+    /// Those of them that cannot be read.
+    pub(crate) unreadable: BTreeSet<u64>,
+    pub(crate) pieces: Vec<Held>,
+    /// The blocks that are for pieces.
+    pub(crate) space: Vec<Extent>,
+    /// The records whose payloads are erased, or are to be.
+    pub(crate) erased: BTreeSet<u64>,
+    /// Those that are to be, by a deletion whose erasing has not ended.
+    pub(crate) erasing: Option<Vec<u64>>,
+    /// Records that are lost, as is known.
+    pub(crate) lost: Vec<(u64, u64)>,
+}
+
+/// A piece of a context, and the record that last said that it is of use.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) piece: Piece,
+    pub(crate) used: u64,
+}
+
+impl Contents {
+    pub(crate) fn chat(&self, id: ChatId) -> Option<&Chat> {
+        self.chats.iter().find(|chat| chat.id == id)
+    }
+
+    /// The name of the next conversation.
+    pub(crate) fn next_chat(&self) -> ChatId {
+        ChatId(self.chats_begun.saturating_add(1))
+    }
+
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(|line| line.text.as_str())
+    }
+
+    /// A record with this header is at `at`.
+    pub(crate) fn place(&mut self, at: u64, header: &Header) {
+        self.places.insert(header.number, at);
+        if header.space > 0 {
+            self.space.push(Extent {
+                block: header.end(at) / BLOCK_BYTES,
+                blocks: header.space.into(),
+            });
+        }
+    }
+
+    /// The records that nothing but `chat` needs.
+    pub(crate) fn only_of(&self, chat: ChatId) -> Vec<u64> {
+        let needed: Vec<_> = self
+            .chats
+            .iter()
+            .filter(|other| other.id != chat)
+            .flat_map(Chat::turn_records)
+            .flat_map(|turn| [turn.question, turn.answer])
+            .collect();
+        let records = self.chat(chat).map_or(&[][..], |chat| &chat.records);
+        records
+            .iter()
+            .copied()
+            .filter(|number| !needed.contains(number))
+            .collect()
+    }
+
+    /// Takes in what record `number` says.
+    pub(crate) fn apply(&mut self, number: u64, stamped: Stamped) {
+        let at = stamped.at;
+        match stamped.record {
+            Record::Turn {
+                chat,
+                question,
+                answer: _,
+                tokens,
+            } => {
+                let chat = self.of(chat, number, at);
+                let turn = Turn {
+                    question: number,
+                    answer: number,
+                };
+                let words = first_words(&question.text);
+                chat.turns.push(Asked { turn, words });
+                (chat.tokens, chat.changed) = (tokens, at);
+            }
+            Record::Answer {
+                chat, turn, tokens, ..
+            } => {
+                let chat = self.of(chat, number, at);
+                let asked = chat.turns.iter_mut().find(|a| a.turn.question == turn);
+                if let Some(asked) = asked {
+                    asked.turn.answer = number;
+                }
+                (chat.tokens, chat.changed) = (tokens, at);
+            }
+            Record::Forget { chat, turns } => self.of(chat, number, at).forget(&turns),
+            Record::System { chat, text } => self.of(chat, number, at).system = text,
+            Record::Set { chat, name, value } => {
+                let parameters = &mut self.of(chat, number, at).parameters;
+                match value {
+                    Some(value) => parameters.insert(name, value),
+                    None => parameters.remove(&name),
+                };
+            }
+            Record::Model { chat, model } => self.of(chat, number, at).model = Some(model),
+            Record::Rename { chat, title } => self.of(chat, number, at).title = title,
+            Record::Fork(fork) => {
+                let turns = fork.turns.iter().map(|&turn| self.asked(turn)).collect();
+                let chat = self.of(fork.chat, number, at);
+                chat.turns = turns;
+                let of_turns = fork.turns.iter().flat_map(|t| [t.question, t.answer]);
+                chat.records.extend(of_turns);
+                chat.tokens = fork.tokens;
+                chat.system = fork.system;
+                chat.parameters = fork.parameters;
+                chat.model = fork.model;
+                chat.context = fork.context;
+                self.current = Some(fork.chat);
+            }
+            Record::Begin { chat } | Record::Switch { chat } => {
+                self.of(chat, number, at);
+                self.current = Some(chat);
+            }
+            Record::Delete { chat, erased } => self.delete(chat, erased),
+            Record::Erased {} => self.erasing = None,
+            Record::Line { chat, text } => {
+                if let Some(chat) = chat {
+                    self.of(chat, number, at);
+                }
+                self.line(Line { chat, text });
+            }
+            Record::Space {} => {}
+            Record::Piece(piece) => {
+                self.pieces.retain(|held| held.piece.key != piece.key);
+                self.pieces.push(Held {
+                    piece,
+                    used: number,
+                });
+            }
+            Record::Drop { keys } => self.pieces.retain(|held| !keys.contains(&held.piece.key)),
+            Record::Context { chat, keys } => {
+                for held in &mut self.pieces {
+                    if keys.contains(&held.piece.key) {
+                        held.used = number;
+                    }
+                }
+                self.of(chat, number, at).context = keys;
+            }
+            Record::Lost { records } => self.lost.extend(records),
+        }
+    }
+
+    /// The conversation that record `number` is about. One whose beginning is lost
+    /// begins with whatever is left.
+    fn of(&mut self, id: ChatId, number: u64, at: u64) -> &mut Chat {
+        self.chats_begun = self.chats_begun.max(id.0);
+        let found = self.chats.iter().position(|chat| chat.id == id);
+        let index = found.unwrap_or(self.chats.len());
+        if found.is_none() {
+            self.chats.push(Chat::new(id, at));
+        }
+        #[expect(clippy::indexing_slicing, reason = "the index is of an element")]
+        let chat = &mut self.chats[index];
+        chat.records.push(number);
+        chat
+    }
+
+    fn asked(&self, turn: Turn) -> Asked {
+        let all = self.chats.iter().flat_map(|chat| &chat.turns);
+        let words = all
+            .filter(|asked| asked.turn.question == turn.question)
+            .map(|asked| asked.words.clone())
+            .next();
+        Asked {
+            turn,
+            words: words.unwrap_or_default(),
+        }
+    }
+
+    fn delete(&mut self, id: ChatId, erased: Vec<u64>) {
+        self.chats_begun = self.chats_begun.max(id.0);
+        self.chats.retain(|chat| chat.id != id);
+        self.current = self.current.filter(|&current| current != id);
+        self.erased.extend(&erased);
+        self.erasing = Some(erased);
+        self.lines.retain(|line| line.chat != Some(id));
+        let used: Vec<_> = self.chats.iter().flat_map(Chat::context).collect();
+        self.pieces
+            .retain(|held| used.iter().any(|&key| *key == held.piece.key));
+    }
+
+    fn line(&mut self, line: Line) {
+        self.lines_bytes = self.lines_bytes.saturating_add(line.text.len());
+        self.lines.push_back(line);
+        while self.lines.len() > LINES_MAX || self.lines_bytes > LINES_BYTES_MAX {
+            let Some(oldest) = self.lines.pop_front() else {
+                return;
+            };
+            self.lines_bytes = self.lines_bytes.saturating_sub(oldest.text.len());
+        }
+    }
+}
+
+/// The beginning of `text` in one line.
+fn first_words(text: &str) -> String {
+    let words = text.split_whitespace();
+    let mut line = String::new();
+    for word in words.take(WORDS_CHARS) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+        if let Some((end, _)) = line.char_indices().nth(WORDS_CHARS) {
+            line.truncate(end);
+            break;
+        }
+    }
+    line
+}

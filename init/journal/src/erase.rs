@@ -1,0 +1,38 @@
+//! Deleting a conversation so that nothing of it stays on the disk.
+
+use crate::chats::ChatId;
+use crate::error::Error;
+use crate::frame::PAYLOAD_AT;
+use crate::journal::Journal;
+use crate::record::Record;
+
+impl Journal {
+    /// Deletes a conversation. What only it has is overwritten with zeros: messages,
+    /// lines typed in it, evaluated contexts. What a fork has of it stays with the fork.
+    ///
+    /// # Errors
+    /// There is no such conversation, or the disk cannot be written to. Where it is
+    /// deleted but not all is overwritten, the next opening does the rest.
+    pub fn delete(&mut self, chat: ChatId) -> Result<(), Error> {
+        self.chat(chat).ok_or(Error::NoChat)?;
+        let erased = self.contents.only_of(chat);
+        self.append(Record::Delete { chat, erased })?;
+        self.finish_erasing()
+    }
+
+    /// Overwrites what the last deletion is to erase, and says so.
+    pub(crate) fn finish_erasing(&mut self) -> Result<(), Error> {
+        for number in self.contents.erasing.clone().unwrap_or_default() {
+            // One whose header is damaged is lost; what it says is not found.
+            if let Some((at, header)) = self.header(number)? {
+                self.wipe(at.saturating_add(PAYLOAD_AT), header.end(at))?;
+            }
+        }
+        // Free space holds what was dropped before, and pieces that were not finished.
+        for extent in self.free_space() {
+            self.wipe(extent.at(), extent.at().saturating_add(extent.bytes()))?;
+        }
+        self.flush()?;
+        self.append(Record::Erased {})
+    }
+}

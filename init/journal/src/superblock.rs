@@ -1,0 +1,207 @@
+//! The first blocks of a session: what it is, in two copies, and how many records it
+//! has, in two that are written in turn.
+
+use serde::{Deserialize, Serialize};
+
+use crate::BLOCK_BYTES;
+use crate::disk::Disk;
+use crate::error::{Action, Error};
+use crate::frame::SECTOR_BYTES;
+use crate::seal::{Hash, hash};
+
+/// The version of the format that is written, and the newest that is read.
+pub(crate) const VERSION: u32 = 1;
+/// Where the first record is.
+pub(crate) const LOG_START: u64 = 4 * BLOCK_BYTES;
+
+const MAGIC: &[u8; 8] = b"zosiases";
+const HEAD_MAGIC: &[u8; 8] = b"zosiahed";
+const COPIES: [u64; 2] = [0, 3 * BLOCK_BYTES];
+const HEADS: [u64; 2] = [BLOCK_BYTES, 2 * BLOCK_BYTES];
+
+/// What a disk holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing, or the beginning of a session whose making was cut off.
+    Empty,
+    /// A session that anybody can read.
+    Plain,
+    /// A session that needs its passphrase.
+    Encrypted,
+}
+
+/// Looks what `disk` holds.
+///
+/// # Errors
+/// It cannot be read, is something else, or is a session of a newer format.
+pub fn look(disk: &dyn Disk) -> Result<State, Error> {
+    Ok(match read(disk)? {
+        None => State::Empty,
+        Some(_) => State::Plain,
+    })
+}
+
+/// What a session says of itself, for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Superblock {
+    /// Told apart from any other session by this.
+    #[serde(with = "hex::serde")]
+    pub(crate) id: [u8; 16],
+}
+
+impl Superblock {
+    /// As it is on the disk, in one sector: magic, version, length, JSON, and their
+    /// SHA-256.
+    fn to_sector(&self) -> Option<Vec<u8>> {
+        let json = serde_json::to_vec(self).ok()?;
+        let mut sector = MAGIC.to_vec();
+        sector.extend(VERSION.to_le_bytes());
+        sector.extend(u32::try_from(json.len()).ok()?.to_le_bytes());
+        sector.extend(json);
+        let digest = hash(&[&sector]);
+        sector.extend(digest);
+        (sector.len() <= SECTOR_BYTES).then(|| {
+            sector.resize(SECTOR_BYTES, 0);
+            sector
+        })
+    }
+}
+
+/// A version, or the superblock of one that is understood.
+fn parse(sector: &[u8]) -> Option<Result<Superblock, u32>> {
+    let (magic, rest) = sector.split_first_chunk()?;
+    let (version, rest) = rest.split_first_chunk()?;
+    if magic != MAGIC {
+        return None;
+    }
+    match u32::from_le_bytes(*version) {
+        VERSION => {}
+        version => return Some(Err(version)),
+    }
+    let (length, rest) = rest.split_first_chunk()?;
+    let bytes = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let (json, rest) = rest.split_at_checked(bytes)?;
+    let (digest, _) = rest.split_first_chunk::<32>()?;
+    let whole = hash(&[magic, version, length, json]) == *digest;
+    whole
+        .then(|| serde_json::from_slice(json).ok())
+        .flatten()
+        .map(Ok)
+}
+
+/// The superblock of the session on `disk`; `None` if there is none yet.
+pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Superblock>, Error> {
+    let sectors = [read_sector(disk, COPIES[0])?, read_sector(disk, COPIES[1])?];
+    let mut newer = None;
+    for sector in &sectors {
+        match parse(sector) {
+            Some(Ok(superblock)) => return Ok(Some(superblock)),
+            Some(Err(version)) => newer = newer.max(Some(version)),
+            None => {}
+        }
+    }
+    if let Some(version) = newer {
+        return Err(Error::Newer { version });
+    }
+    // The first record is written when both copies are there.
+    let unfinished = sectors
+        .iter()
+        .all(|s| s.starts_with(MAGIC) || s.iter().all(|&b| b == 0) || MAGIC.starts_with(s));
+    let first = read_sector(disk, LOG_START)?;
+    if !unfinished {
+        Err(Error::NoSession {
+            what: "something else",
+        })
+    } else if first.iter().any(|&b| b != 0) {
+        Err(Error::NoSession {
+            what: "what is left of one: both copies of its superblock are damaged",
+        })
+    } else {
+        Ok(None)
+    }
+}
+
+/// Writes both copies, each flushed before the next.
+pub(crate) fn write(disk: &mut dyn Disk, superblock: &Superblock) -> Result<(), Error> {
+    let sector = superblock.to_sector().ok_or(Error::TooLong {
+        bytes: SECTOR_BYTES,
+    })?;
+    for at in COPIES {
+        disk.write_at(at, &sector)
+            .map_err(|e| Error::of(Action::Write, at, e))?;
+        disk.flush().map_err(|e| Error::of(Action::Flush, at, e))?;
+    }
+    Ok(())
+}
+
+/// How far the log goes. It is written after the record that it counts is flushed, and
+/// is flushed with the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// The number of the last record, 0 without any.
+    pub(crate) count: u64,
+    /// Where the next one goes.
+    pub(crate) end: u64,
+    /// What the next one chains to.
+    pub(crate) check: Hash,
+}
+
+impl Head {
+    /// That of a session without records.
+    pub(crate) fn first(id: &[u8; 16]) -> Self {
+        Self {
+            count: 0,
+            end: LOG_START,
+            check: hash(&[id]),
+        }
+    }
+
+    /// Writes it where the one before the last was.
+    pub(crate) fn write(&self, disk: &mut dyn Disk, id: &[u8; 16]) -> Result<(), Error> {
+        let mut sector = HEAD_MAGIC.to_vec();
+        sector.extend(id);
+        sector.extend(self.count.to_le_bytes());
+        sector.extend(self.end.to_le_bytes());
+        sector.extend(self.check);
+        let digest = hash(&[&sector]);
+        sector.extend(digest);
+        sector.resize(SECTOR_BYTES, 0);
+        let at = if self.count.is_multiple_of(2) {
+            HEADS[0]
+        } else {
+            HEADS[1]
+        };
+        disk.write_at(at, &sector)
+            .map_err(|e| Error::of(Action::Write, at, e))
+    }
+
+    /// The newer one that is whole.
+    pub(crate) fn read(disk: &dyn Disk, id: &[u8; 16]) -> Result<Option<Self>, Error> {
+        let [a, b] = [read_sector(disk, HEADS[0])?, read_sector(disk, HEADS[1])?];
+        let heads = [Self::parse(&a, id), Self::parse(&b, id)];
+        Ok(heads.into_iter().flatten().max_by_key(|head| head.count))
+    }
+
+    fn parse(sector: &[u8], wanted: &[u8; 16]) -> Option<Self> {
+        let (magic, rest) = sector.split_first_chunk::<8>()?;
+        let (id, rest) = rest.split_first_chunk::<16>()?;
+        let (count, rest) = rest.split_first_chunk()?;
+        let (end, rest) = rest.split_first_chunk()?;
+        let (check, rest) = rest.split_first_chunk::<32>()?;
+        let digest = rest.first_chunk::<32>()?;
+        let whole = hash(&[magic, id, count, end, check]) == *digest;
+        (whole && magic == HEAD_MAGIC && id == wanted).then(|| Self {
+            count: u64::from_le_bytes(*count),
+            end: u64::from_le_bytes(*end),
+            check: *check,
+        })
+    }
+}
+
+/// A sector; zeros where the disk ends before.
+fn read_sector(disk: &dyn Disk, at: u64) -> Result<[u8; SECTOR_BYTES], Error> {
+    let mut sector = [0; SECTOR_BYTES];
+    disk.read_at(at, &mut sector)
+        .map_err(|e| Error::of(Action::Read, at, e))?;
+    Ok(sector)
+}

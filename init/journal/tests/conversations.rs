@@ -1,0 +1,285 @@
+//! What is written is there after opening again.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::many_single_char_names,
+    reason = "in a test, a failure is to be seen"
+)]
+
+use std::io::ErrorKind;
+
+use journal::rehearsal::Memory;
+use journal::{Error, Found, Journal, Key, Model, State, look};
+use protocol::{Message, Role};
+
+fn new() -> (Memory, Journal) {
+    let disk = Memory::default();
+    assert_eq!(look(&disk).unwrap(), State::Empty);
+    let journal = Journal::create(Box::new(disk.clone()), None).unwrap();
+    (disk, journal)
+}
+
+fn reopen(disk: &Memory) -> (Journal, Found) {
+    Journal::open(Box::new(disk.clone()), None).unwrap()
+}
+
+fn said(text: &str) -> (Message, Message) {
+    let mut answer = Message::new(Role::Assistant, format!("{text}!"));
+    answer.reasoning = Some(format!("{text}?"));
+    (Message::new(Role::User, text), answer)
+}
+
+fn turn(journal: &mut Journal, chat: journal::ChatId, text: &str) {
+    let (question, answer) = said(text);
+    journal.turn(chat, &question, &answer, 7).unwrap();
+}
+
+fn texts(journal: &Journal, chat: journal::ChatId) -> Vec<String> {
+    let messages = journal.messages(chat).unwrap();
+    let questions = messages.iter().filter(|m| m.role == Role::User);
+    questions.map(|m| m.text.clone()).collect()
+}
+
+#[test]
+fn a_conversation_is_there_the_next_day() {
+    let (disk, mut journal) = new();
+    let chat = journal.begin().unwrap();
+    turn(&mut journal, chat, "What is\n a journal");
+    journal.system(chat, "Be brief.").unwrap();
+    journal.set(chat, "temp", Some("0")).unwrap();
+    journal.set(chat, "seed", Some("1")).unwrap();
+    journal.set(chat, "seed", None).unwrap();
+    let model = Model {
+        name: "smollm2".to_owned(),
+        sha256: Some("b1".repeat(32)),
+    };
+    journal.model(chat, &model).unwrap();
+    journal.line(None, "/help").unwrap();
+    journal.line(Some(chat), "What is\n a journal").unwrap();
+    drop(journal);
+
+    let (journal, found) = reopen(&disk);
+    assert!(found.is_quiet(), "{found}");
+    let chat = journal.current().unwrap();
+    assert_eq!(chat.title(), "What is a journal");
+    assert_eq!((chat.turns(), chat.tokens), (1, 7));
+    assert_eq!(chat.system, "Be brief.");
+    assert_eq!(chat.parameters.len(), 1);
+    assert_eq!(chat.model.as_ref(), Some(&model));
+    let (question, answer) = said("What is\n a journal");
+    assert_eq!(journal.messages(chat.id).unwrap(), [question, answer]);
+    let lines: Vec<_> = journal.lines().collect();
+    assert_eq!(lines, ["/help", "What is\n a journal"]);
+}
+
+#[test]
+fn turns_are_taken_back_dropped_and_answered_again() {
+    let (disk, mut journal) = new();
+    let chat = journal.begin().unwrap();
+    for text in ["a", "b", "c"] {
+        turn(&mut journal, chat, text);
+    }
+    journal.take_back(chat).unwrap();
+    journal.drop_oldest(chat).unwrap();
+    let better = Message::new(Role::Assistant, "better");
+    journal.answer(chat, &better, 9).unwrap();
+    for journal in [&journal, &reopen(&disk).0] {
+        assert_eq!(texts(journal, chat), ["b"]);
+        assert_eq!(journal.messages(chat).unwrap()[1], better);
+        assert_eq!(journal.chat(chat).unwrap().tokens, 9);
+    }
+    journal.clear(chat).unwrap();
+    assert_eq!(reopen(&disk).0.chat(chat).unwrap().turns(), 0);
+    assert!(matches!(journal.take_back(chat), Err(Error::NoChat)));
+}
+
+#[test]
+fn a_fork_keeps_what_it_has_of_a_deleted_conversation() {
+    let (disk, mut journal) = new();
+    let first = journal.begin().unwrap();
+    turn(&mut journal, first, "shared words");
+    journal.system(first, "a system prompt").unwrap();
+    turn(&mut journal, first, "secret words");
+    journal.line(Some(first), "typed words").unwrap();
+    let fork = journal.fork(first, 1).unwrap();
+    turn(&mut journal, fork, "later words");
+    journal.rename(fork, Some("a title")).unwrap();
+    journal.delete(first).unwrap();
+    for journal in [&journal, &reopen(&disk).0] {
+        assert_eq!(journal.chats().len(), 1);
+        let chat = journal.current().unwrap();
+        assert_eq!((chat.id, chat.title()), (fork, "a title"));
+        assert_eq!(chat.system, "a system prompt");
+        assert_eq!(texts(journal, fork), ["shared words", "later words"]);
+        assert_eq!(journal.lines().count(), 0);
+    }
+    let holds = |text: &str| {
+        let bytes = disk.bytes();
+        bytes.windows(text.len()).any(|w| w == text.as_bytes())
+    };
+    assert!(holds("shared words") && !holds("secret words") && !holds("typed words"));
+    journal.delete(fork).unwrap();
+    assert!(!holds("shared words") && !holds("a system prompt") && !holds("later words"));
+    let (mut journal, found) = reopen(&disk);
+    assert!(found.is_quiet(), "{found}");
+    assert!(journal.chats().is_empty() && journal.current().is_none());
+    assert_eq!(journal.begin().unwrap().0, 3, "a name is not used again");
+}
+
+fn piece(byte: u8, bytes: usize) -> (Key, Vec<u8>) {
+    let content = (0..bytes).map(|n| byte ^ (n / 7).to_le_bytes()[0]);
+    (Key([byte; 32]), content.collect())
+}
+
+fn put(journal: &mut Journal, key: Key, content: &[u8]) -> Result<(), Error> {
+    let mut writer = journal.begin_piece(key, content.len() as u64)?;
+    for part in content.chunks(300_000) {
+        journal.write_piece(&mut writer, part)?;
+    }
+    journal.finish_piece(writer)
+}
+
+fn get(journal: &Journal, key: &Key) -> Result<Vec<u8>, Error> {
+    let info = journal.piece(key).ok_or(Error::NoPiece)?;
+    let mut content = Vec::new();
+    for part in 0..info.parts {
+        content.extend(journal.read_part(key, part)?);
+    }
+    assert_eq!(content.len() as u64, info.bytes);
+    Ok(content)
+}
+
+#[test]
+fn pieces_come_back_as_they_were_or_not_at_all() {
+    let (disk, mut journal) = new();
+    let chat = journal.begin().unwrap();
+    let (a, a_content) = piece(1, 2_500_000);
+    let (b, b_content) = piece(2, 5000);
+    // Turns and other pieces are written while one is.
+    let mut writer = journal.begin_piece(a, a_content.len() as u64).unwrap();
+    journal
+        .write_piece(&mut writer, &a_content[..2_000_000])
+        .unwrap();
+    turn(&mut journal, chat, "between");
+    put(&mut journal, b, &b_content).unwrap();
+    journal
+        .write_piece(&mut writer, &a_content[2_000_000..])
+        .unwrap();
+    journal.finish_piece(writer).unwrap();
+    journal.set_context(chat, &[a, b, Key([9; 32])]).unwrap();
+    let (journal, found) = reopen(&disk);
+    assert!(found.is_quiet(), "{found}");
+    assert_eq!(journal.chat(chat).unwrap().context(), [a, b]);
+    assert_eq!(get(&journal, &a).unwrap(), a_content);
+    assert_eq!(get(&journal, &b).unwrap(), b_content);
+    // One changed bit anywhere, and it is not used.
+    let bytes = disk.bytes();
+    let at = bytes
+        .windows(64)
+        .position(|w| w == &a_content[1_500_000..1_500_064]);
+    let mut changed = bytes.clone();
+    changed[at.unwrap()] ^= 1;
+    let (journal, _) = reopen(&Memory::holding(changed));
+    assert!(matches!(get(&journal, &a), Err(Error::NoPiece)));
+    assert_eq!(get(&journal, &b).unwrap(), b_content);
+}
+
+#[test]
+fn pieces_are_dropped_for_others_within_a_budget() {
+    let (disk, mut journal) = new();
+    journal.set_budget(4 << 20);
+    let old = journal.begin().unwrap();
+    let (a, content) = piece(1, 1 << 20);
+    let (b, _) = piece(2, 1);
+    put(&mut journal, a, &content).unwrap();
+    put(&mut journal, b, &content).unwrap();
+    journal.set_context(old, &[a, b]).unwrap();
+    journal.begin().unwrap();
+    let (c, _) = piece(3, 1);
+    put(&mut journal, c, &content).unwrap();
+    let size = disk.bytes().len();
+    let (d, large) = piece(4, 2 << 20);
+    put(&mut journal, d, &large).unwrap();
+    // The end of the old context went first, and its space is used again.
+    assert!(journal.piece(&a).is_some() && journal.piece(&b).is_none());
+    assert!(disk.bytes().len() < size + (2 << 20));
+    let chat = journal.current().unwrap().id;
+    journal.set_context(chat, &[c, d]).unwrap();
+    let (e, _) = piece(5, 1);
+    put(&mut journal, e, &content).unwrap();
+    assert!(journal.piece(&a).is_none());
+    // What goes on now is never dropped.
+    put(&mut journal, e, &large).unwrap_err();
+    let (journal, found) = reopen(&disk);
+    assert!(found.is_quiet(), "{found}");
+    assert_eq!(get(&journal, &d).unwrap(), large);
+    assert_eq!(get(&journal, &c).unwrap(), content);
+}
+
+#[test]
+fn after_an_error_the_same_can_be_tried_again() {
+    let (disk, mut journal) = new();
+    let chat = journal.begin().unwrap();
+    turn(&mut journal, chat, "kept");
+    let (question, answer) = said("tried");
+    for (kind, count) in [(ErrorKind::StorageFull, 0), (ErrorKind::Other, 1)] {
+        disk.fail_after(count, kind);
+        let error = journal.turn(chat, &question, &answer, 1).unwrap_err();
+        let expected = if kind == ErrorKind::Other {
+            "ZE-70"
+        } else {
+            "ZE-71"
+        };
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(texts(&journal, chat), ["kept"]);
+        disk.mend();
+    }
+    turn(&mut journal, chat, "tried");
+    let (journal, found) = reopen(&disk);
+    assert!(found.is_quiet(), "{found}");
+    assert_eq!(texts(&journal, chat), ["kept", "tried"]);
+}
+
+#[test]
+fn a_disk_of_fixed_size_fills_up_and_keeps_what_it_has() {
+    let disk = Memory::fixed(20 * 4096);
+    let mut journal = Journal::create(Box::new(disk.clone()), None).unwrap();
+    let chat = journal.begin().unwrap();
+    let mut count = 0;
+    let (question, answer) = said("again");
+    let error = loop {
+        match journal.turn(chat, &question, &answer, 1) {
+            Ok(()) => count += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::Full { .. }), "{error}");
+    assert_eq!(count, 15);
+    assert_eq!(texts(&reopen(&disk).0, chat).len(), count);
+}
+
+#[test]
+fn what_is_no_session_is_refused_and_left_alone() {
+    let line = |bytes: &[u8]| {
+        let disk = Memory::holding(bytes.to_vec());
+        let error = look(&disk).unwrap_err();
+        let created = Journal::create(Box::new(disk.clone()), None).err().unwrap();
+        assert_eq!(created.to_string(), error.to_string());
+        assert!(disk.operations().is_empty());
+        error.to_string()
+    };
+    assert!(line(b"GGUF\x03\0\0\0").contains("not a session"));
+    let (disk, mut journal) = new();
+    journal.begin().unwrap();
+    let mut newer = disk.bytes();
+    for copy in [0, 3 * 4096] {
+        newer[copy + 8] = 2;
+    }
+    assert!(line(&newer).contains("version 2"), "{}", line(&newer));
+    // One copy of the superblock is enough.
+    let mut one = disk.bytes();
+    one[40] ^= 1;
+    assert_eq!(reopen(&Memory::holding(one.clone())).0.chats().len(), 1);
+    one[3 * 4096 + 40] ^= 1;
+    assert!(line(&one).contains("copies"), "{}", line(&one));
+}
