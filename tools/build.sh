@@ -36,6 +36,8 @@ top=$(cd -P "$(dirname "$self")/.." && pwd -P)
 . "$top/tools/lib/script.sh"
 # shellcheck source=tools/lib/rust.sh disable=SC2154
 . "$top/tools/lib/rust.sh"
+# shellcheck source=tools/lib/sources.sh
+. "$top/tools/lib/sources.sh"
 
 
 hash_of() { sha256sum "$1" | cut -d ' ' -f 1; }
@@ -189,6 +191,8 @@ if [ "$what" = tests ]; then
     build_kernel_tests out/kernel-tests
     exit 0
 fi
+# Before anything is read: what is changed meanwhile is not in it.
+sources=$(sources_key)
 build_init "$rust_target" out/init
 if aarch64-linux-gnu-readelf -l out/init | grep -q INTERP; then
     die 1 "out/init asks for an interpreter: it is not static"
@@ -199,8 +203,7 @@ kernel/build.sh $locked out/init out/zosia.efi
 write_manifest
 tools/sbom.py cyclonedx "$rust_target" >out/zosia.cdx.json.new
 mv out/zosia.cdx.json.new out/zosia.cdx.json
-# Newer than every source, which is what tools/run.sh looks at.
-touch out/zosia.efi
+keep_efi "$sources" out/zosia.efi
 say "built out/zosia.efi, $(wc -c <out/zosia.efi | tr -d ' ') bytes; out/manifest.txt and out/zosia.cdx.json say from what"
 recorded() { sed -n "s/^$1=//p" out/zosia.kernel; }
 [ "$(recorded kernel.version)" = "$(recorded kernel.version.pinned)" ] ||

@@ -61,6 +61,8 @@ top=${tools%/*}
 . "$tools/lib/owners.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/catalogue.sh
 . "$tools/lib/catalogue.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/sources.sh
+. "$tools/lib/sources.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/transcripts.sh
 . "$tools/lib/transcripts.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/session.sh

@@ -240,6 +240,12 @@ macs() {
     try mac_with_containers_builds_in_one 0 run.sh -p x "$model"
     logged "build.sh --container"
     rm "$checkout/out/hidden"
+    made_from >"$checkout/out/zosia.efi.sources"
+}
+
+# A name for the content of what the EFI file is made from.
+made_from() {
+    (cd "$checkout" && find init kernel Cargo.toml Cargo.lock -type f -exec sha256sum {} + | LC_ALL=C sort | sha256sum | cut -c 1-16)
 }
 
 # On a Mac that has built nothing.
@@ -312,12 +318,25 @@ linuxes() {
     try fresh_efi_file_is_not_built_again 0 run.sh -p x "$model"
     logged_not build.sh
     touch "$checkout/kernel/fragment"
+    try newer_times_alone_build_nothing 0 run.sh -p x "$model"
+    logged_not build.sh
+    echo CONFIG_NEW=y >>"$checkout/kernel/fragment"
     try stale_efi_file_is_not_built_by_a_dry_run 0 run.sh --dry-run "$model"
-    says "would build out/zosia.efi: it is older than kernel/fragment"
+    says "would build out/zosia.efi: what is there was made from other sources"
     logged_not build.sh
     try stale_efi_file_is_built_again 0 run.sh -p x "$model"
     logged "build.sh "
     printed_exactly 'Paris is the capital.\n'
+    # Another checkout has made one from what is here now.
+    ZOSIA_CACHE=$work/cache
+    kept=$ZOSIA_CACHE/efi/$(made_from)/zosia.efi
+    mkdir -p "${kept%/*}"
+    : >"$kept"
+    try one_that_another_checkout_made 0 run.sh --dry-run "$model"
+    prints "-kernel $kept "
+    rm -r "$ZOSIA_CACHE"
+    ZOSIA_CACHE=''
+    made_from >"$checkout/out/zosia.efi.sources"
     try chosen_efi_file_is_not_built 3 run.sh --efi "$work/none.efi" -p x "$model"
     says "none.efi cannot be read"
 
@@ -934,6 +953,10 @@ ln -s "$tools/testdata/fake-host.sh" "$checkout/tools/build.sh"
 FAKE_EFI=$checkout/out/zosia.efi
 export FAKE_EFI
 : >"$FAKE_EFI"
+echo CONFIG_OLD=y >"$checkout/kernel/fragment"
+: >"$checkout/Cargo.toml"
+: >"$checkout/Cargo.lock"
+made_from >"$FAKE_EFI.sources"
 model=$work/model.gguf
 model_bytes=99614720
 head -c "$model_bytes" /dev/zero >"$model"

@@ -113,17 +113,17 @@ wait_for_machine() {
     done
 }
 
-# Builds out/zosia.efi where it is missing or older than its sources. A Mac
+# Builds out/zosia.efi where there is none that was made from these sources. A Mac
 # takes that of the release, or from the container build; what it has, it keeps.
 provide_efi() {
+    if find_made_efi "$(sources_key)" "$efi"; then return 0; fi
     if [ -f "$efi" ]; then
-        efi_newer=$(cd "$top" && find init kernel Cargo.toml Cargo.lock -type f -newer "$efi" 2>/dev/null | head -n 1)
-        [ -n "$efi_newer" ] || return 0
         if [ "$host_os" != Linux ]; then
-            say "out/zosia.efi is older than $efi_newer; to rebuild it: tools/build.sh --container"
+            [ ! -f "$efi.sources" ] ||
+                say "out/zosia.efi was made from other sources than are here; to rebuild it: tools/build.sh --container"
             return 0
         fi
-        efi_why="it is older than $efi_newer"
+        efi_why="what is there was made from other sources"
     else
         efi_why="it does not exist"
         if [ "$host_os" != Linux ] && fetch_release; then return 0; fi
