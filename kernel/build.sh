@@ -24,7 +24,10 @@ done
 top=$(cd -P "$(dirname "$self")/.." && pwd -P)
 # shellcheck source=tools/lib/script.sh
 . "$top/tools/lib/script.sh"
+# shellcheck source=tools/lib/progress.sh
+. "$top/tools/lib/progress.sh"
 program=kernel/build.sh
+clean_steps
 
 hash_of() { sha256sum "$1" | cut -d ' ' -f 1; }
 
@@ -66,9 +69,10 @@ export LC_ALL TZ
 prefix=aarch64-linux-gnu-
 settings="ARCH=arm64 CROSS_COMPILE=$prefix KBUILD_BUILD_VERSION=1
 KBUILD_BUILD_USER=zosia KBUILD_BUILD_HOST=zosia"
+kbuild_words=-s
 kbuild() {
     # shellcheck disable=SC2086 # words
-    make -s $settings KBUILD_BUILD_TIMESTAMP="$(pinned date) UTC" "$@"
+    make $kbuild_words $settings KBUILD_BUILD_TIMESTAMP="$(pinned date) UTC" "$@"
 }
 
 # get_source: $cache/$sha256.deb is there, and is $version: what is pinned, from
@@ -112,8 +116,8 @@ fetch_named() {
 
 # The package, as apt fetches it: it checks the archive's signature.
 fetch_package() {
-    (cd "$cache/fetch" && show apt-get -q -o APT::Sandbox::User="$(id -un)" \
-        download "$package=$version" >&2) || return 1
+    (cd "$cache/fetch" && step "fetching the kernel's source" '' apt-get -q \
+        -o APT::Sandbox::User="$(id -un)" download "$package=$version") || return 1
     fetched=$(echo "$cache/fetch"/*.deb)
     [ -f "$fetched" ]
 }
@@ -180,7 +184,7 @@ lost_requests() {
 
 # configure: a fresh source tree in $tree, which has its name when it is ready.
 configure() {
-    say "unpacking $package $version"
+    begin_step "unpacking and configuring $package $version"
     rm -rf "$tree" "$tree.new"
     mkdir -p "$tree.new"
     dpkg-deb --fsys-tarfile "$cache/$sha256.deb" |
@@ -192,6 +196,7 @@ configure() {
     scripts/kconfig/merge_config.sh -m .config "$here/zosia.config" >/dev/null
     kbuild olddefconfig
     lost=$(lost_requests)
+    end_step
     [ -z "$lost" ] || die 1 "these lines of kernel/zosia.config did not survive into .config:
 $lost"
     cd "$here"
@@ -230,11 +235,19 @@ fi
 cp "$here/initramfs.list" "$tree/initramfs/"
 cp "$init" "$tree/initramfs/init"
 jobs=${ZOSIA_JOBS:-$(getconf _NPROCESSORS_ONLN)}
-say "building Linux in $tree, $jobs compilers at once"
+# A line for each file, which tells how far it is; few where only INIT is new.
+kbuild_words=
+measure=
+[ -f "$tree/vmlinux" ] || measure="lines_done $tree/initramfs/log 1000"
+: >"$tree/initramfs/log"
+# shellcheck disable=SC2086 # words or none
+begin_step "building Linux, $jobs compilers at once" $measure
 kbuild -C "$tree" -j "$jobs" Image >"$tree/initramfs/log" 2>&1 || {
+    hide_step
     tail -n 20 "$tree/initramfs/log" >&2
     die 1 "the kernel did not build; the whole log is $tree/initramfs/log"
 }
+end_step
 cp "$tree/arch/arm64/boot/Image" "$efi.new"
 mv "$efi.new" "$efi"
 {

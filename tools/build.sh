@@ -36,6 +36,8 @@ top=$(cd -P "$(dirname "$self")/.." && pwd -P)
 . "$top/tools/lib/script.sh"
 # shellcheck source=tools/lib/rust.sh disable=SC2154
 . "$top/tools/lib/rust.sh"
+# shellcheck source=tools/lib/progress.sh
+. "$top/tools/lib/progress.sh"
 # shellcheck source=tools/lib/sources.sh
 . "$top/tools/lib/sources.sh"
 
@@ -67,8 +69,8 @@ build_init() {
     show cargo fetch --quiet --locked --target "$1"
     CARGO_ENCODED_RUSTFLAGS=$(rust_flags)
     export CARGO_ENCODED_RUSTFLAGS
-    show cargo build --quiet --release --locked --package init --bin init --target "$1" \
-        ${ZOSIA_JOBS:+--jobs "$ZOSIA_JOBS"}
+    step "compiling zosia for $1" "compiled $1" cargo build --quiet --release --locked \
+        --package init --bin init --target "$1" ${ZOSIA_JOBS:+--jobs "$ZOSIA_JOBS"} || exit 1
     mkdir -p "$(dirname "$2")"
     built=$CARGO_TARGET_DIR/$1/release/init
     if [ "$1" = "$rust_target" ]; then
@@ -78,6 +80,13 @@ build_init() {
         built=$built.listed
     fi
     replace "$built" "$2"
+}
+
+# How far cargo is: nearly all of its time goes into llama.cpp's files, of which
+# each leaves an object. Where those are there already it takes no long.
+compiled() { # TRIPLE LOG
+    objects=$(find "$CARGO_TARGET_DIR/$1/release/build" -name '*.o' 2>/dev/null | wc -l)
+    share_done "$((objects))" 62 "5 to 10 minutes"
 }
 
 # build_kernel_tests FILE
@@ -158,6 +167,7 @@ for option in "$@"; do
     esac
 done
 
+clean_steps
 cd "$top"
 if [ "$what" = container ]; then
     in_container

@@ -27,7 +27,29 @@ top=$(cd -P "$(dirname "$self")/.." && pwd -P)
 . "$top/tools/lib/script.sh"
 # shellcheck source=tools/lib/rust.sh disable=SC2154
 . "$top/tools/lib/rust.sh"
+# shellcheck source=tools/lib/progress.sh
+. "$top/tools/lib/progress.sh"
+clean_steps
 
+# root_step TEXT MEASURE COMMAND...: a step as root. A password is asked for before
+# its line is shown.
+root_step() {
+    root_text=$1 root_measure=$2
+    shift 2
+    if [ "$(id -u)" = 0 ]; then
+        step "$root_text" "$root_measure" "$@"
+    elif have sudo; then
+        sudo -v || die 1 "sudo does not let you do this; as root: $*"
+        step "$root_text" "$root_measure" sudo "$@"
+    else
+        die 1 "this needs root, and there is no sudo; as root: $*"
+    fi
+}
+
+# How far apt is, by what it tells of itself (APT::Status-Fd).
+apt_done() { # LOG
+    sed -n 's/^dlstatus:[^:]*:\([0-9]*\).*/fetched \1 %/p; s/^pmstatus:[^:]*:\([0-9]*\).*/installed \1 %/p' "$1" | tail -n 1
+}
 
 # as_root COMMAND...
 as_root() {
@@ -98,7 +120,7 @@ pinned() { sed -n "s/^$1=//p" "$top/kernel/source"; }
 updated=
 update() {
     [ -z "$updated" ] || return 0
-    as_root apt-get -q update >&2 || die 1 "apt-get update failed; see above"
+    root_step "asking the archives what they have" '' apt-get -q update || die 1 "apt-get update failed; see above"
     updated=yes
 }
 
@@ -117,9 +139,9 @@ add_suite() {
     esac
     list=/etc/apt/sources.list.d/zosia-$1.list
     as_root sh -c 'umask 022; echo "deb $1 $2 main" >"$3"' sh "$archive" "$1" "$list"
-    if ! as_root apt-get -q update >&2; then
+    if ! root_step "asking the archive for $1" '' apt-get -q update; then
         as_root rm -f "$list"
-        as_root apt-get -q update >&2 || die 1 "apt-get update failed; see above"
+        root_step "asking the archives what they have" '' apt-get -q update || die 1 "apt-get update failed; see above"
         say "the archive has no suite $1 at $archive"
         return 1
     fi
@@ -127,8 +149,8 @@ add_suite() {
 }
 
 install() {
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get -q -y install --no-install-recommends "$@" >&2 ||
+    root_step "installing $# packages" apt_done env DEBIAN_FRONTEND=noninteractive \
+        apt-get -q -y -o APT::Status-Fd=1 install --no-install-recommends "$@" ||
         die 1 "apt-get could not install: $*"
 }
 

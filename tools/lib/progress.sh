@@ -3,7 +3,7 @@
 # far it is and how long it may take; in a log a line at the start and one at the
 # end. Sourced after script.sh.
 
-step_pid=''
+step_pid='' step_log=''
 
 # begin_step TEXT [COMMAND...]: COMMAND prints how far the step is, by its own
 # measure; it may use step_seconds, how long the step has taken so far.
@@ -32,10 +32,9 @@ keep_showing() {
     done
 }
 
-# end_step [WORD]: what the step came to (default: done).
 end_step() {
     hide_step
-    say "$step_text: ${1:-done} after $(clock $(($(date +%s) - step_began)))"
+    say "$step_text: done after $(clock $(($(date +%s) - step_began)))"
 }
 
 # The line goes away, whatever comes next: also when the script ends.
@@ -45,6 +44,36 @@ hide_step() {
     wait "$step_pid" 2>/dev/null || :
     step_pid=''
     printf '\r\033[K' >&2
+}
+
+# step TEXT MEASURE COMMAND...: COMMAND as a step of its own, announced, with its output
+# in step_log, whose end is shown if it fails. MEASURE, words that are a command or
+# none, is run with that file as its last argument.
+step() {
+    step_log=$(mktemp "${TMPDIR:-/tmp}/zosia-log.XXXXXX")
+    # shellcheck disable=SC2086 # words
+    begin_step "$1" ${2:+$2 "$step_log"}
+    shift 2
+    announce "$@"
+    step_status=0
+    "$@" >"$step_log" 2>&1 || step_status=$?
+    if [ "$step_status" = 0 ]; then
+        end_step
+    else
+        hide_step
+        tail -n 30 "$step_log" >&2
+    fi
+    rm -f "$step_log"
+    step_log=''
+    return "$step_status"
+}
+
+# For a script that has steps: its end, by a signal as well, leaves nothing of them.
+clean_steps() {
+    trap 'hide_step; [ -z "$step_log" ] || rm -f "$step_log"' EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
 }
 
 # SECONDS as minutes and seconds.
@@ -59,6 +88,11 @@ share_done() { # DONE TOTAL USUALLY
         if (share < 0.03) printf "usually %s\n", usually
         else printf "%d %%, about %d:%02d left\n", share * 100, int(seconds * (1 / share - 1)) / 60, int(seconds * (1 / share - 1)) % 60
     }'
+}
+
+# By the lines of a build's LOG, of which there are TOTAL at its end.
+lines_done() { # LOG TOTAL
+    share_done "$(($(wc -l <"$1")))" "$2" "3 to 5 minutes"
 }
 
 # The same for a download to FILE, that had START bytes at first.

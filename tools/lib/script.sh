@@ -60,8 +60,13 @@ die() {
 
 # show COMMAND...: runs what takes long or changes the machine, visibly.
 show() {
-    printf '+ %s\n' "$(visible "$*")" >&2
+    announce "$@"
     "$@"
+}
+
+announce() {
+    [ -z "${step_pid:-}" ] || printf '\r\033[K' >&2
+    printf '+ %s\n' "$(visible "$*")" >&2
 }
 
 have() { command -v "$1" >/dev/null 2>&1; }

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # What the EFI file is made from, and where one that was made from the same is kept,
 # whichever checkout made it. Sourced after script.sh; uses the caller's $top.
-# shellcheck disable=SC2154 # it is assigned there
+# shellcheck disable=SC2034,SC2154 # it is assigned there, and efi used
 
 efi_store=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}/efi
 
