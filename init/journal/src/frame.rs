@@ -9,6 +9,8 @@ use crate::seal::{Hash, hash};
 
 /// What is written whole or not at all.
 pub(crate) const SECTOR_BYTES: usize = 512;
+/// A block, as the length of what is in memory.
+pub(crate) const BLOCK: usize = 4096;
 /// Where the payload is within a record.
 pub(crate) const PAYLOAD_AT: u64 = SECTOR_BYTES as u64;
 /// The largest payload. A question and an answer are far smaller.
@@ -154,6 +156,14 @@ impl Header {
         disk.write_at(at, &out)
             .map_err(|e| Error::of(Action::Write, at, e))
     }
+}
+
+/// The bytes of a payload that holds so many and fills its blocks.
+pub(crate) fn padded_bytes(bytes: usize) -> usize {
+    SECTOR_BYTES
+        .saturating_add(bytes)
+        .checked_next_multiple_of(BLOCK)
+        .map_or(usize::MAX, |whole| whole.saturating_sub(SECTOR_BYTES))
 }
 
 /// As many zeros, or the error that there is no memory.

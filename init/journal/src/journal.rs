@@ -40,19 +40,23 @@ impl Journal {
     /// # Errors
     /// It is not empty, or cannot be written to.
     pub fn create(mut disk: Box<dyn Disk>, passphrase: Option<&str>) -> Result<Self, Error> {
-        if passphrase.is_some() {
-            return Err(Error::NotEncrypted);
-        }
         if superblock::read(disk.as_ref())?.is_some() {
             return Err(Error::NoSession {
                 what: "one already, not an empty disk",
             });
         }
         let id = chance()?;
-        superblock::write(disk.as_mut(), &Superblock { id })?;
+        let (seal, encryption) = match passphrase {
+            None => (Seal::Plain, None),
+            Some(passphrase) => {
+                let (seal, encryption) = Seal::create(&id, passphrase)?;
+                (seal, Some(encryption))
+            }
+        };
+        superblock::write(disk.as_mut(), &Superblock { id, encryption })?;
         Ok(Self {
             disk,
-            seal: Seal::Plain,
+            seal,
             contents: Contents::default(),
             head: Head::first(&id),
             reserved: BTreeMap::new(),
@@ -95,13 +99,15 @@ impl Journal {
     }
 
     fn read(disk: Box<dyn Disk>, passphrase: Option<&str>) -> Result<(Self, Found, u64), Error> {
-        if passphrase.is_some() {
-            return Err(Error::NotEncrypted);
-        }
-        let Some(Superblock { id }) = superblock::read(disk.as_ref())? else {
+        let Some(Superblock { id, encryption }) = superblock::read(disk.as_ref())? else {
             return Err(Error::NoSession { what: "empty" });
         };
-        let seal = Seal::Plain;
+        let seal = match (&encryption, passphrase) {
+            (None, None) => Seal::Plain,
+            (None, Some(_)) => return Err(Error::NotEncrypted),
+            (Some(_), None) => return Err(Error::NeedsPassphrase),
+            (Some(encryption), Some(passphrase)) => Seal::open_key(&id, encryption, passphrase)?,
+        };
         let walked = walk::walk(disk.as_ref(), &id, &seal)?;
         let journal = Self {
             disk,
@@ -227,7 +233,7 @@ impl Journal {
             check: header.check(&self.id),
         };
         // The record stays without it: the head tells a loss of what has been flushed.
-        let _ = self.head.write(self.disk.as_mut(), &self.id);
+        let _ = self.head.write(self.disk.as_mut(), &self.id, &self.seal);
         self.contents.place(at, &header);
         self.contents.apply(number, stamped);
         Ok(())

@@ -7,7 +7,7 @@ use crate::BLOCK_BYTES;
 use crate::disk::Disk;
 use crate::error::{Action, Error};
 use crate::frame::SECTOR_BYTES;
-use crate::seal::{Hash, hash};
+use crate::seal::{Encryption, Hash, PROOF_BYTES, Seal, hash};
 
 /// The version of the format that is written, and the newest that is read.
 pub(crate) const VERSION: u32 = 1;
@@ -16,6 +16,8 @@ pub(crate) const LOG_START: u64 = 4 * BLOCK_BYTES;
 
 const MAGIC: &[u8; 8] = b"zosiases";
 const HEAD_MAGIC: &[u8; 8] = b"zosiahed";
+/// What a head says, without its proof and digest.
+const HEAD_BYTES: usize = 72;
 const COPIES: [u64; 2] = [0, 3 * BLOCK_BYTES];
 const HEADS: [u64; 2] = [BLOCK_BYTES, 2 * BLOCK_BYTES];
 
@@ -37,7 +39,10 @@ pub enum State {
 pub fn look(disk: &dyn Disk) -> Result<State, Error> {
     Ok(match read(disk)? {
         None => State::Empty,
-        Some(_) => State::Plain,
+        Some(Superblock {
+            encryption: None, ..
+        }) => State::Plain,
+        Some(_) => State::Encrypted,
     })
 }
 
@@ -47,6 +52,9 @@ pub(crate) struct Superblock {
     /// Told apart from any other session by this.
     #[serde(with = "hex::serde")]
     pub(crate) id: [u8; 16],
+    /// How an encrypted one is opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) encryption: Option<Encryption>,
 }
 
 impl Superblock {
@@ -157,12 +165,19 @@ impl Head {
     }
 
     /// Writes it where the one before the last was.
-    pub(crate) fn write(&self, disk: &mut dyn Disk, id: &[u8; 16]) -> Result<(), Error> {
+    pub(crate) fn write(
+        &self,
+        disk: &mut dyn Disk,
+        id: &[u8; 16],
+        seal: &Seal,
+    ) -> Result<(), Error> {
         let mut sector = HEAD_MAGIC.to_vec();
         sector.extend(id);
         sector.extend(self.count.to_le_bytes());
         sector.extend(self.end.to_le_bytes());
         sector.extend(self.check);
+        let proof = seal.prove(&sector)?;
+        sector.extend(proof);
         let digest = hash(&[&sector]);
         sector.extend(digest);
         sector.resize(SECTOR_BYTES, 0);
@@ -176,24 +191,27 @@ impl Head {
     }
 
     /// The newer one that is whole.
-    pub(crate) fn read(disk: &dyn Disk, id: &[u8; 16]) -> Result<Option<Self>, Error> {
+    pub(crate) fn read(disk: &dyn Disk, id: &[u8; 16], seal: &Seal) -> Result<Option<Self>, Error> {
         let [a, b] = [read_sector(disk, HEADS[0])?, read_sector(disk, HEADS[1])?];
-        let heads = [Self::parse(&a, id), Self::parse(&b, id)];
+        let heads = [Self::parse(&a, id, seal), Self::parse(&b, id, seal)];
         Ok(heads.into_iter().flatten().max_by_key(|head| head.count))
     }
 
-    fn parse(sector: &[u8], wanted: &[u8; 16]) -> Option<Self> {
-        let (magic, rest) = sector.split_first_chunk::<8>()?;
+    fn parse(sector: &[u8], wanted: &[u8; 16], seal: &Seal) -> Option<Self> {
+        let (bound, rest) = sector.split_at_checked(HEAD_BYTES)?;
+        let (proof, rest) = rest.split_first_chunk::<PROOF_BYTES>()?;
+        let whole = hash(&[bound, proof]) == *rest.first_chunk()?;
+        let (magic, rest) = bound.split_first_chunk::<8>()?;
         let (id, rest) = rest.split_first_chunk::<16>()?;
+        if !whole || magic != HEAD_MAGIC || id != wanted || !seal.is_proof(bound, proof) {
+            return None;
+        }
         let (count, rest) = rest.split_first_chunk()?;
         let (end, rest) = rest.split_first_chunk()?;
-        let (check, rest) = rest.split_first_chunk::<32>()?;
-        let digest = rest.first_chunk::<32>()?;
-        let whole = hash(&[magic, id, count, end, check]) == *digest;
-        (whole && magic == HEAD_MAGIC && id == wanted).then(|| Self {
+        Some(Self {
             count: u64::from_le_bytes(*count),
             end: u64::from_le_bytes(*end),
-            check: *check,
+            check: *rest.first_chunk()?,
         })
     }
 }

@@ -6,14 +6,13 @@ use crate::BLOCK_BYTES;
 use crate::chats::Contents;
 use crate::disk::Disk;
 use crate::error::{Action, Error};
-use crate::frame::Header;
+use crate::frame::{BLOCK, Header};
 use crate::record::Stamped;
 use crate::seal::Seal;
 use crate::superblock::Head;
 
-const BLOCK: usize = 4096;
 /// What is read at a time when the next record is looked for.
-const SCAN_BYTES: usize = 256 * BLOCK;
+const SCAN_BYTES: usize = 16 * BLOCK;
 
 /// What was found at opening other than what was written. Shown, it is one line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -91,7 +90,7 @@ pub(crate) struct Walked {
 /// # Errors
 /// The disk's only: damage is found, not an error.
 pub(crate) fn walk(disk: &dyn Disk, id: &[u8; 16], seal: &Seal) -> Result<Walked, Error> {
-    let told = Head::read(disk, id)?;
+    let told = Head::read(disk, id, seal)?;
     let size = disk.size().map_err(|e| Error::of(Action::Read, 0, e))?;
     let limit = told.map_or(size, |head| head.end).min(size);
     let mut walked = Walked {
@@ -114,8 +113,14 @@ pub(crate) fn walk(disk: &dyn Disk, id: &[u8; 16], seal: &Seal) -> Result<Walked
                 let last = header.number.saturating_sub(1);
                 walked.found.lose(expected, last, at);
             }
+            let stamped = read(disk, at, &header, id, seal)?;
+            // The header was written and the payload was not.
+            let counted = told.is_some_and(|head| head.count >= header.number);
+            if stamped.is_none() && !counted && !is_followed(disk, at, &header, id)? {
+                break;
+            }
             walked.contents.place(at, &header);
-            match read(disk, at, &header, id, seal)? {
+            match stamped {
                 Some(stamped) => walked.contents.apply(header.number, stamped),
                 None => {
                     walked.contents.unreadable.insert(header.number);
@@ -148,6 +153,12 @@ pub(crate) fn walk(disk: &dyn Disk, id: &[u8; 16], seal: &Seal) -> Result<Walked
     walked.found.cut = walked.remains > walked.head.end;
     walked.found.records = walked.head.count;
     Ok(walked)
+}
+
+/// Whether a record chains to the one at `at`.
+fn is_followed(disk: &dyn Disk, at: u64, header: &Header, id: &[u8; 16]) -> Result<bool, Error> {
+    let next = Header::read(disk, header.next(at), id)?;
+    Ok(next.is_some_and(|next| next.before == header.check(id)))
 }
 
 /// What the record at `at` says, if it is what was written.

@@ -1,44 +1,11 @@
 //! What is written is there after opening again.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::many_single_char_names,
-    reason = "in a test, a failure is to be seen"
-)]
-
 use std::io::ErrorKind;
 
+use crate::talk::{get, new, piece, put, reopen, said, texts, turn};
 use journal::rehearsal::Memory;
-use journal::{Error, Found, Journal, Key, Model, State, look};
+use journal::{Error, Journal, Key, Model, look};
 use protocol::{Message, Role};
-
-fn new() -> (Memory, Journal) {
-    let disk = Memory::default();
-    assert_eq!(look(&disk).unwrap(), State::Empty);
-    let journal = Journal::create(Box::new(disk.clone()), None).unwrap();
-    (disk, journal)
-}
-
-fn reopen(disk: &Memory) -> (Journal, Found) {
-    Journal::open(Box::new(disk.clone()), None).unwrap()
-}
-
-fn said(text: &str) -> (Message, Message) {
-    let mut answer = Message::new(Role::Assistant, format!("{text}!"));
-    answer.reasoning = Some(format!("{text}?"));
-    (Message::new(Role::User, text), answer)
-}
-
-fn turn(journal: &mut Journal, chat: journal::ChatId, text: &str) {
-    let (question, answer) = said(text);
-    journal.turn(chat, &question, &answer, 7).unwrap();
-}
-
-fn texts(journal: &Journal, chat: journal::ChatId) -> Vec<String> {
-    let messages = journal.messages(chat).unwrap();
-    let questions = messages.iter().filter(|m| m.role == Role::User);
-    questions.map(|m| m.text.clone()).collect()
-}
 
 #[test]
 fn a_conversation_is_there_the_next_day() {
@@ -124,29 +91,6 @@ fn a_fork_keeps_what_it_has_of_a_deleted_conversation() {
     assert!(found.is_quiet(), "{found}");
     assert!(journal.chats().is_empty() && journal.current().is_none());
     assert_eq!(journal.begin().unwrap().0, 3, "a name is not used again");
-}
-
-fn piece(byte: u8, bytes: usize) -> (Key, Vec<u8>) {
-    let content = (0..bytes).map(|n| byte ^ (n / 7).to_le_bytes()[0]);
-    (Key([byte; 32]), content.collect())
-}
-
-fn put(journal: &mut Journal, key: Key, content: &[u8]) -> Result<(), Error> {
-    let mut writer = journal.begin_piece(key, content.len() as u64)?;
-    for part in content.chunks(300_000) {
-        journal.write_piece(&mut writer, part)?;
-    }
-    journal.finish_piece(writer)
-}
-
-fn get(journal: &Journal, key: &Key) -> Result<Vec<u8>, Error> {
-    let info = journal.piece(key).ok_or(Error::NoPiece)?;
-    let mut content = Vec::new();
-    for part in 0..info.parts {
-        content.extend(journal.read_part(key, part)?);
-    }
-    assert_eq!(content.len() as u64, info.bytes);
-    Ok(content)
 }
 
 #[test]
