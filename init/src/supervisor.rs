@@ -3,6 +3,7 @@
 //! Nothing here waits for it: what it does not read yet is queued, and one that
 //! does not die when it is killed is left behind.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -47,7 +48,7 @@ pub(crate) struct Engine {
     events: ChildStdout,
     errors: ChildStderr,
     /// Frames that the engine has not read yet.
-    queue: Vec<u8>,
+    queue: VecDeque<u8>,
     request_bytes_max: u32,
     decoder: Decoder,
     last_words: Vec<u8>,
@@ -87,7 +88,7 @@ impl Engine {
             requests,
             events,
             errors,
-            queue: Vec::new(),
+            queue: VecDeque::new(),
             request_bytes_max: load.budget.request_bytes,
             decoder: Decoder::new(load.budget.event_bytes),
             last_words: Vec::new(),
@@ -110,7 +111,7 @@ impl Engine {
     /// Writes of the queue what the engine takes.
     fn drain_queue(&mut self) {
         while !self.queue.is_empty() {
-            match self.requests.write(&self.queue) {
+            match self.requests.write(self.queue.as_slices().0) {
                 Ok(taken) => drop(self.queue.drain(..taken)),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // Full, or broken because the engine died: its events end, too,
@@ -119,7 +120,7 @@ impl Engine {
             }
         }
         // A long conversation's memory is not kept for the next short request.
-        self.queue = Vec::new();
+        self.queue = VecDeque::new();
     }
 
     /// Polls for what there is to do, as long as [`TICK`]; `false`: nothing.
@@ -225,9 +226,9 @@ impl Peer for Engine {
     fn send(&mut self, request: &Request) -> Result<(), TooLong> {
         let frame = encode(request, self.request_bytes_max)?;
         if self.queue.is_empty() {
-            self.queue = frame;
+            self.queue = frame.into();
         } else {
-            self.queue.extend_from_slice(&frame);
+            self.queue.extend(frame);
         }
         self.drain_queue();
         Ok(())

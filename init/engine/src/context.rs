@@ -3,6 +3,8 @@
 
 #![expect(unsafe_code, reason = "llama.cpp's context is a C handle")]
 
+mod state;
+
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -20,6 +22,7 @@ use super::model::Model;
 use super::threads::Pool;
 use super::vocab::{Token, Vocab};
 use protocol::KvType;
+pub(crate) use state::Pieces;
 
 /// What a context is made with.
 #[derive(Debug, Clone)]
@@ -32,6 +35,8 @@ pub(crate) struct ContextParams {
     pub outputs: usize,
     /// Element type of the KV cache.
     pub kv: KvType,
+    /// How it will be taken apart.
+    pub pieces: Pieces,
     /// Threads for single tokens; `None`: what gives the most.
     pub threads: Option<u32>,
     /// Threads for larger batches; `None`: what holds for single tokens.
@@ -87,6 +92,7 @@ pub(crate) struct Context<'m> {
     batch: Batch,
     vocab_tokens: usize,
     ctx_tokens: usize,
+    pieces: Pieces,
     /// Read by the abort callback; freed after the context.
     _interrupt: Arc<Interrupt>,
     crew: Crew,
@@ -170,10 +176,13 @@ impl<'m> Context<'m> {
         raw.n_ctx = params.ctx_tokens;
         raw.n_batch = params.batch_tokens;
         raw.n_ubatch = params.batch_tokens;
-        raw.n_seq_max = 1;
-        // Room for as many rows of logits: the default is a row for each token
-        // of a batch, which is half a GiB with a large vocabulary.
-        raw.n_outputs_max = u32::try_from(params.outputs).unwrap_or(1);
+        raw.n_seq_max = params.pieces.sequences();
+        // Several share their cells.
+        raw.kv_unified = raw.n_seq_max > 1;
+        // Room for as many rows of logits, one a sequence at least: the default is a row
+        // for each token of a batch, which is half a GiB with a large vocabulary.
+        let outputs = u32::try_from(params.outputs).unwrap_or(1);
+        raw.n_outputs_max = outputs.max(raw.n_seq_max);
         raw.n_outputs_max_per_seq = raw.n_outputs_max;
         raw.n_threads = i32::try_from(threads).unwrap_or(1);
         raw.n_threads_batch = i32::try_from(batch_threads).unwrap_or(1);
@@ -201,6 +210,7 @@ impl<'m> Context<'m> {
             batch: Batch::new(params.batch_tokens as usize),
             vocab_tokens: Vocab::of(model).len(),
             ctx_tokens: ctx_tokens as usize,
+            pieces: params.pieces,
             _interrupt: interrupt,
             crew: Crew::new(
                 params.threads,

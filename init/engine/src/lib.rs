@@ -14,6 +14,7 @@ mod generate;
 mod grammar;
 mod guarded;
 mod headcount;
+mod identity;
 mod interrupt;
 mod load;
 mod measure;
@@ -179,11 +180,11 @@ fn load_and_serve(
         &loaded.prompter,
         loaded.sequence,
         loaded.speculate,
+        loaded.keeping,
+        requests,
         interrupt,
         outbox,
     );
-    while let Ok(numbered) = requests.recv() {
-        server.serve(numbered);
-    }
+    server.run();
     Ok(())
 }

@@ -162,6 +162,19 @@ impl<'b> Model<'b> {
         !recurrent && !hybrid
     }
 
+    /// Tokens that attention looks back at in some of the layers; 0: at all, in all.
+    pub(crate) fn window_tokens(&self) -> u32 {
+        // SAFETY: llama.h: a getter of a live model.
+        let tokens = unsafe { sys::llama_model_n_swa(self.as_ptr()) };
+        u32::try_from(tokens).unwrap_or(0)
+    }
+
+    /// Whether a context's state is that of its sequences, each by itself.
+    pub(crate) fn has_separable_state(&self) -> bool {
+        // DeepSeek 4's memory copies whole sequences only, and asserts it.
+        !self.has_key(c"deepseek4.block_count")
+    }
+
     /// The C handle, for the engine's other wrappers.
     pub(super) fn as_ptr(&self) -> *mut sys::llama_model {
         self.handle.as_ptr()

@@ -4,6 +4,8 @@
 //! is kept, the rest is rewound, and only what is new is evaluated. Follow-up
 //! turns, `/undo`, `/regen`, drafts and recovery are all this.
 
+use std::ops::Range;
+
 use super::context::{Context, DecodeError};
 use super::vocab::Token;
 
@@ -24,6 +26,12 @@ pub(crate) trait Memory {
     fn batch_tokens(&self) -> usize;
     /// As [`Context::logits`].
     fn logits(&mut self, index: usize) -> Option<&mut [f32]>;
+    /// As [`Context::state_bytes`].
+    fn state_bytes(&mut self, positions: &Range<usize>) -> usize;
+    /// As [`Context::state`].
+    fn state(&mut self, positions: &Range<usize>) -> Option<Vec<u8>>;
+    /// As [`Context::restore`].
+    fn restore(&mut self, positions: &Range<usize>, state: &[u8]) -> bool;
 }
 
 impl Memory for Context<'_> {
@@ -52,6 +60,15 @@ impl Memory for Context<'_> {
     }
     fn logits(&mut self, index: usize) -> Option<&mut [f32]> {
         Context::logits(self, index)
+    }
+    fn state_bytes(&mut self, positions: &Range<usize>) -> usize {
+        Context::state_bytes(self, positions)
+    }
+    fn state(&mut self, positions: &Range<usize>) -> Option<Vec<u8>> {
+        Context::state(self, positions)
+    }
+    fn restore(&mut self, positions: &Range<usize>, state: &[u8]) -> bool {
+        Context::restore(self, positions, state)
     }
 }
 
@@ -153,6 +170,35 @@ impl<M: Memory> Sequence<M> {
         self.memory.logits(index)
     }
 
+    /// Length of [`Self::state`].
+    pub(crate) fn state_bytes(&mut self, positions: &Range<usize>) -> usize {
+        self.memory.state_bytes(positions)
+    }
+
+    /// What is evaluated at `positions`, as bytes. `None` if it is not, or cannot be had.
+    pub(crate) fn state(&mut self, positions: &Range<usize>) -> Option<Vec<u8>> {
+        let evaluated = positions.end <= self.tokens.len();
+        evaluated.then(|| self.memory.state(positions)).flatten()
+    }
+
+    /// Appends `tokens` with the state that they had at these positions. `false` if it
+    /// cannot be used: then nothing changed, or nothing is held any more.
+    pub(crate) fn restore(&mut self, tokens: &[Token], state: &[u8]) -> bool {
+        let positions = self.tokens.len()..self.tokens.len() + tokens.len();
+        let fits = positions.end <= self.memory.ctx_tokens();
+        let restored = fits && self.memory.restore(&positions, state);
+        if restored {
+            self.tokens.extend_from_slice(tokens);
+            // There are no logits after any of them.
+            self.batch_start = self.tokens.len();
+        }
+        if self.memory.held_tokens() != self.tokens.len() {
+            self.forget();
+            return false;
+        }
+        restored
+    }
+
     fn forget(&mut self) {
         self.memory.clear();
         self.tokens.clear();
@@ -181,6 +227,8 @@ pub(crate) mod tests {
         pub rewinds: bool,
         /// Fail when a batch begins here, and lose that many tokens more.
         pub fail_at: Option<(usize, usize)>,
+        /// Take this many positions fewer than are to be restored.
+        pub lose: usize,
         row: [f32; 4],
         outputs: (usize, usize),
     }
@@ -225,6 +273,24 @@ pub(crate) mod tests {
             (self.outputs.0..self.outputs.1)
                 .contains(&index)
                 .then_some(&mut self.row[..])
+        }
+        fn state_bytes(&mut self, positions: &Range<usize>) -> usize {
+            positions.len() * size_of::<Token>()
+        }
+        fn state(&mut self, positions: &Range<usize>) -> Option<Vec<u8>> {
+            let held = self.held.get(positions.clone())?;
+            Some(held.iter().flat_map(|token| token.to_le_bytes()).collect())
+        }
+        fn restore(&mut self, positions: &Range<usize>, state: &[u8]) -> bool {
+            assert_eq!(positions.start, self.held.len(), "positions have no gap");
+            let (tokens, rest) = state.as_chunks();
+            if rest.is_empty() && tokens.len() == positions.len() {
+                let kept = tokens.len() - self.lose;
+                let tokens = tokens[..kept].iter().copied().map(Token::from_le_bytes);
+                self.held.extend(tokens);
+                return true;
+            }
+            false
         }
     }
 
@@ -281,6 +347,35 @@ pub(crate) mod tests {
         assert_eq!(told, [(4, 12), (8, 12)]);
         sequence.memory.fail_at = None;
         assert_eq!(set(&mut sequence, &target), 4);
+    }
+
+    #[test]
+    fn what_was_evaluated_is_put_back_and_not_evaluated() {
+        let mut before = sequence(true);
+        let target: Vec<Token> = (0..12).collect();
+        set(&mut before, &target);
+        let pieces = [0..4, 4..8].map(|range| (before.state(&range).unwrap(), range));
+        assert_eq!(before.state(&(8..13)), None, "not evaluated");
+
+        let mut sequence = sequence(true);
+        for (state, range) in &pieces {
+            assert!(sequence.restore(&target[range.clone()], state));
+            assert!(sequence.logits_after(range.end).is_none());
+        }
+        assert_eq!(set(&mut sequence, &target), 4);
+        assert!(
+            !sequence.restore(&target[..3], &pieces[0].0),
+            "another length"
+        );
+        assert_eq!(sequence.tokens(), target, "and nothing is lost");
+        let much: Vec<Token> = (0..21).collect();
+        assert!(
+            !sequence.restore(&much, &[0; 84]),
+            "more than there is room"
+        );
+        sequence.memory.lose = 1;
+        assert!(!sequence.restore(&target[..4], &pieces[0].0));
+        assert!(sequence.tokens().is_empty(), "the two never disagree");
     }
 
     #[test]

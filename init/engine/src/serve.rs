@@ -1,6 +1,10 @@
 //! What each request does with the loaded model.
 
+mod kept;
+
+use std::collections::VecDeque;
 use std::io::Write;
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::context::{Context, DecodeError};
@@ -17,6 +21,8 @@ use super::text;
 use super::vocab::Token;
 use super::wire::{Numbered, Outbox};
 use chat::{Message, Next};
+pub(crate) use kept::Keeping;
+use kept::Listed;
 use protocol::{Event, Request, Role, Sampling, Stop, Switch, TextKind, TurnError, TurnStats};
 
 /// Tokens of a draft evaluated at once: a few tenths of a second on a slow
@@ -32,6 +38,12 @@ pub(crate) struct Server<'s, 'm, W> {
     sequence: Sequence<Context<'m>>,
     answers: Answers,
     speculator: Speculator,
+    keeping: Keeping<'m>,
+    /// The latest list of pieces.
+    listed: Option<Listed>,
+    requests: &'s Receiver<Numbered>,
+    /// What was asked while something else was waited for.
+    waiting: VecDeque<Numbered>,
     interrupt: &'s Interrupt,
     outbox: &'s mut Outbox<W>,
 }
@@ -42,6 +54,8 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         prompter: &'s Prompter<'m>,
         sequence: Sequence<Context<'m>>,
         speculate: Switch,
+        keeping: Keeping<'m>,
+        requests: &'s Receiver<Numbered>,
         interrupt: &'s Interrupt,
         outbox: &'s mut Outbox<W>,
     ) -> Self {
@@ -50,13 +64,28 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
             sequence,
             answers: Answers::default(),
             speculator: Speculator::new(speculate),
+            keeping,
+            listed: None,
+            requests,
+            waiting: VecDeque::new(),
             interrupt,
             outbox,
         }
     }
 
+    /// Does what is asked, until nothing is any more.
+    pub(crate) fn run(&mut self) {
+        while let Some(numbered) = self
+            .waiting
+            .pop_front()
+            .or_else(|| self.requests.recv().ok())
+        {
+            self.serve(numbered);
+        }
+    }
+
     /// Does what is asked, and tells of it.
-    pub(crate) fn serve(&mut self, Numbered { number, request }: Numbered) {
+    fn serve(&mut self, Numbered { number, request }: Numbered) {
         match request {
             Request::Turn {
                 messages,
@@ -115,9 +144,23 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
                     Err(e) => Event::TurnFailed(e),
                 });
             }
-            // The reader thread keeps cancellations to itself, and a model is
-            // loaded once.
-            Request::Cancel | Request::Load(_) => {}
+            Request::ListPieces { messages } => {
+                let pieces = self.list_pieces(&messages);
+                self.outbox.send(&Event::Pieces(pieces));
+            }
+            Request::GivePiece(key) => {
+                let piece = self.give_piece(key);
+                self.outbox.send(&Event::Piece(piece));
+            }
+            Request::Recall { messages } => {
+                self.interrupt.begin(number);
+                let tokens = self.recall(&messages);
+                self.interrupt.end();
+                self.outbox.send(&Event::Recalled { tokens });
+            }
+            // The reader thread keeps cancellations to itself, a model is loaded once,
+            // and a piece that is no longer waited for comes too late.
+            Request::Cancel | Request::Load(_) | Request::Piece(_) => {}
         }
     }
 
@@ -170,8 +213,7 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
 
     /// The prompt with the model's own tokens for its own answers.
     fn splice(&mut self, canonical: &[Token]) -> Vec<Token> {
-        self.answers
-            .splice(self.prompter.vocab(), self.sequence.tokens(), canonical)
+        self.answers.splice(self.prompter.vocab(), canonical)
     }
 
     fn evaluate(&mut self, target: &[Token]) -> Result<usize, DecodeError> {

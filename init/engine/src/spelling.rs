@@ -6,6 +6,10 @@
 //! tokens are remembered, and put in place of the tokenizer's where the text
 //! is the same.
 
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
 use super::vocab::Token;
 
 /// What is asked of a vocabulary here.
@@ -16,56 +20,46 @@ pub(crate) trait Pieces {
     fn push_bytes(&self, token: Token, bytes: &mut Vec<u8>);
 }
 
-/// An answer as the model wrote it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Answer {
-    /// Index of the first token after the last markup before the answer.
-    start: usize,
-    /// The tokens from there to the answer's end: what the template wrote
-    /// before it, then the answer, without the token that ended it.
-    tokens: Vec<Token>,
-}
-
 /// The answers of the conversation, oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Answers {
-    answers: Vec<Answer>,
+    /// The conversation up to the end of the last of them.
+    tokens: Vec<Token>,
+    /// Where in it each is: from the first token after the last markup before the
+    /// answer, which is what the template wrote before it, to the answer's end, without
+    /// the token that ended it.
+    spans: Vec<Range<usize>>,
 }
 
 impl Answers {
+    /// The conversation up to the end of the last of them.
+    pub(crate) fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
     /// Remembers that `generated` was written after `prompt`.
     pub(crate) fn remember(&mut self, pieces: &impl Pieces, prompt: &[Token], generated: &[Token]) {
-        self.answers.retain(|answer| answer.start < prompt.len());
-        if generated.iter().any(|token| pieces.is_markup(*token)) {
+        let markup = |token: &Token| pieces.is_markup(*token);
+        let start = prompt.iter().rposition(markup).map_or(0, |at| at + 1);
+        self.spans.retain(|span| span.start < start);
+        if generated.iter().any(markup) {
             return;
         }
-        let start = prompt
-            .iter()
-            .rposition(|token| pieces.is_markup(*token))
-            .map_or(0, |at| at + 1);
-        self.answers.retain(|answer| answer.start < start);
-        let before = prompt.get(start..).unwrap_or(&[]);
-        self.answers.push(Answer {
-            start,
-            tokens: [before, generated].concat(),
-        });
+        self.tokens = [prompt, generated].concat();
+        self.spans.push(start..self.tokens.len());
     }
 
     /// `canonical`, the tokenizer's tokens of a conversation, with the
     /// remembered tokens in place of its own for each answer that has the same
     /// text at the same place after the same tokens. Answers from the first
     /// that has not are forgotten: what follows it has changed.
-    pub(crate) fn splice(
-        &mut self,
-        pieces: &impl Pieces,
-        held: &[Token],
-        canonical: &[Token],
-    ) -> Vec<Token> {
+    pub(crate) fn splice(&mut self, pieces: &impl Pieces, canonical: &[Token]) -> Vec<Token> {
         let mut spliced: Vec<Token> = Vec::with_capacity(canonical.len());
         let mut rest = canonical;
         let mut matched = 0;
-        for answer in &self.answers {
-            let Some(gap) = held.get(spliced.len()..answer.start) else {
+        for span in &self.spans {
+            let gap = self.tokens.get(spliced.len()..span.start);
+            let (Some(gap), Some(answer)) = (gap, self.tokens.get(span.clone())) else {
                 break;
             };
             let Some(after_gap) = rest.strip_prefix(gap) else {
@@ -75,16 +69,16 @@ impl Answers {
                 .iter()
                 .position(|token| pieces.is_markup(*token))
                 .unwrap_or(after_gap.len());
-            let (span, after) = after_gap.split_at(end);
-            if text(pieces, span) != text(pieces, &answer.tokens) {
+            let (canonical_answer, after) = after_gap.split_at(end);
+            if text(pieces, canonical_answer) != text(pieces, answer) {
                 break;
             }
             spliced.extend_from_slice(gap);
-            spliced.extend_from_slice(&answer.tokens);
+            spliced.extend_from_slice(answer);
             rest = after;
             matched += 1;
         }
-        self.answers.truncate(matched);
+        self.spans.truncate(matched);
         spliced.extend_from_slice(rest);
         spliced
     }
@@ -128,17 +122,15 @@ mod tests {
         let mut answers = Answers::default();
         let prompt = [USER, 50, END, MODEL, 10];
         answers.remember(&Letters, &prompt, &[1, 2, 11]);
-        let held = [&prompt[..], &[1, 2, 11]].concat();
         let canonical = [&prompt[..], &[3, 11, END, USER, 60, END, MODEL, 10]].concat();
         let want = [&prompt[..], &[1, 2, 11, END, USER, 60, END, MODEL, 10]].concat();
-        assert_eq!(answers.splice(&Letters, &held, &canonical), want);
+        assert_eq!(answers.splice(&Letters, &canonical), want);
 
         // And a second answer after it, its last token never evaluated.
         answers.remember(&Letters, &want, &[2, 2]);
-        let held = [&want[..], &[2]].concat();
         let canonical = [&canonical[..], &[4, END, USER]].concat();
         let want = [&want[..], &[2, 2, END, USER]].concat();
-        assert_eq!(answers.splice(&Letters, &held, &canonical), want);
+        assert_eq!(answers.splice(&Letters, &canonical), want);
     }
 
     #[test]
@@ -148,14 +140,13 @@ mod tests {
         // tokenizer makes one token of both.
         answers.remember(&Letters, &[USER, 50, MODEL, 1], &[1, 20]);
         let canonical = [USER, 50, MODEL, 2, 20, END];
-        let got = answers.splice(&Letters, &[USER, 50, MODEL, 1, 1, 20], &canonical);
+        let got = answers.splice(&Letters, &canonical);
         assert_eq!(got, [USER, 50, MODEL, 1, 1, 20, END]);
     }
 
     #[test]
     fn another_text_or_another_beginning_is_left_alone_and_forgotten() {
         let prompt = [USER, 50, END, MODEL];
-        let held = [USER, 50, END, MODEL, 1, 2];
         for canonical in [
             vec![USER, 50, END, MODEL, 4, END],
             vec![USER, 51, END, MODEL, 3, END],
@@ -163,8 +154,8 @@ mod tests {
         ] {
             let mut answers = Answers::default();
             answers.remember(&Letters, &prompt, &[1, 2]);
-            assert_eq!(answers.splice(&Letters, &held, &canonical), canonical);
-            assert!(answers.answers.is_empty());
+            assert_eq!(answers.splice(&Letters, &canonical), canonical);
+            assert!(answers.spans.is_empty());
         }
     }
 
@@ -172,7 +163,7 @@ mod tests {
     fn an_answer_with_markup_in_it_is_not_remembered() {
         let mut answers = Answers::default();
         answers.remember(&Letters, &[USER, 50, MODEL], &[1, USER, 2]);
-        assert!(answers.answers.is_empty());
+        assert!(answers.spans.is_empty());
     }
 
     #[test]
@@ -181,8 +172,8 @@ mod tests {
         let prompt = [USER, 50, MODEL];
         answers.remember(&Letters, &prompt, &[1, 1]);
         answers.remember(&Letters, &prompt, &[1, 3]);
-        assert_eq!(answers.answers.len(), 1);
-        let got = answers.splice(&Letters, &[USER, 50, MODEL, 1, 3], &[USER, 50, MODEL, 4]);
+        assert_eq!(answers.spans.len(), 1);
+        let got = answers.splice(&Letters, &[USER, 50, MODEL, 4]);
         assert_eq!(got, [USER, 50, MODEL, 1, 3]);
     }
 }

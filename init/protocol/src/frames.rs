@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::memory::{Budget, mib};
 use crate::message::Message;
+use crate::pieces::{Piece, PieceInfo, PieceKey};
 
 /// From the supervisor to the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +61,23 @@ pub enum Request {
         /// How they are drawn.
         sampling: Sampling,
     },
+    /// Tell which pieces there are of what is evaluated of `messages`; answered by
+    /// [`Event::Pieces`].
+    ListPieces {
+        /// The transcript.
+        messages: Vec<Message>,
+    },
+    /// Give a piece of the latest list; answered by [`Event::Piece`].
+    GivePiece(PieceKey),
+    /// Take back what there is in pieces of `messages`, so that the next turn need not
+    /// evaluate it. Answered by [`Event::Wanted`] … and [`Event::Recalled`]. A turn or a
+    /// draft that goes on from `messages` waits for it, anything else ends it.
+    Recall {
+        /// The transcript.
+        messages: Vec<Message>,
+    },
+    /// The answer to [`Event::Wanted`]. Passed over where it was not asked for.
+    Piece(Piece),
 }
 
 /// From the engine to the supervisor.
@@ -111,6 +129,17 @@ pub enum Event {
     Drafted,
     /// What [`Request::Measure`] cost.
     Measured(Measured),
+    /// In the order in which they are worth keeping: each needs those before it.
+    Pieces(Vec<PieceInfo>),
+    /// What [`Request::GivePiece`] asked for.
+    Piece(Piece),
+    /// A piece is wanted back: [`Request::Piece`].
+    Wanted(PieceKey),
+    /// [`Request::Recall`] has ended.
+    Recalled {
+        /// Tokens of the conversation that are in the context now.
+        tokens: u32,
+    },
     /// Work goes on that there is nothing to say of yet: once a second at most.
     Working,
 }

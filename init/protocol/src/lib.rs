@@ -14,6 +14,7 @@ mod frames;
 mod help;
 pub mod memory;
 mod message;
+mod pieces;
 mod pipe;
 mod table;
 mod value;
@@ -29,6 +30,7 @@ pub use frames::{
 };
 pub use help::{help_text, reference_page};
 pub use message::{Message, Role};
+pub use pieces::{Piece, PieceInfo, PieceKey};
 pub use pipe::{Decoder, TooLong, encode, receive, send};
 pub use table::{Change, PARAMS, Param, When, find, nearest};
 pub use workload::Workload;

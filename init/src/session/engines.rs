@@ -74,8 +74,13 @@ impl<P: Peer> Session<P> {
             Event::Rendered { text, tokens } => self.on_result(Update::Rendered { text, tokens }),
             Event::Counted(counts) => self.on_result(Update::Counted(counts)),
             Event::NotRendered(error) => self.on_result(Update::NotRendered(error.to_string())),
-            // Nobody waits for a draft; who works has been heard.
-            Event::Drafted | Event::Working => {}
+            // Nobody waits for a draft; who works has been heard; nothing is kept.
+            Event::Drafted
+            | Event::Working
+            | Event::Pieces(_)
+            | Event::Piece(_)
+            | Event::Wanted(_)
+            | Event::Recalled { .. } => {}
             Event::Ready(info) => self.on_ready(info),
             Event::Refused { error } => self.refuse(error),
             Event::Text { kind, text } => self.on_text(kind, text),

@@ -7,16 +7,23 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{BATCH_TOKENS, Checked, LoadError, Machine};
-use crate::context::{Context, ContextError, ContextParams};
+use crate::context::{Context, ContextError, ContextParams, Pieces};
 use crate::counter;
+use crate::identity::Identity;
 use crate::interrupt::Interrupt;
 use crate::model::{Model, Weights};
 use crate::prompter::{ContextRoom, Prompter};
 use crate::sequence::Sequence;
+use crate::serve::Keeping;
 use crate::speculate::WIDTH_MAX;
 use crate::vocab::Vocab;
 use crate::wire::Outbox;
 use protocol::{Event, Load, ModelInfo, Switch};
+
+/// A piece of this length is no pause for who waits, and holds enough tokens.
+const PIECE_BYTES: u64 = 4 << 20;
+/// What a message has besides the piece, at most.
+const PIECE_HEAD_BYTES: u32 = 128;
 
 /// Shorter contexts are tried down to this when llama.cpp cannot allocate.
 const CTX_TOKENS_MIN: u32 = 512;
@@ -29,6 +36,8 @@ pub(crate) struct Loaded<'m> {
     pub sequence: Sequence<Context<'m>>,
     /// Whether several tokens may be tried at once.
     pub speculate: Switch,
+    /// How the context is given away.
+    pub keeping: Keeping<'m>,
     /// For the user.
     pub info: ModelInfo,
 }
@@ -39,7 +48,7 @@ impl Checked {
     /// # Errors
     /// [`LoadError`].
     pub(crate) fn finish<'m>(
-        &self,
+        &'m self,
         machine: &'m Machine,
         model: &'m Model<'m>,
         load: &Load,
@@ -47,6 +56,9 @@ impl Checked {
         outbox: &mut Outbox<impl Write>,
     ) -> Result<Loaded<'m>, LoadError> {
         let speculate = self.speculation(model, load.params.speculate);
+        let per_token = self.header.kv_bytes_per_token(load.params.kv);
+        let piece_bytes_max = piece_bytes_max(load);
+        let pieces = Pieces::of(model, per_token.0, piece_bytes_max.min(PIECE_BYTES));
         let mut wanted = ContextParams {
             ctx_tokens: self.plan.ctx_tokens,
             batch_tokens: BATCH_TOKENS.min(self.plan.ctx_tokens),
@@ -55,6 +67,7 @@ impl Checked {
                 Switch::Auto | Switch::On => WIDTH_MAX,
             },
             kv: load.params.kv,
+            pieces,
             threads: load.params.threads,
             batch_threads: load.params.batch_threads,
             processors: machine.processors,
@@ -92,7 +105,6 @@ impl Checked {
         let (threads, batch_threads) = wanted.most_threads();
         let file_name = load.path.file_name().unwrap_or(load.path.as_os_str());
         let name = self.header.name.clone();
-        let per_token = self.header.kv_bytes_per_token(load.params.kv);
         let kv_bytes = per_token * Saturating(context.ctx_tokens() as u64);
         let info = ModelInfo {
             name: name.unwrap_or_else(|| file_name.display().to_string()),
@@ -120,8 +132,23 @@ impl Checked {
             prompter,
             sequence: Sequence::new(context),
             speculate,
+            keeping: Keeping {
+                identity: self.identity(machine, load, wanted.ctx_tokens),
+                pieces,
+                bytes_max: piece_bytes_max,
+            },
             info,
         })
+    }
+
+    /// What a context of this model computes with.
+    fn identity(&self, machine: &Machine, load: &Load, ctx_tokens: u32) -> Identity<'_> {
+        let level = machine.backend.level();
+        let (kv, weights) = (load.params.kv, self.plan.weights);
+        // Llama.cpp chooses by the context's length how positions are rotated.
+        let setting = format!("{level} {kv:?} {weights:?} {ctx_tokens}");
+        let end = self.header.data_end;
+        Identity::new(&self.file, end, load.sha256.clone(), setting)
     }
 
     /// Whether several tokens may be tried at once.
@@ -135,6 +162,13 @@ impl Checked {
             asked => asked,
         }
     }
+}
+
+/// The longest piece: it is a message in either direction.
+fn piece_bytes_max(load: &Load) -> u64 {
+    let budget = &load.budget;
+    let frame = budget.request_bytes.min(budget.event_bytes);
+    u64::from(frame.saturating_sub(PIECE_HEAD_BYTES))
 }
 
 /// Seconds since 1970, if the machine has a clock that knows.
