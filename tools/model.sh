@@ -5,6 +5,7 @@
 # imported, and what other programs keep here, by their names: ollama:MODEL[:TAG],
 # hf:OWNER/REPO[@REVISION][:QUANT], lms:PUBLISHER/REPO[:QUANT], llama.cpp:FILE.
 #
+#   names                 the names alone, one a line
 #   list                  all of them: size, RAM that a session needs (at 4096
 #                         tokens of context), whether this machine has as much,
 #                         and of the catalogue's whether they are here
@@ -107,6 +108,13 @@ list_owned() { # NAME FILE KIND
         "$(visible "$(architecture "$2") $3")" "$(visible "$1")"
 }
 
+list_names() {
+    known_names | tr ' ' '\n'
+    each_owned name_owned
+}
+
+name_owned() { [ "$3" = - ] || visible "$1"; }
+
 get_models() {
     anyway=''
     if [ "${1:-}" = --anyway ]; then
@@ -200,6 +208,7 @@ command=${1:-}
 [ $# -eq 0 ] || shift
 case $command in
     list) list_models ;;
+    names) list_names ;;
     get) get_models "$@" ;;
     verify) verify_models "$@" ;;
     import) import_model "$@" ;;

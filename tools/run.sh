@@ -28,6 +28,10 @@
 #   --log FILE       keep the console's log
 #   --vmm NAME       qemu, or vfkit on macOS   (default: qemu)
 #   --dry-run        print the command, start and fetch nothing
+#   --uninstall      take an installation back (tools/install.sh)
+#
+# As the first word, models is tools/model.sh: models list, models get NAME and so
+# on; models alone lists them.
 #
 # Environment: ZOSIA_CACHE, ZOSIA_MODELS (directories), ZOSIA_QEMU,
 # ZOSIA_FIRMWARE (files), HF_TOKEN, HF_ENDPOINT.
@@ -45,6 +49,8 @@ while link=$(readlink "$self"); do
 done
 tools=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 top=${tools%/*}
+transcripts=$top/transcripts
+[ ! -f "$top/installed" ] || transcripts=${XDG_DATA_HOME:-$HOME/.local/share}/zosia/transcripts
 # shellcheck source-path=SCRIPTDIR source=lib/script.sh
 . "$tools/lib/script.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/host.sh
@@ -67,6 +73,15 @@ top=${tools%/*}
 . "$tools/lib/transcripts.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/session.sh
 . "$tools/lib/session.sh"
+
+case ${1:-} in
+    models)
+        shift
+        [ $# -gt 0 ] || set -- list
+        exec "$tools/model.sh" "$@"
+        ;;
+    --uninstall) exec "$tools/install.sh" --uninstall ;;
+esac
 
 usage_error() { die 2 "$* (tools/run.sh --help)"; }
 

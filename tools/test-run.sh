@@ -88,7 +88,9 @@ try() {
     : >"$FAKE_VIOLATIONS"
     status=0
     # shellcheck disable=SC2086 # a shell may be two words
-    PATH=$prefix/bin $shell "$checkout/tools/$script" "$@" <"$input" >"$work/out" 2>"$work/err" || status=$?
+    case $script in /*) ;; *) script=$checkout/tools/$script ;; esac
+    # shellcheck disable=SC2086 # a shell may be two words
+    PATH=$prefix/bin $shell "$script" "$@" <"$input" >"$work/out" 2>"$work/err" || status=$?
     input=/dev/null
     [ "$status" = "$want_status" ] || fail "status $status, expected $want_status"
     [ ! -s "$FAKE_VIOLATIONS" ] || fail "not on this system: $(cat "$FAKE_VIOLATIONS")"
@@ -861,6 +863,85 @@ owners() {
         fail "something was changed there"
 }
 
+# The command zosia, and everything taken back.
+installations() {
+    mac 4 16 qemu-system-aarch64 chmod
+    rm -rf "$HOME"
+    their=$HOME/.local
+    mkdir -p "$their/bin" "$their/share/fish"
+    echo other >"$their/bin/zosia"
+    try install_beside_another_zosia 1 install.sh
+    says "$their/bin/zosia is another program"
+    rm "$their/bin/zosia"
+    try install 0 install.sh
+    says "installed: $their/bin/zosia; to take it back: zosia --uninstall"
+    says "$their/bin is not in your PATH"
+    [ -L "$their/bin/zosia" ] || fail "it is no link"
+    echo old >"$their/lib/zosia/old"
+    mkdir "$their/lib/zosia/out"
+    : >"$their/lib/zosia/out/zosia.efi"
+    try install_again 0 install.sh
+    [ ! -e "$their/lib/zosia/old" ] || fail "something of the old one is left"
+    [ ! -e "$their/lib/zosia.new" ] || fail "half of it is left"
+    try installed_help 0 "$their/bin/zosia" --help
+    prints "zosia [OPTION...] [MODEL]"
+    ! grep -q 'tools/run\.sh\|tools/model\.sh' "$work/out" || fail "the help names scripts"
+    try installed_models 0 "$their/bin/zosia" models
+    prints smollm2-135m
+    owners_have
+    try installed_names 0 "$their/bin/zosia" models names
+    prints ollama:phi3.5:latest
+    cp "$work/out" "$work/names"
+    try installed_run 0 "$their/bin/zosia" -p x "$model"
+    printed_exactly 'Paris is the capital.\n'
+    logged "-kernel $their/lib/zosia/out/zosia.efi"
+    check_completions
+    try uninstall 0 "$their/bin/zosia" --uninstall
+    says "zosia is gone from $their"
+    [ -z "$(find "$their" -type f -o -type l)" ] || fail "left are: $(find "$their" -type f -o -type l)"
+    [ -d "$their/share/fish" ] || fail "a folder of others is gone"
+    try uninstall_nothing 1 install.sh --uninstall
+    says "there is no zosia in $their"
+
+    # A package's files are nobody's to write to.
+    ZOSIA_CACHE=$work/cache
+    try install_as_a_package 0 install.sh --package apt --destdir "$work" --prefix /usr
+    try uninstall_a_package 2 "$work/usr/bin/zosia" --uninstall
+    says "sudo apt remove zosia"
+    FAKE_EFI=$ZOSIA_CACHE/sources/$(made_from)/out/zosia.efi
+    linux aarch64 16 ''
+    ln -s "$tools/testdata/fake-host.sh" "$prefix/bin/chmod"
+    try package_builds_elsewhere 0 "$work/usr/bin/zosia" -p x "$model"
+    logged "build.sh "
+    logged "-kernel $ZOSIA_CACHE/efi/$(made_from)/zosia.efi"
+    [ ! -e "$work/usr/lib/zosia/out" ] || fail "something was written beside the package's files"
+    FAKE_EFI=$checkout/out/zosia.efi ZOSIA_CACHE=''
+    rm -rf "$work/cache" "${work:?}/usr" "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS"
+}
+
+# What the completions offer, of shells that are here.
+check_completions() {
+    printf '#!/bin/sh\ncat "%s"\n' "$work/names" >"$work/zosia"
+    # shellcheck disable=SC2016 # a name that looks like a command
+    echo 'lms:a/$(touch '"$work/ran"')' >>"$work/names"
+    chmod +x "$work/zosia"
+    ! have bash || PATH=$work:$FAKE_PATH bash -c '
+        . "$1"
+        for COMP_WORDS in "--thr" "ollama:phi" "lms:a" "mod"; do
+            COMP_WORDS=(zosia "$COMP_WORDS") COMP_CWORD=1
+            _zosia
+            printf "%s\n" "${COMPREPLY[@]}"
+        done' bash "$their/share/bash-completion/completions/zosia" >"$work/out" 2>"$work/err" || fail "bash: status $?"
+    # shellcheck disable=SC2016 # the same
+    ! have bash || printf '%s\n' --threads ollama:phi3.5:latest 'lms:a/$(touch '"$work/ran"')' models | cmp -s - "$work/out" ||
+        fail "bash offers $(cat "$work/out")"
+    [ ! -e "$work/ran" ] || fail "a name was run"
+    ! have zsh || zsh -n "$their/share/zsh/site-functions/_zosia" || fail "zsh"
+    ! have fish || fish --no-execute "$their/share/fish/vendor_completions.d/zosia.fish" || fail "fish"
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
 # The hub's API, and what can go wrong with it, by the host's own curl.
 hubs() {
     linux x86_64 16 ''
@@ -940,7 +1021,7 @@ run_all() {
     ZOSIA_CATALOGUE='' ZOSIA_MODELS=$work/none ZOSIA_CACHE='' ZOSIA_RELEASE='' ZOSIA_NATIVE=''
     HF_ENDPOINT='' HF_TOKEN=''
     rm -rf "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS"
-    for part in ${ZOSIA_TEST_PARTS:-macs linuxes refusals turns outputs links terminals downloads owners hubs}; do
+    for part in ${ZOSIA_TEST_PARTS:-macs linuxes refusals turns outputs links terminals downloads owners hubs installations}; do
         "$part"
     done
 }
@@ -948,7 +1029,9 @@ run_all() {
 # The scripts in a tree of their own, with an EFI file newer than its sources.
 checkout=$work/checkout
 mkdir -p "$checkout/tools" "$checkout/out" "$checkout/init" "$checkout/kernel"
-cp -R "$tools/run.sh" "$tools/model.sh" "$tools/models.tsv" "$tools/release" "$tools/lib" "$checkout/tools/"
+mkdir "$checkout/.cargo" "$checkout/bench"
+: >"$checkout/LICENSE"
+cp -R "$tools/run.sh" "$tools/model.sh" "$tools/install.sh" "$tools/models.tsv" "$tools/release" "$tools/lib" "$tools/packaging" "$checkout/tools/"
 ln -s "$tools/testdata/fake-host.sh" "$checkout/tools/build.sh"
 FAKE_EFI=$checkout/out/zosia.efi
 export FAKE_EFI

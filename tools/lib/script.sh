@@ -71,8 +71,15 @@ announce() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# The comment that the script begins with.
-usage() { sed -n '1d;/^#/!q;s/^# \{0,1\}//;p' "$0"; }
+# The comment that the script begins with. Who has installed zosia knows the scripts
+# by another name.
+usage() {
+    if [ "$program" = zosia ]; then
+        sed -n '1d;/^#/!q;s/^# \{0,1\}//;s|tools/run\.sh|zosia|g;s|tools/model\.sh|zosia models|g;p' "$0"
+    else
+        sed -n '1d;/^#/!q;s/^# \{0,1\}//;p' "$0"
+    fi
+}
 
 # lock PATH DOING: from here to unlock, or the end of this script, only one
 # process DOES that; another waits. PATH is that of what the lock guards, in a

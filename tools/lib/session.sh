@@ -116,7 +116,8 @@ wait_for_machine() {
 # Builds out/zosia.efi where there is none that was made from these sources. A Mac
 # takes that of the release, or from the container build; what it has, it keeps.
 provide_efi() {
-    if find_made_efi "$(sources_key)" "$efi"; then return 0; fi
+    efi_key=$(sources_key)
+    if find_made_efi "$efi_key" "$efi"; then return 0; fi
     if [ -f "$efi" ]; then
         if [ "$host_os" != Linux ]; then
             [ ! -f "$efi.sources" ] ||
@@ -133,16 +134,30 @@ provide_efi() {
         return 0
     fi
     say "building out/zosia.efi: $efi_why"
+    choose_build_top
     if [ "$host_os" = Linux ]; then
-        show "$tools/build.sh" >&2 || die 3 "the build failed; see above, or build elsewhere and use --efi FILE"
+        show "$build_top/tools/build.sh" >&2 || die 3 "the build failed; see above, or build elsewhere and use --efi FILE"
     elif have docker || have podman || have container; then
-        show "$tools/build.sh" --container >&2 || die 3 "the build in a container failed; see above"
+        show "$build_top/tools/build.sh" --container >&2 || die 3 "the build in a container failed; see above"
     elif [ -z "$release_version" ]; then
         die 3 "there is no out/zosia.efi, no release of zosia has been made yet to fetch one from, and building it takes Linux or a container tool: brew install podman && podman machine init --now (or name a file that was built elsewhere: --efi FILE)"
     else
         die 3 "zosia.efi $release_version cannot be fetched from $release_url, and building it takes a container tool; check the network, or: brew install podman && podman machine init --now"
     fi
-    [ -f "$efi" ] || die 3 "the build left no $efi"
+    [ "$build_top" = "$top" ] || keep_efi "$efi_key" "$build_top/out/${efi##*/}"
+    find_made_efi "$efi_key" "$efi" || [ -f "$efi" ] || die 3 "the build left no $efi"
+}
+
+# Sets build_top, where to build, which leaves files there: in a copy of all, if these
+# are a package's.
+choose_build_top() {
+    build_top=$top
+    if [ -w "$top" ] && ! grep -q '^package=.' "$top/installed" 2>/dev/null; then return 0; fi
+    build_top=${efi_store%/*}/sources/$efi_key
+    rm -rf "${build_top%/*}"
+    mkdir -p "$build_top"
+    cp -R "$top/." "$build_top"
+    chmod -R u+w "$build_top"
 }
 
 # The EFI file of the release that this tree names, as $efi: whole and checked,
@@ -275,7 +290,7 @@ run_interactive() {
     # By exec, as a shell keeps a copy of what is closed for a function alone.
     {
         exec 7>&-
-        keep_transcripts "$top/transcripts" "$scratch"
+        keep_transcripts "$transcripts" "$scratch"
     } <"$scratch/save.out" 6<>"$scratch/save.in" 2>"$scratch/saves.log" &
     keeper=$!
     children=$keeper

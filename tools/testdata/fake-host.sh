@@ -333,6 +333,7 @@ case $name in
     build.sh)
         echo "building" # on standard output, where only the answer belongs
         sleep 0.1
+        mkdir -p "${FAKE_EFI%/*}"
         : >"$FAKE_EFI"
         echo new >"$FAKE_EFI.sources"
         ;;
