@@ -28,8 +28,8 @@ use crate::text::{self, PARAMETERS_BYTES, Parameters, Record};
 pub(crate) struct Order<'a> {
     /// Where.
     pub(crate) image: &'a Path,
-    /// The EFI file that makes the disk boot by itself.
-    pub(crate) efi: Option<&'a Path>,
+    /// The EFI files that make the disk boot by itself, one for each kind of processor.
+    pub(crate) efi: &'a [PathBuf],
     /// Parameters for the guest, `zosia.NAME=VALUE`.
     pub(crate) parameters: &'a [String],
     /// How models are stored.
@@ -48,7 +48,10 @@ pub(crate) fn create(order: &Order<'_>, interrupt: &Interrupt) -> Result<()> {
         parameters.set(assignment)?;
     }
     let parameters = parameters.to_text()?;
-    let efi = order.efi.map(EfiFile::read).transpose()?;
+    let efi = match order.efi {
+        [] => None,
+        files => Some(EfiFiles::read(files)?),
+    };
     let models = open_models(order.models)?;
     ensure!(
         efi.is_some() || !models.is_empty(),
@@ -114,17 +117,23 @@ fn work_bytes(format: Format, models: &[Model]) -> u64 {
     }
 }
 
-/// The EFI file and the partition made of it.
-struct EfiFile {
+/// The partition made of the EFI files.
+struct EfiFiles {
     record: Record,
     volume: Vec<u8>,
 }
 
-impl EfiFile {
-    fn read(path: &Path) -> Result<Self> {
-        let shown = path.display();
-        let efi = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
-        let volume = esp::build(&efi).with_context(|| format!("cannot use {shown}"))?;
+impl EfiFiles {
+    fn read(paths: &[PathBuf]) -> Result<Self> {
+        let program = |path: &PathBuf| {
+            let shown = path.display();
+            let efi = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+            esp::Program::new(efi).with_context(|| format!("cannot use {shown}"))
+        };
+        let mut programs = paths.iter().map(program).collect::<Result<Vec<_>>>()?;
+        esp::sort(&mut programs)?;
+        let volume = esp::build(&programs)?;
+        let efi = esp::joined(&programs);
         let sha256: [u8; 32] = Sha256::digest(&efi).into();
         let content_sha256: [u8; 32] = Sha256::digest(&volume).into();
         Ok(Self {
@@ -323,7 +332,7 @@ impl Contents {
 /// What a disk holds besides models.
 struct Disk {
     parameters: String,
-    efi: Option<EfiFile>,
+    efi: Option<EfiFiles>,
 }
 
 impl Disk {

@@ -1,6 +1,7 @@
-//! The EFI system partition: a FAT32 file system with one file, built in memory.
+//! The EFI system partition: a FAT32 file system with an EFI file for one kind of
+//! processor or for both, built in memory.
 
-use std::io::{Cursor, Read as _, Write as _};
+use std::io::{Cursor, ErrorKind, Read as _, Write as _};
 
 use anyhow::{Context as _, Result, ensure};
 use fatfs::{
@@ -9,8 +10,12 @@ use fatfs::{
 
 use crate::layout::SECTOR_BYTES;
 
-/// Where UEFI firmware on an ARM machine looks on a disk that it knows nothing about.
-pub(crate) const BOOT_PATH: [&str; 3] = ["EFI", "BOOT", "BOOTAA64.EFI"];
+/// Where UEFI firmware looks on a disk that it knows nothing about.
+const BOOT_FOLDER: [&str; 2] = ["EFI", "BOOT"];
+
+/// What it looks for there, by the processor that a file says in its header that it is
+/// for (`Machine` in the PE format), in the order in which files are built and read.
+const BOOT_NAMES: [(u16, &str); 2] = [(0xaa64, "BOOTAA64.EFI"), (0x8664, "BOOTX64.EFI")];
 
 /// FAT32 begins at 65,525 clusters; smaller volumes would be FAT16, which the
 /// UEFI specification does not promise for fixed disks.
@@ -46,19 +51,68 @@ impl TimeProvider for NoClock {
     }
 }
 
-/// A file system holding `efi`; the same bytes for the same file, whenever it is made.
-pub(crate) fn build(efi: &[u8]) -> Result<Vec<u8>> {
-    ensure!(
-        efi.starts_with(b"MZ"),
-        "it is not an EFI executable (no MZ at its beginning)"
-    );
-    ensure!(
-        efi.len() as u64 <= EFI_BYTES_MAX,
-        "it is larger than {} MiB",
-        EFI_BYTES_MAX >> 20
-    );
-    // The allocation table and directories take less than 2 MiB here.
-    let bytes = ((efi.len() as u64) + (8 << 20))
+/// An EFI file.
+pub(crate) struct Program {
+    bytes: Vec<u8>,
+    /// Its place in [`BOOT_NAMES`].
+    kind: usize,
+}
+
+impl Program {
+    /// Takes a file's bytes, if they are what firmware can start.
+    pub(crate) fn new(bytes: Vec<u8>) -> Result<Self> {
+        ensure!(
+            bytes.starts_with(b"MZ"),
+            "it is not an EFI executable (no MZ at its beginning)"
+        );
+        ensure!(
+            bytes.len() as u64 <= EFI_BYTES_MAX,
+            "it is larger than {} MiB",
+            EFI_BYTES_MAX >> 20
+        );
+        let machine = machine_of(&bytes);
+        let kind = BOOT_NAMES.iter().position(|(of, _)| Some(*of) == machine);
+        let kind = kind.context("it is an EFI executable for neither AArch64 nor x86_64")?;
+        Ok(Self { bytes, kind })
+    }
+
+    fn name(&self) -> &'static str {
+        BOOT_NAMES[self.kind].1
+    }
+}
+
+/// The processor in the header of a PE file, whose place is told at byte 60.
+fn machine_of(bytes: &[u8]) -> Option<u16> {
+    let header = u32::from_le_bytes(bytes.get(60..64)?.try_into().ok()?);
+    let header = bytes.get(usize::try_from(header).ok()?..)?;
+    let machine = header.strip_prefix(b"PE\0\0")?.get(..2)?;
+    Some(u16::from_le_bytes(machine.try_into().ok()?))
+}
+
+/// Sorts `programs` as they are built and read, at most one for each processor.
+pub(crate) fn sort(programs: &mut [Program]) -> Result<()> {
+    programs.sort_by_key(|program| program.kind);
+    for pair in programs.windows(2) {
+        let name = pair[0].name();
+        ensure!(pair[0].kind != pair[1].kind, "two files would be {name}");
+    }
+    Ok(())
+}
+
+/// All of them, one after the other: what the manifest's checksum is of.
+pub(crate) fn joined(programs: &[Program]) -> Vec<u8> {
+    programs
+        .iter()
+        .flat_map(|p| p.bytes.iter().copied())
+        .collect()
+}
+
+/// A file system holding `programs`; the same bytes for the same files, whenever it is
+/// made.
+pub(crate) fn build(programs: &[Program]) -> Result<Vec<u8>> {
+    let files: u64 = programs.iter().map(|p| p.bytes.len() as u64).sum();
+    // The allocation table and directories take less than 4 MiB here.
+    let bytes = (files + (8 << 20))
         .next_multiple_of(1 << 20)
         .max(ESP_BYTES_MIN);
     let mut volume = vec![0; usize::try_from(bytes)?];
@@ -75,11 +129,13 @@ pub(crate) fn build(efi: &[u8]) -> Result<Vec<u8>> {
     let volume_cursor = Cursor::new(&mut volume);
     let fat = FileSystem::new(volume_cursor, FsOptions::new().time_provider(&NoClock))?;
     {
-        let [efi_dir, boot_dir, file_name] = BOOT_PATH;
+        let [efi_dir, boot_dir] = BOOT_FOLDER;
         let directory = fat.root_dir().create_dir(efi_dir)?.create_dir(boot_dir)?;
-        let mut file = directory.create_file(file_name)?;
-        file.write_all(efi)?;
-        file.flush()?;
+        for program in programs {
+            let mut file = directory.create_file(program.name())?;
+            file.write_all(&program.bytes)?;
+            file.flush()?;
+        }
     }
     fat.unmount()?;
     point_to_root(&mut volume).context("the new file system is not as expected")?;
@@ -115,17 +171,23 @@ fn point_to_root(volume: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// The EFI file in a file system that [`build`] made.
+/// The EFI files in a file system that [`build`] made, one after the other.
 pub(crate) fn read(volume: &mut [u8]) -> Result<Vec<u8>> {
     let fat = FileSystem::new(Cursor::new(volume), FsOptions::new())
         .context("cannot read the EFI system partition")?;
-    let path = BOOT_PATH.join("/");
-    let mut file = fat
+    let folder = BOOT_FOLDER.join("/");
+    let directory = fat
         .root_dir()
-        .open_file(&path)
-        .with_context(|| format!("the EFI system partition has no {path}"))?;
+        .open_dir(&folder)
+        .with_context(|| format!("the EFI system partition has no {folder}"))?;
     let mut efi = Vec::new();
-    file.read_to_end(&mut efi)?;
+    for (_, name) in BOOT_NAMES {
+        match directory.open_file(name) {
+            Ok(mut file) => drop(file.read_to_end(&mut efi)?),
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(e).with_context(|| format!("cannot read {name}")),
+        }
+    }
     Ok(efi)
 }
 
@@ -133,32 +195,45 @@ pub(crate) fn read(volume: &mut [u8]) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn holds_the_file_and_is_the_same_every_time() {
-        let efi: Vec<u8> = b"MZ"
-            .iter()
-            .copied()
-            .chain((0..=255).cycle().take(100_000))
-            .collect();
-        let mut volume = build(&efi).unwrap();
-        assert_eq!(volume.len(), 64 << 20);
-        assert_eq!(build(&efi).unwrap(), volume);
-        assert_eq!(read(&mut volume).unwrap(), efi);
-        let fat = FileSystem::new(Cursor::new(&mut volume), FsOptions::new()).unwrap();
-        assert_eq!(fat.fat_type(), FatType::Fat32);
+    /// An EFI file of this many bytes.
+    fn program(machine: u16, bytes: usize) -> Program {
+        let mut efi: Vec<u8> = (0..=255).cycle().take(bytes).collect();
+        efi[..2].copy_from_slice(b"MZ");
+        efi[60..64].copy_from_slice(&64_u32.to_le_bytes());
+        efi[64..68].copy_from_slice(b"PE\0\0");
+        efi[68..70].copy_from_slice(&machine.to_le_bytes());
+        Program::new(efi).unwrap()
     }
 
     #[test]
-    fn grows_with_the_file() {
-        let mut efi = vec![7; 70 << 20];
-        efi[..2].copy_from_slice(b"MZ");
-        let mut volume = build(&efi).unwrap();
-        assert_eq!(read(&mut volume).unwrap(), efi);
+    fn holds_the_files_and_is_the_same_every_time() {
+        for machines in [&[0xaa64][..], &[0x8664], &[0x8664, 0xaa64]] {
+            let mut programs: Vec<Program> =
+                machines.iter().map(|m| program(*m, 100_000)).collect();
+            sort(&mut programs).unwrap();
+            let mut volume = build(&programs).unwrap();
+            assert_eq!(volume.len(), 64 << 20);
+            assert_eq!(build(&programs).unwrap(), volume);
+            assert_eq!(read(&mut volume).unwrap(), joined(&programs));
+            let fat = FileSystem::new(Cursor::new(&mut volume), FsOptions::new()).unwrap();
+            assert_eq!(fat.fat_type(), FatType::Fat32);
+        }
+    }
+
+    #[test]
+    fn grows_with_the_files() {
+        let programs = [program(0xaa64, 70 << 20), program(0x8664, 30 << 20)];
+        let mut volume = build(&programs).unwrap();
+        assert_eq!(read(&mut volume).unwrap(), joined(&programs));
     }
 
     #[test]
     fn refuses_what_firmware_cannot_start() {
-        let error = build(b"\x7fELF").unwrap_err().to_string();
-        assert!(error.contains("not an EFI executable"), "{error}");
+        let error = |bytes: &[u8]| Program::new(bytes.to_vec()).err().unwrap().to_string();
+        assert!(error(b"\x7fELF").contains("not an EFI executable"));
+        assert!(error(b"MZ").contains("neither AArch64 nor x86_64"));
+        let mut twice = [program(0xaa64, 100), program(0xaa64, 100)];
+        let error = sort(&mut twice).unwrap_err().to_string();
+        assert_eq!(error, "two files would be BOOTAA64.EFI");
     }
 }

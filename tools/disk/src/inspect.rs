@@ -237,7 +237,7 @@ fn check_efi(image: &mut Image, entry: &Partition, record: &Record) -> Result<()
     let digest: [u8; 32] = Sha256::digest(&efi).into();
     ensure!(
         hex::encode(digest) == record.sha256,
-        "the EFI file's sha256 is {}, not {}",
+        "the sha256 of its EFI files is {}, not {}",
         hex::encode(digest),
         record.sha256
     );

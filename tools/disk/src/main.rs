@@ -37,9 +37,10 @@ struct Arguments {
 enum Command {
     /// Make a disk image out of models.
     Create {
-        /// The EFI file that makes the disk boot by itself.
+        /// The EFI file that makes the disk boot by itself; repeatable, one for each
+        /// kind of processor.
         #[arg(long, value_name = "FILE")]
-        efi: Option<PathBuf>,
+        efi: Vec<PathBuf>,
         /// A parameter that the disk carries, such as zosia.temp=0; repeatable.
         #[arg(long, value_name = "zosia.NAME=VALUE")]
         append: Vec<String>,
@@ -105,7 +106,7 @@ fn run(arguments: Arguments, interrupt: &Interrupt) -> Result<()> {
         } => create::create(
             &create::Order {
                 image: &image,
-                efi: efi.as_deref(),
+                efi: &efi,
                 parameters: &append,
                 format: fs,
                 replace: force,

@@ -49,6 +49,16 @@ impl Bench {
         path
     }
 
+    /// An EFI file for ARM machines (0xaa64) or PCs (0x8664).
+    fn efi(&self, name: &str, machine: u16, seed: u64, bytes: usize) -> PathBuf {
+        let mut header = [0; 70];
+        header[..2].copy_from_slice(b"MZ");
+        header[60] = 64;
+        header[64..66].copy_from_slice(b"PE");
+        header[68..].copy_from_slice(&machine.to_le_bytes());
+        self.file(name, &header, seed, bytes)
+    }
+
     fn model(&self, name: &str, seed: u64, bytes: usize) -> PathBuf {
         self.file(name, b"GGUF", seed, bytes)
     }
@@ -179,7 +189,7 @@ fn raw_models_lie_aligned_and_whole() {
 fn the_same_inputs_make_the_same_bytes() {
     let bench = Bench::new();
     bench.model("m.gguf", 3, 70_000);
-    bench.file("z.efi", b"MZ", 4, 50_000);
+    bench.efi("z.efi", 0xaa64, 4, 50_000);
     let make = |image: &str, extra: &[&str]| {
         let mut arguments = vec!["create", "--efi", "z.efi"];
         arguments.extend(extra);
@@ -195,21 +205,26 @@ fn the_same_inputs_make_the_same_bytes() {
 }
 
 #[test]
-fn the_esp_holds_the_efi_file_where_firmware_looks() {
+fn the_esp_holds_the_efi_files_where_firmware_looks() {
     let bench = Bench::new();
-    let efi = fs::read(bench.file("z.efi", b"MZ", 5, 300_000)).unwrap();
-    bench.run_well(&["create", "--efi", "z.efi", "d.img"]);
+    let files = [
+        ("BOOTAA64.EFI", bench.efi("a.efi", 0xaa64, 5, 300_000)),
+        ("BOOTX64.EFI", bench.efi("x.efi", 0x8664, 6, 200_000)),
+    ];
+    bench.run_well(&["create", "--efi", "x.efi", "--efi", "a.efi", "d.img"]);
     let image = bench.path("d.img");
     let (offset, bytes) = partition(&image, "EFI");
     let mut volume = std::io::Cursor::new(read_at(&image, offset, bytes));
     let fat = fatfs::FileSystem::new(&mut volume, fatfs::FsOptions::new()).unwrap();
-    let mut found = Vec::new();
-    fat.root_dir()
-        .open_file("EFI/BOOT/BOOTAA64.EFI")
-        .unwrap()
-        .read_to_end(&mut found)
-        .unwrap();
-    assert!(found == efi);
+    for (name, efi) in files {
+        let mut found = Vec::new();
+        fat.root_dir()
+            .open_file(&format!("EFI/BOOT/{name}"))
+            .unwrap()
+            .read_to_end(&mut found)
+            .unwrap();
+        assert!(found == fs::read(efi).unwrap(), "{name}");
+    }
     drop(fat);
     bench.run_well(&["verify", "d.img"]);
     if let Some(mdir) = installed("mdir") {
@@ -257,7 +272,7 @@ fn parameters_are_where_the_guest_reads_them_and_can_be_changed() {
 fn verify_finds_every_changed_byte() {
     let bench = Bench::new();
     bench.model("m.gguf", 7, 10_000);
-    bench.file("z.efi", b"MZ", 8, 10_000);
+    bench.efi("z.efi", 0xaa64, 8, 10_000);
     let image = bench.path("d.img");
     let make = || bench.run_well(&["create", "--force", "--efi", "z.efi", "d.img", "m.gguf"]);
     make();
