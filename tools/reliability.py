@@ -41,6 +41,7 @@ TITLES = {
     20: "a loop of crashes",
     21: "the host's files, streams and signals",
     22: "what is typed without end",
+    23: "conversations that are kept",
 }
 
 

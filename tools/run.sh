@@ -16,6 +16,10 @@
 #   --json           with -p: one JSON object (text, tokens, timings, stop)
 #   --batch FILE     answer every line of FILE, JSON objects with "prompt", in
 #                    one boot; one JSON object a line on standard output
+#   --session NAME   keep conversations, in the user's data directory, or in the
+#                    file NAME if it has a /; made on first use. Without it
+#                    nothing is ever written: amnesic is the default
+#   --encrypt        with a new --session: the guest asks for a passphrase
 #   --threads N      threads of the engine     (default: what gives the most)
 #   --smp N          processors of the guest   (default: --threads, or the
 #                    host's performance or physical cores)
@@ -73,6 +77,8 @@ transcripts=$top/transcripts
 . "$tools/lib/transcripts.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/session.sh
 . "$tools/lib/session.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/keeping.sh
+. "$tools/lib/keeping.sh"
 
 case ${1:-} in
     models)
@@ -85,7 +91,7 @@ esac
 
 usage_error() { die 2 "$* (tools/run.sh --help)"; }
 
-model='' prompt='' turn='' json='' batch='' threads='' smp='' mem='' accel_wanted='' cpu_wanted=''
+model='' prompt='' turn='' json='' batch='' session='' encrypt='' threads='' smp='' mem='' accel_wanted='' cpu_wanted=''
 firmware_wanted=1 append='' efi='' log='' vmm=qemu dry_run=''
 while [ $# -gt 0 ]; do
     case $1 in
@@ -96,7 +102,7 @@ while [ $# -gt 0 ]; do
             ;;
     esac
     case $1 in
-        -p | --batch | --threads | --smp | --mem | --accel | --cpu | --append | --efi | --log | --vmm)
+        -p | --batch | --session | --threads | --smp | --mem | --accel | --cpu | --append | --efi | --log | --vmm)
             [ $# -ge 2 ] || usage_error "$1 needs a value"
             ;;
     esac
@@ -105,6 +111,11 @@ while [ $# -gt 0 ]; do
         -p) turn=text prompt=$2 && shift ;;
         --json) json=1 ;;
         --batch) turn=batch batch=$2 && shift ;;
+        --session)
+            [ -n "$2" ] || usage_error "--session needs a name"
+            session=$2 && shift
+            ;;
+        --encrypt) encrypt=1 ;;
         --threads) threads=$2 && shift ;;
         --smp) smp=$2 && shift ;;
         --mem) mem=$2 && shift ;;
@@ -141,6 +152,8 @@ are_counts "${mem:-1}" || usage_error "--mem: not a size such as 4096 or 4G"
 case $accel_wanted in '' | auto) accel_wanted='' ;; hvf | kvm | tcg) ;; *) usage_error "--accel $accel_wanted: not hvf, kvm or tcg" ;; esac
 case $vmm in qemu | vfkit) ;; *) usage_error "--vmm $vmm: not qemu or vfkit" ;; esac
 [ -z "$json" ] || [ "$turn" = text ] || usage_error "--json goes with -p"
+[ -z "$encrypt" ] || [ -n "$session" ] || usage_error "--encrypt goes with --session"
+[ -z "$session" ] || [ "$turn" != batch ] || usage_error "--batch keeps no conversation: leave out --session"
 # What is not typed at a terminal, or not read at one, is one turn.
 if [ -z "$turn$dry_run" ] && [ "$vmm" = qemu ] && ! { [ -t 0 ] && [ -t 1 ]; }; then
     turn=text prompt=-
@@ -157,6 +170,7 @@ fi
 # What is opened next would get its number, and the answer.
 (: 3>&1) 2>/dev/null || die 1 "standard output is closed: there is nowhere to write to [ZE-61]"
 detect_host
+[ -z "$session" ] || find_session
 open_scratch
 
 # --- the model: refused before anything is installed, fetched or built ----------
@@ -242,15 +256,19 @@ fi
 [ -z "$turn" ] || parameters="$parameters zosia.prompt=-"
 [ -z "$threads" ] || parameters="$parameters zosia.threads=$threads"
 [ -z "$model_sha256" ] || parameters="$parameters zosia.sha256=$model_sha256"
+[ -z "$session" ] || parameters="$parameters zosia.session=on"
+[ -z "$encrypt" ] || parameters="$parameters zosia.encrypt=on"
 parameters="$parameters$model_append$append"
 parameters_bytes=$(printf %s "$parameters" | wc -c | tr -d ' ')
 [ "$parameters_bytes" -lt 2048 ] ||
     die 2 "the parameters take $parameters_bytes bytes and the kernel keeps 2047; put long ones on a disk (zosia-disk --append) [ZE-53]"
 
+[ -z "$session" ] || make_session
+
 if [ "$vmm" = vfkit ]; then
     # The EFI file is a plain arm64 Image too, which Apple's loader starts.
     # deviceId is the disk's serial number: the file's exact length, as below.
-    for file in "$efi" "$model_file"; do
+    for file in "$efi" "$model_file" "${session_file:-}"; do
         case $file in *[,\"]*) die 2 "--vmm vfkit cannot take a comma or a quote in a file's name; rename $file" ;; esac
     done
     quote_parameters
@@ -258,6 +276,11 @@ if [ "$vmm" = vfkit ]; then
         --bootloader "linux,kernel=$efi,cmdline=$parameters" \
         --device "virtio-blk,path=$model_file,deviceId=zosia-$model_bytes" \
         --device virtio-serial,stdio
+    if [ -n "$session" ]; then
+        set -- "$@" --device "virtio-blk,path=$session_file,deviceId=zosia-session"
+        # vfkit locks no disk.
+        [ -n "$dry_run" ] || lock "$session_file" "using this session" refuse
+    fi
     if [ -n "$dry_run" ]; then
         quote vfkit "$@"
         exit 0
@@ -282,6 +305,12 @@ set -- "$@" -kernel "$efi" -append "$parameters" \
     -device "virtio-blk-device,drive=model,serial=zosia-$model_bytes" \
     -chardev "pipe,id=control,path=$(qemu_value "$scratch/control")" -mon chardev=control,mode=control \
     -device virtio-serial-device
+# The one disk that is written: a flush reaches the host's disk, an error the guest.
+if [ -n "$session" ]; then
+    set -- "$@" \
+        -drive "if=none,id=session,format=raw,cache=writeback,aio=threads,werror=report,rerror=report,file.locking=on,file=$(qemu_value "$session_file")" \
+        -device "virtio-blk-device,drive=session,serial=zosia-session"
+fi
 if [ -n "$turn" ]; then
     set -- "$@" \
         -chardev "file,id=console,path=$(qemu_value "$scratch/console.log")" -serial chardev:console \

@@ -353,6 +353,51 @@ linuxes() {
     prints "file=$work/a,, '\\''b'\\''.gguf'"
 }
 
+sessions() {
+    linux x86_64 16 ''
+    unset XDG_DATA_HOME
+    kept=$HOME/.local/share/zosia/work.session
+    rm -rf "$HOME/.local"
+    try session_of_a_dry_run 0 run.sh --dry-run --session work "$model"
+    prints 'panic=-1 zosia.session=on'
+    prints "werror=report,rerror=report,file.locking=on,file=$kept -device virtio-blk-device,drive=session,serial=zosia-session"
+    says "would make the session $kept"
+    [ ! -e "$HOME/.local" ] || fail "something was made"
+    try session_is_made 0 run.sh -p x --session work --encrypt "$model"
+    says "made the session $kept"
+    logged 'zosia.session=on zosia.encrypt=on'
+    [ "$(wc -c <"$kept" | tr -d ' ')" = 8589934592 ] || fail "it has $(wc -c <"$kept") bytes"
+    # shellcheck disable=SC2012 # its mode is wanted
+    case $(ls -l "$kept") in -rw-------*) ;; *) fail "others can read it" ;; esac
+    printf x | dd of="$kept" conv=notrunc 2>/dev/null
+    try session_is_kept 0 run.sh -p x --session work "$model"
+    says_not "made the session"
+    [ "$(head -c 1 "$kept")" = x ] || fail "it was written to"
+    try session_by_its_path 0 run.sh --dry-run --session "$work/a, b" "$model"
+    prints "file=$work/a,, b' -device"
+    FAKE_GUEST=locked
+    try session_in_use 6 run.sh -p x --session work "$model"
+    says "the session $kept is in use by another machine or command"
+    FAKE_GUEST=answers
+    for name in .x -x "$(printf 'a\nb')" "$work/"; do
+        try "session $name" 2 run.sh --session "$name" "$model"
+    done
+    try session_without_a_name 2 run.sh --session '' "$model"
+    try session_of_a_batch 2 run.sh --batch /dev/null --session work "$model"
+    says "--batch keeps no conversation"
+    try encrypt_without_session 2 run.sh --encrypt "$model"
+    mkdir -p "$work/unwritable"
+    : >"$work/unwritable/file"
+    try session_that_cannot_be_made 3 run.sh -p x --session "$work/unwritable/file/s" "$model"
+    says "cannot be made"
+
+    mac 4 16 vfkit qemu-system-aarch64
+    try session_on_a_mac 0 run.sh --dry-run --session work "$model"
+    says "would make the session $HOME/Library/Application Support/zosia/work.session"
+    try session_with_vfkit 0 run.sh --dry-run --vmm vfkit --session "$work/s" "$model"
+    prints "virtio-blk,path=$work/s,deviceId=zosia-session"
+}
+
 refusals() {
     linux x86_64 16 ''
     try missing_model 4 run.sh "$work/none.gguf"
@@ -1021,7 +1066,7 @@ run_all() {
     ZOSIA_CATALOGUE='' ZOSIA_MODELS=$work/none ZOSIA_CACHE='' ZOSIA_RELEASE='' ZOSIA_NATIVE=''
     HF_ENDPOINT='' HF_TOKEN=''
     rm -rf "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS"
-    for part in ${ZOSIA_TEST_PARTS:-macs linuxes refusals turns outputs links terminals downloads owners hubs installations}; do
+    for part in ${ZOSIA_TEST_PARTS:-macs linuxes sessions refusals turns outputs links terminals downloads owners hubs installations}; do
         "$part"
     done
 }

@@ -15,6 +15,7 @@ mod disk;
 mod host;
 mod input;
 mod job;
+mod keeper;
 mod models;
 mod mounts;
 mod peer;

@@ -57,7 +57,9 @@ fn end(command: RebootCommand, status: i32) -> ! {
     if std::process::id() != 1 {
         std::process::exit(status);
     }
-    rustix::fs::sync();
+    // Nothing waits to be written: what a session keeps is flushed record by record,
+    // and a disk that does not answer must not keep the machine on.
+
     // Not even the kernel's last word: what stands on the terminal is the
     // user's. Without the file it is shown, no more.
     let _ = std::fs::write("/proc/sys/kernel/printk", "0");

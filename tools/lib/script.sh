@@ -81,15 +81,16 @@ usage() {
     fi
 }
 
-# lock PATH DOING: from here to unlock, or the end of this script, only one
-# process DOES that; another waits. PATH is that of what the lock guards, in a
-# directory that exists. One lock at a time.
+# lock PATH DOING [refuse]: from here to unlock, or the end of this script, only
+# one process DOES that; another waits, or is refused. PATH is that of what the
+# lock guards, in a directory that exists. One lock at a time.
 lock() {
     lock_link=
     if have flock; then
         # Programs started meanwhile hold it too: a download outlives its script.
         exec 9>"$1.lock"
         flock -n 9 || {
+            [ -z "${3:-}" ] || die 6 "another process is $2: ${1##*/} [ZE-72]"
             say "waiting for another process, which is $2"
             flock 9
         }
@@ -109,6 +110,7 @@ lock() {
             [ "$(readlink "$1.pid")" != "$lock_owner" ] || rm -f "$1.pid"
             rmdir "$1.stale"
         else
+            [ -z "${3:-}" ] || die 6 "process $lock_owner is $2: ${1##*/} [ZE-72]"
             [ -n "$lock_told" ] || say "waiting for process $lock_owner, which is $2 (if it is another program, remove $1.pid)"
             lock_told=1
             sleep 1
@@ -119,7 +121,7 @@ lock() {
 
 unlock() {
     exec 9>&-
-    [ -z "$lock_link" ] || rm -f "$lock_link"
+    [ -z "${lock_link:-}" ] || rm -f "$lock_link"
     lock_link=
 }
 

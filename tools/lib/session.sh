@@ -61,6 +61,7 @@ close_session() {
         cp "$scratch/console.log" "$log" || :
     fi
     rm -rf "$scratch"
+    unlock
     tell_guard "done"
     exec 7>&-
     wait "$guard" 2>/dev/null || :
@@ -274,6 +275,7 @@ report_end() {
         console_tail
         die 6 "QEMU was killed by signal $(($1 - 128)) [ZE-64]"
     fi
+    ! session_is_in_use || die 6 "the session $session_file is in use by another machine or command; end that first, or give another --session [ZE-72]"
     end_line=$(grep . "$scratch/qemu.log" | tail -n 1)
     end_line=${end_line#*qemu-system-aarch64: }
     die 6 "QEMU $qemu_version ended with status $1: ${end_line:-it gave no reason} [ZE-64]"
@@ -402,6 +404,7 @@ report_results() {
     answered=$(grep -c '"answered": *true' "$results") || answered=0
     [ "$answered" -lt "$turns" ] || return 0
     reason=$(sed -n -E 's/.*"error": *"(([^"\\]|\\.)*)".*/\1/p' "$results" | tail -n 1 | sed 's/\\\(["\\/]\)/\1/g')
+    case $reason in "not kept: "*) die 1 "$reason" ;; esac
     if [ "$turn" = batch ]; then
         die 1 "$answered of $turns prompts were answered${reason:+; the last error: $reason}"
     elif [ -n "$reason" ]; then

@@ -171,6 +171,11 @@ x'; do
             printf 'and so on\n' >"$turn.out"
             exec sleep 60
             ;;
+        locked)
+            echo 'qemu-system-aarch64: -device virtio-blk-device,drive=session: Failed to get "write" lock' >&2
+            echo 'Is another process using the image [/x]?' >&2
+            exit 1
+            ;;
         fails)
             echo "qemu-system-aarch64: Could not open '/x': No such file or directory" >&2
             exit 1

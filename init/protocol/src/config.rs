@@ -95,6 +95,10 @@ pub struct Start {
     pub mode: Mode,
     /// What is measured.
     pub bench: Workload,
+    /// Where conversations are kept; `None`: nowhere.
+    pub session: Option<String>,
+    /// A new session is to be encrypted.
+    pub encrypt: bool,
 }
 
 impl Default for Start {
@@ -105,6 +109,8 @@ impl Default for Start {
             prompt: None,
             mode: Mode::Chat,
             bench: Workload::default(),
+            session: None,
+            encrypt: false,
         }
     }
 }

@@ -271,6 +271,22 @@ pub const PARAMS: &[Param] = &[
         get: |c| optional(c.start.prompt.as_ref(), "none"),
     },
     Param {
+        name: "session",
+        value: "FILE",
+        help: "Keep conversations in FILE, made on first use; in the machine, on: on the disk with the serial number zosia-session; none writes nothing anywhere.",
+        when: When::Start,
+        set: |c, v| text(v).map(|v| c.start.session = (v != "none").then_some(v)),
+        get: |c| optional(c.start.session.as_ref(), "none"),
+    },
+    Param {
+        name: "encrypt",
+        value: "on|off",
+        help: "Encrypt a new session; its passphrase is asked for at the prompt.",
+        when: When::Start,
+        set: |c, v| on_off(v).map(|v| c.start.encrypt = v),
+        get: |c| on_off_text(c.start.encrypt),
+    },
+    Param {
         name: "mode",
         value: "chat|diag|selftest|bench",
         help: "diag says what was found; selftest loads, answers and checks; bench measures; all end then.",

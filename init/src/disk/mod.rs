@@ -24,7 +24,7 @@ use std::time::Duration;
 pub(crate) use given::model_from_path;
 pub(crate) use parameters::read_parameters;
 pub(crate) use select::{Choice, choose};
-pub(crate) use sysfs::exact_bytes;
+pub(crate) use sysfs::{exact_bytes, session_disk};
 
 use crate::mounts::{self, FileSystem, MountError, Mounted};
 use content::{Content, PREFIX_BYTES, classify};

@@ -1,5 +1,6 @@
 //! The block devices as `/sys` describes them.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -14,6 +15,9 @@ const SKIPPED: [&str; 5] = ["loop", "ram", "zram", "mtdblock", "fd"];
 /// The host tells the exact length of a file that it attaches as a disk in the
 /// disk's serial number, which has room for 20 characters: `zosia-98362432`.
 const SERIAL_PREFIX: &str = "zosia-";
+/// The serial number of the disk that conversations are kept on: the only one that
+/// is ever written, and never a model's.
+const SESSION_SERIAL: &str = "zosia-session";
 
 /// A disk or a partition.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,7 +74,7 @@ pub(super) fn list_devices(sys_root: &Path) -> Vec<Device> {
 fn describe(dir: &Path) -> Option<Device> {
     let name = dir.file_name()?.to_str()?.to_owned();
     let letters = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    if SKIPPED.contains(&letters) {
+    if SKIPPED.contains(&letters) || is_session(dir) {
         return None;
     }
     let size = fs::read_to_string(dir.join("size")).ok()?;
@@ -107,13 +111,27 @@ fn has_partitions(dir: &Path) -> bool {
     })
 }
 
+/// The name of the disk that conversations are kept on, if it is there by now.
+pub(crate) fn session_disk(sys_root: &Path) -> Option<OsString> {
+    let mut entries = fs::read_dir(sys_root.join("class/block")).ok()?.flatten();
+    entries.find_map(|entry| is_session(&entry.path()).then(|| entry.file_name()))
+}
+
+fn is_session(dir: &Path) -> bool {
+    serial(dir).is_some_and(|serial| serial == SESSION_SERIAL)
+}
+
+/// What the host calls the disk: it is not the kernel's to choose.
+fn serial(dir: &Path) -> Option<String> {
+    let serial = fs::read_to_string(dir.join("serial")).ok()?;
+    Some(serial.trim_matches(['\0', '\n', ' ']).to_owned())
+}
+
 /// The length that the host tells in the serial number, if it is one that
 /// rounds up to the device's length.
 fn told_bytes(dir: &Path, device_bytes: u64) -> Option<u64> {
-    let serial = fs::read_to_string(dir.join("serial")).ok()?;
-    let digits = serial
-        .trim_matches(['\0', '\n', ' '])
-        .strip_prefix(SERIAL_PREFIX)?;
+    let serial = serial(dir)?;
+    let digits = serial.strip_prefix(SERIAL_PREFIX)?;
     let bytes: u64 = digits.parse().ok()?;
     (bytes.checked_next_multiple_of(SECTOR_BYTES)? == device_bytes).then_some(bytes)
 }

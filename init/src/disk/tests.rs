@@ -183,6 +183,20 @@ fn the_serial_number_tells_a_files_exact_length() {
 }
 
 #[test]
+fn the_disk_of_the_session_is_never_taken_for_a_models() {
+    let machine = Machine::new();
+    assert_eq!(session_disk(&machine.path("sys")), None);
+    machine.disk("vda", 8, b"GGUF");
+    machine.sys("vda", "serial", "zosia-4096\n");
+    machine.disk("vdb", 8, b"GGUF");
+    machine.sys("vdb", "serial", "zosia-session");
+    let disk = session_disk(&machine.path("sys"));
+    assert_eq!(disk.as_deref(), Some("vdb".as_ref()));
+    let found = machine.finder().scan();
+    assert_eq!((names(&found), found.disks), (vec!["vda"], 1));
+}
+
+#[test]
 fn finds_files_on_file_systems_two_levels_deep() {
     let machine = Machine::new();
     machine.disk("vda", 8, &erofs());

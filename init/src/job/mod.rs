@@ -3,6 +3,7 @@
 
 mod batch;
 mod diagnose;
+mod kept;
 mod measure;
 mod selftest;
 mod turn;
@@ -19,6 +20,7 @@ use crate::prompt;
 use crate::session::Session;
 use crate::supervisor::Engine;
 use crate::timeline::Timeline;
+use kept::Kept;
 use turn::Outcome;
 
 /// A job.
@@ -96,8 +98,7 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
             models,
             tty,
             timeline,
-        )
-        .map(|()| true),
+        ),
         Job::Diag => {
             models.settle();
             let text = diagnose::diagnosis(&config, &models);
@@ -118,11 +119,29 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
             }
         },
         Job::Turn(message) => {
-            let outcome = match load_only(host, config, budget, &mut models) {
-                Ok(mut session) => turn::run(host, &mut session, &message, &mut outputs.answer)?,
+            let loaded = Kept::open(host, &config).and_then(|kept| {
+                let session = load_only(host, config, budget, &mut models)?;
+                Ok((session, kept))
+            });
+            let outcome = match loaded {
+                Ok((mut session, kept)) => {
+                    if let Some(kept) = &kept {
+                        kept.resume(&mut session);
+                    }
+                    let mut outcome = turn::run(host, &mut session, &message, &mut outputs.answer)?;
+                    if let Some(Err(why)) = kept.map(|kept| kept.keep(&session)) {
+                        outcome.not_kept(&why);
+                    }
+                    outcome
+                }
                 Err(why) => Outcome::failed(why),
             };
             report(&outcome, outputs.results)
+        }
+        Job::Batch(_) if config.start.session.is_some() => {
+            let session = host.option("session");
+            let why = format!("a batch keeps no conversation: leave out {session} [ZE-61]");
+            fail(why, outputs.results)
         }
         Job::Batch(lines) => {
             let mut session = new_session(host, config, budget);

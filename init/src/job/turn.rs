@@ -40,6 +40,12 @@ impl Outcome {
         Self::default().because(error)
     }
 
+    /// The turn was answered, and is not in the session.
+    pub(crate) fn not_kept(&mut self, why: &str) {
+        self.answered = false;
+        self.error = Some(format!("not kept: {why}"));
+    }
+
     fn because(mut self, error: String) -> Self {
         self.error = Some(error);
         self

@@ -39,6 +39,18 @@ pub(crate) enum Command {
     Template,
     /// `/save NAME`
     Save(String),
+    /// `/new`
+    New,
+    /// `/chats`
+    Chats,
+    /// `/chat N`
+    Chat(usize),
+    /// `/fork [N]`: from the turn of that number, else from the last.
+    Fork(Option<usize>),
+    /// `/rename TEXT`
+    Rename(String),
+    /// `/delete [N]`: without a number, the one under way.
+    Delete(Option<usize>),
     /// `/think`
     Think,
     /// `/time`
@@ -154,6 +166,48 @@ const COMMANDS: &[Entry] = &[
         parse: |name| save::file_name(name).map(Command::Save),
     },
     Entry {
+        names: &["/new"],
+        operand: "",
+        help: "begin another conversation",
+        parse: |_| Ok(Command::New),
+    },
+    Entry {
+        names: &["/chats"],
+        operand: "",
+        help: "list the conversations of this session",
+        parse: |_| Ok(Command::Chats),
+    },
+    Entry {
+        names: &["/chat"],
+        operand: "N",
+        help: "go on with conversation N",
+        parse: |number| match counted("/chat", "conversation", number)? {
+            Some(number) => Ok(Command::Chat(number)),
+            None => Err("/chat N: which conversation? /chats lists them".to_owned()),
+        },
+    },
+    Entry {
+        names: &["/fork"],
+        operand: "[N]",
+        help: "begin another conversation with the turns of this one, or its first N",
+        parse: |number| counted("/fork", "turn", number).map(Command::Fork),
+    },
+    Entry {
+        names: &["/rename"],
+        operand: "TEXT",
+        help: "give the conversation a name",
+        parse: |text| match text {
+            "" => Err("/rename TEXT: which name?".to_owned()),
+            text => Ok(Command::Rename(text.to_owned())),
+        },
+    },
+    Entry {
+        names: &["/delete"],
+        operand: "[N]",
+        help: "delete this conversation, or conversation N, for ever",
+        parse: |number| counted("/delete", "conversation", number).map(Command::Delete),
+    },
+    Entry {
         names: &["/time"],
         operand: "",
         help: "how long each step took since the machine was switched on",
@@ -207,6 +261,15 @@ fn parse_set(operand: &str) -> Result<Command, String> {
     Ok(Command::Set(param, value.to_owned()))
 }
 
+/// The number of a `thing`, from 1; `None`: none was given.
+fn counted(command: &str, thing: &str, number: &str) -> Result<Option<usize>, String> {
+    match number.parse() {
+        _ if number.is_empty() => Ok(None),
+        Ok(0) | Err(_) => Err(format!("{command} {number}: not the number of a {thing}")),
+        Ok(number) => Ok(Some(number)),
+    }
+}
+
 fn parameter(name: &str) -> Result<&'static protocol::Param, String> {
     protocol::find(name).ok_or_else(|| {
         match protocol::nearest(name, PARAMS.iter().map(|p| p.name)) {
@@ -238,7 +301,8 @@ pub(crate) fn help() -> String {
 }
 
 /// Whole words that may stand where `typed`, the line up to the cursor, ends.
-pub(crate) fn candidates(typed: &str, models: &[String]) -> Vec<String> {
+/// There are `chats` conversations to name.
+pub(crate) fn candidates(typed: &str, models: &[String], chats: usize) -> Vec<String> {
     if !typed.starts_with('/') || typed.starts_with("//") {
         return Vec::new();
     }
@@ -259,6 +323,7 @@ pub(crate) fn candidates(typed: &str, models: &[String]) -> Vec<String> {
         ["/set", _] => names(&|p| p.when != When::Start),
         ["/show", _] => names(&|_| true),
         ["/model", _] => models.to_vec(),
+        ["/chat" | "/delete", _] => (1..=chats).map(|n| n.to_string()).collect(),
         ["/set", name, _] => match protocol::find(name) {
             Some(p) if p.value.contains('|') => p.value.split('|').map(str::to_owned).collect(),
             _ => Vec::new(),
@@ -291,6 +356,8 @@ mod tests {
     fn wrong_commands_say_what_would_be_right() {
         for (line, error) in [
             ("/hlep", "/hlep: no such command; did you mean /help?"),
+            ("/chat 0", "/chat 0: not the number of a conversation"),
+            ("/fork x", "/fork x: not the number of a turn"),
             ("/xyzzy", "/xyzzy: no such command; /help lists them"),
             ("/", "/: no such command; /help lists them"),
             (
@@ -313,14 +380,17 @@ mod tests {
 
     #[test]
     fn names_and_values_complete() {
-        assert_eq!(candidates("/he", &[]), ["/help"]);
-        assert_eq!(candidates("/set top", &[]), ["top_p", "top_k"]);
-        assert_eq!(candidates("/set kv ", &[]), ["f16", "q8_0"]);
-        assert_eq!(
-            candidates("/model p", &["phi".into(), "smol".into()]),
-            ["phi"]
-        );
-        assert!(candidates("hello /he", &[]).is_empty());
+        let models = ["phi".to_owned(), "smol".to_owned()];
+        for (typed, names) in [
+            ("/he", &["/help"][..]),
+            ("/set top", &["top_p", "top_k"]),
+            ("/set kv ", &["f16", "q8_0"]),
+            ("/model p", &["phi"]),
+            ("/chat 1", &["1", "10", "11", "12"]),
+            ("hello /he", &[]),
+        ] {
+            assert_eq!(candidates(typed, &models, 12), names, "{typed}");
+        }
     }
 
     #[test]

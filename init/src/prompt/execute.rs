@@ -62,6 +62,12 @@ pub(super) fn execute(chat: &mut Chat, command: Command) {
                 chat.screen.complain("the model is not ready");
             }
         }
+        Command::New => chat.begin_another(),
+        Command::Chats => chat.list_chats(),
+        Command::Chat(number) => chat.go_to(number),
+        Command::Fork(turns) => chat.fork(turns),
+        Command::Rename(title) => chat.rename(&title),
+        Command::Delete(number) => chat.delete(number),
         Command::Think => show::thought(&mut chat.screen, &chat.session),
         Command::Save(name) => {
             let messages = chat.session.transcript();

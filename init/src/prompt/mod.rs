@@ -2,9 +2,11 @@
 //! session, what comes back to the screen. One thread, one `poll`.
 
 mod answer_view;
+mod chats;
 mod commands;
 mod draft;
 mod execute;
+mod kept;
 mod room;
 mod save;
 mod screen;
@@ -24,6 +26,7 @@ use term::{Action, Completion, Limits, Submission, Tty};
 
 use crate::disk::Choice;
 use crate::host::Host;
+use crate::keeper::{Keeper, Place};
 use crate::models::Models;
 use crate::peer::TICK;
 use crate::ports::saves::Saves;
@@ -31,6 +34,7 @@ use crate::session::{Phase, Reason, Session, Update};
 use crate::supervisor::Engine;
 use crate::timeline::Timeline;
 use draft::Drafts;
+use kept::Keeping;
 use room::Room;
 use screen::Screen;
 use signals::Signals;
@@ -38,7 +42,8 @@ use signals::Signals;
 /// An engine at work heeds a Ctrl-C within this time, but on a slow machine.
 const HEEDING: Duration = Duration::from_millis(200);
 
-/// Runs the prompt at `tty` until the user leaves.
+/// Runs the prompt at `tty` until the user leaves; `false`: it had to be left, as the
+/// session cannot be opened.
 ///
 /// # Errors
 /// The terminal's; a terminal that hung up is a way of leaving.
@@ -48,7 +53,7 @@ pub(crate) fn run(
     models: Models,
     tty: File,
     timeline: Timeline,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let signals = match host {
         Host::Command => Some(Signals::register()?),
         Host::Machine(_) => None,
@@ -56,9 +61,17 @@ pub(crate) fn run(
     let tty = Tty::new(tty.into())?;
     let limits = limits(session.budget());
     let screen = Screen::new(host, tty, &session.config().screen, limits);
+    let start = session.config().clone();
+    let keeping = start.start.session.as_deref().map(|given| {
+        let place = Place::of(host, given);
+        let keeper = Keeper::start(place, start.start.encrypt)?;
+        io::Result::Ok(Keeping::new(keeper, start.clone()))
+    });
     let mut chat = Chat {
         host,
         session,
+        keeping: keeping.transpose()?,
+        refused: false,
         models,
         screen,
         room: Room::default(),
@@ -73,9 +86,13 @@ pub(crate) fn run(
         ended_by: None,
     };
     chat.greet();
-    while !chat.leaving {
-        chat.step()?;
+    let mut ended = Ok(());
+    while ended.is_ok() && !chat.leaving {
+        ended = chat.step();
     }
+    chat.leave_session();
+    ended?;
+    let refused = chat.refused;
     chat.screen
         .close(host.is_machine().then_some("power off"))?;
     if let Some(signal) = chat.ended_by {
@@ -83,7 +100,7 @@ pub(crate) fn run(
         drop(chat.session);
         signal_hook::low_level::emulate_default_handler(signal)?;
     }
-    Ok(())
+    Ok(!refused)
 }
 
 /// What the line editor may hold.
@@ -109,6 +126,10 @@ struct Chat {
     room: Room,
     drafts: Drafts,
     saves: Saves,
+    /// Where conversations are kept, if anywhere.
+    keeping: Option<Keeping>,
+    /// The session cannot be opened.
+    refused: bool,
     timeline: Timeline,
     signals: Option<Signals>,
     /// When the engine was last looked after.
@@ -135,6 +156,7 @@ impl Chat {
             self.screen
                 .quiet(&format!("{name} · /help lists the commands · {leave}"));
         }
+        self.await_session();
         self.screen.open();
     }
 
@@ -156,10 +178,11 @@ impl Chat {
         self.take_signals()?;
         self.look_after_engine();
         self.give_line_back();
+        self.give_up_saving();
         self.find_models();
         // What is done leads to something to tell, and what is told lets typed
         // keys through: nothing of either is left to the next wait.
-        while self.take_updates() | self.take_actions() {}
+        while self.take_updates() | self.take_actions() | self.take_news() {}
         self.draft();
         Ok(())
     }
@@ -199,6 +222,7 @@ impl Chat {
             self.models.next_look(),
             self.draft_due(),
             self.line_due(),
+            self.keeping.as_ref().and_then(Keeping::due),
             self.awaits_word()
                 .then(|| TICK.saturating_sub(self.looked.elapsed())),
         ];
@@ -216,6 +240,7 @@ impl Chat {
             std::iter::once((self.screen.fd(), terminal))
                 .chain(engine.into_iter().flatten())
                 .chain(signals.map(|fd| (fd, PollFlags::IN)))
+                .chain(self.keeping.iter().map(|k| (k.fd(), PollFlags::IN)))
                 .collect();
         let mut fds: Vec<PollFd<'_>> = wanted
             .iter()
@@ -281,9 +306,10 @@ impl Chat {
     fn take_actions(&mut self) -> bool {
         let mut any = false;
         let models: Vec<String> = self.models.all().iter().map(|m| m.name.clone()).collect();
+        let chats = self.keeping.as_ref().map_or(0, |k| k.shelf.chats().len());
         let complete = |typed: &str| Completion {
             start: typed.rfind(' ').map_or(0, |space| space.saturating_add(1)),
-            candidates: commands::candidates(typed, &models),
+            candidates: commands::candidates(typed, &models, chats),
         };
         while let Some(action) = self.screen.next_action(&complete) {
             any = true;
@@ -292,24 +318,27 @@ impl Chat {
                     self.screen.set_status(Some("stopping".to_owned()));
                     self.sent_early = Some(sent);
                 }
-                Action::Submit(sent) => self.on_submit(&sent.text, sent.literal),
+                Action::Submit(sent) => self.on_submit(&sent),
                 Action::Stop => self.stop(),
                 Action::Interrupted if self.session.is_stopping() => self.stop(),
                 Action::Fold => self.fold(),
                 Action::Interrupted => self.screen.quiet("Ctrl-D or /exit leaves"),
                 Action::Eof => self.leaving = true,
                 Action::Notice(line) => self.screen.tell(&line),
+                Action::Secret(secret) => self.on_secret(secret),
                 Action::Resized(size) => self.screen.resize(size),
             }
         }
         any
     }
 
-    fn on_submit(&mut self, text: &str, literal: bool) {
+    fn on_submit(&mut self, sent: &Submission) {
+        let (text, literal) = (sent.text.as_str(), sent.literal);
         // The line stands before anything that it leads to, or that was typed
         // after it.
         self.screen.hide();
         self.drafts.forget();
+        self.keep_line(sent);
         let message = match text.strip_prefix("//") {
             Some(rest) if !literal => format!("/{rest}"),
             _ if text.starts_with('/') && !literal => {
@@ -317,6 +346,7 @@ impl Chat {
                     Ok(command) => execute::execute(self, command),
                     Err(error) => self.screen.complain(&self.host.words(&error)),
                 }
+                self.keep(None);
                 return self.screen.open();
             }
             _ => text.to_owned(),
@@ -355,6 +385,9 @@ impl Chat {
     }
 
     fn stop(&mut self) {
+        if self.stop_waiting() {
+            return;
+        }
         if let Some(text) = self.session.cancel() {
             self.give_back(&text);
         } else {
@@ -392,7 +425,7 @@ impl Chat {
             && let Some(sent) = self.sent_early.take()
         {
             self.screen.close_line();
-            self.on_submit(&sent.text, sent.literal);
+            self.on_submit(&sent);
         }
     }
 
@@ -441,14 +474,12 @@ impl Chat {
                     self.screen
                         .tell("the model only thought; /think shows it, /regen asks again");
                 }
-                if let Some(ctx) = self.session.info().map(|i| i.ctx_tokens) {
-                    self.screen.quiet(&show::turn_line(&stats, ctx));
-                    room::warn_if_filling(&mut self.screen, stats.ctx_used_tokens, ctx);
-                }
+                self.end_turn(stats);
                 self.screen.open();
             }
             Update::BrokenOff => {
                 self.screen.end_answer();
+                self.keep(None);
                 self.screen.open();
             }
             Update::TakenBack { reason, question } => self.on_taken_back(reason, question),
@@ -463,6 +494,7 @@ impl Chat {
 
     fn on_taken_back(&mut self, reason: Reason, question: String) {
         self.screen.end_answer();
+        self.keep(None);
         match reason {
             Reason::Cancelled => self.screen.quiet("stopped before the answer began"),
             Reason::NoEngine(error) | Reason::Failed(error) => self.screen.complain(&error),

@@ -2,6 +2,7 @@
 //! lines of zosia's own above it, and everything that is to be written gathered
 //! until the next flush.
 
+use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub(super) struct Screen {
     editor: Prompt,
     colour: bool,
     answer: Option<AnswerView>,
+    /// The line stays closed until something has happened.
+    held: bool,
     out: Vec<u8>,
 }
 
@@ -49,6 +52,7 @@ impl Screen {
             editor,
             colour,
             answer: None,
+            held: false,
             out: Vec::new(),
         }
     }
@@ -199,9 +203,58 @@ impl Screen {
 
     /// Opens the edit line, unless an answer is being shown.
     pub(super) fn open(&mut self) {
-        if self.answer.is_none() && !self.editor.is_open() {
+        if self.answer.is_none() && !self.held && !self.editor.is_open() {
             self.editor.open();
         }
+    }
+
+    /// Closes the edit line until [`Screen::release`]; `status` says what for.
+    pub(super) fn hold(&mut self, status: &str) {
+        self.held = true;
+        self.close_line();
+        self.set_status(Some(status.to_owned()));
+    }
+
+    /// Opens the edit line again.
+    pub(super) fn release(&mut self) {
+        self.held = false;
+        self.set_status(None);
+        self.open();
+    }
+
+    /// Asks for a word that is not shown: [`Action::Secret`].
+    pub(super) fn ask_secret(&mut self, label: &str) {
+        self.editor.ask_secret(label);
+    }
+
+    /// Nothing secret is asked for any more.
+    pub(super) fn end_secrets(&mut self) {
+        self.editor.end_secrets();
+    }
+
+    /// Lines of earlier days, the oldest first, for Up and Ctrl-R.
+    pub(super) fn remember(&mut self, lines: &[String]) {
+        for line in lines {
+            self.editor.history_add(line, false);
+        }
+    }
+
+    /// A message of an earlier day as it was sent, of more than so many lines the
+    /// first.
+    pub(super) fn sent_before(&mut self, text: &str, most: usize) {
+        let mut shown = String::new();
+        for (index, line) in text.lines().take(most).enumerate() {
+            let prompt = if index == 0 { ">>> " } else { "... " };
+            shown.push_str(prompt);
+            shown.push_str(line);
+            shown.push('\n');
+        }
+        let more = text.lines().count().saturating_sub(most);
+        if more > 0 {
+            // Writing to a String cannot fail.
+            let _ = writeln!(shown, "... ({more} more lines)");
+        }
+        self.verbatim(&shown);
     }
 
     /// The edit line stands as it is, and what follows goes below it.

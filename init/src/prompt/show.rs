@@ -8,6 +8,7 @@ use protocol::{Config, ModelInfo, PARAMS, Param, TurnStats};
 
 use super::save::role_name;
 use super::screen::Screen;
+use crate::keeper::{Kept, Shelf};
 use crate::models::Models;
 use crate::session::{Session, stop_text};
 use crate::supervisor::Engine;
@@ -164,6 +165,54 @@ pub(super) fn thought(screen: &mut Screen, session: &Session<Engine>) {
         Some(text) => screen.quiet(text),
         None => screen.complain("no answer in this conversation came with reasoning"),
     }
+}
+
+/// What a conversation is known by, on one line.
+pub(super) fn about(chat: &Kept) -> String {
+    let name = match chat.shown() {
+        "" => "an empty conversation".to_owned(),
+        words => format!("\"{}\"", first_line(words)),
+    };
+    let turns = plural(chat.count, "turn");
+    format!("{name}, {turns}, of {}", moment(chat.at))
+}
+
+/// `/chats`: all of them, the one under way marked.
+pub(super) fn chats(shelf: &Shelf) -> String {
+    let mut list = String::new();
+    for (index, chat) in shelf.chats().iter().enumerate() {
+        let mark = if shelf.is_current(chat) { '*' } else { ' ' };
+        let name = match chat.shown() {
+            "" => "(empty)".to_owned(),
+            words => first_line(words),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            list,
+            "{mark}{:>3}  {}  {}, {} tokens  {name}",
+            index.saturating_add(1),
+            moment(chat.at),
+            plural(chat.count, "turn"),
+            chat.tokens,
+        );
+    }
+    if shelf.current().is_none() {
+        list.push_str("*  -  this one, which has not begun\n");
+    }
+    list
+}
+
+fn plural(count: usize, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
+}
+
+/// A time in seconds since 1970, by the clock, which has no zone.
+fn moment(seconds: u64) -> String {
+    let moment = i64::try_from(seconds).ok();
+    let moment = moment.and_then(|s| jiff::Timestamp::from_second(s).ok());
+    // Beyond the year 9999: no clock says so.
+    moment.map_or_else(String::new, |m| m.strftime("%Y-%m-%d %H:%M").to_string())
 }
 
 /// `/time`: how long each step took.

@@ -157,6 +157,19 @@ impl<P: Peer> Session<P> {
         self.model.as_ref().map(|model| model.file.path.as_path())
     }
 
+    /// Name and, if it is known, SHA-256 of the model that answers.
+    pub(crate) fn model_identity(&self) -> Option<(String, Option<String>)> {
+        let chosen = self.model.as_ref()?;
+        Some((self.info()?.name.clone(), chosen.sha256.clone()))
+    }
+
+    /// Ends the answer under way where it is; what was said of it is kept.
+    pub(crate) fn break_off(&mut self) {
+        if self.phase() == Phase::Answering {
+            self.leave_engine();
+        }
+    }
+
     /// The conversation so far, the system prompt first if there is one.
     pub(crate) fn transcript(&self) -> Vec<Message> {
         self.transcript.after(&self.config.chat.system)
@@ -218,6 +231,11 @@ impl<P: Peer> Session<P> {
         self.config.chat = chat;
     }
 
+    /// Puts these parameters in force, none of which acts on loading.
+    pub(crate) fn set_config(&mut self, config: Config) {
+        self.config = config;
+    }
+
     /// Puts other parameters of drawing in force.
     pub(crate) fn set_sampling(&mut self, sampling: Sampling) {
         self.config.sampling = sampling;
@@ -273,6 +291,19 @@ impl<P: Peer> Session<P> {
             self.stop_waiting();
             self.transcript.clear();
         }
+    }
+
+    /// Goes on with another conversation, the one that `messages` are.
+    pub(crate) fn restore(&mut self, messages: Vec<Message>) {
+        if self.phase() != Phase::Answering {
+            self.stop_waiting();
+            self.transcript.restore(messages);
+        }
+    }
+
+    /// Whether the last message is a question that has no answer yet.
+    pub(crate) fn is_open(&self) -> bool {
+        self.transcript.is_open()
     }
 
     /// Ends the answer under way, the second time by another engine in the place of

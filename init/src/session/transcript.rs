@@ -67,6 +67,11 @@ impl Transcript {
         self.messages.drain(..end).next().map(|oldest| oldest.text)
     }
 
+    /// Is from now on what these messages say.
+    pub(crate) fn restore(&mut self, messages: Vec<Message>) {
+        self.messages = messages;
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.messages.clear();

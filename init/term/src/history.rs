@@ -1,5 +1,5 @@
-//! What was sent before, for Up, Down and Ctrl-R. Kept in memory only: a
-//! machine that is switched off has forgotten.
+//! What was sent before, for Up, Down and Ctrl-R. Kept in memory only: that of
+//! earlier days comes from a session's disk, where there is one.
 
 use std::collections::VecDeque;
 

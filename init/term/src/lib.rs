@@ -60,7 +60,7 @@ mod wrap;
 #[cfg(test)]
 mod tests;
 
-pub use edit_line::{Action, Look, Prompt};
+pub use edit_line::{Action, Look, Prompt, Secret};
 pub use editor::{Completion, Submission};
 pub use limits::Limits;
 pub use markdown::{Markdown, Rendering};

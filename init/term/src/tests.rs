@@ -1063,3 +1063,43 @@ fn a_yank_that_the_line_does_not_hold_replaces_nothing() {
         assert!(editor.text().len() <= 20, "{}", editor.text());
     }
 }
+
+#[test]
+fn a_secret_is_typed_and_never_shown() {
+    let mut bench = Bench::new(40, 10);
+    bench.prompt.ask_secret("passphrase: ");
+    bench.feed(b"hunter3\x7f2 x\x1b[D\x0f");
+    let painted = String::from_utf8(bench.paint()).unwrap();
+    assert!(painted.contains("passphrase: "), "{painted:?}");
+    for shown in ["hunter", "h", "x\x1b"] {
+        assert!(
+            !painted.replace("passphrase", "").contains(shown),
+            "{painted:?}"
+        );
+    }
+    // Typed fast, the second one does not come into the line, either.
+    bench.feed(b"\rhunter2 x\rhunter");
+    bench.prompt.ask_secret("again: ");
+    bench.feed(b"");
+    bench.prompt.end_secrets();
+    bench.feed(b"hello\r");
+    let [
+        Action::Secret(Some(one)),
+        Action::Secret(Some(two)),
+        Action::Submit(sent),
+    ] = &bench.actions[..]
+    else {
+        panic!("{:?}", bench.actions)
+    };
+    assert_eq!((one.text(), sent.text.as_str()), ("hunter2 x", "hello"));
+    assert_eq!(one, two);
+    assert!(!format!("{one:?}").contains("hunter"));
+    let mut bench = Bench::new(40, 10);
+    bench.prompt.ask_secret("passphrase: ");
+    bench.feed(b"abc\x04\x15\x1b[A\x04");
+    assert_eq!(bench.actions, [Action::Secret(None)]);
+    bench.prompt.end_secrets();
+    // Nothing of it is in the history.
+    bench.feed(b"\x1b[A");
+    assert_eq!(bench.prompt.editor().text(), "");
+}

@@ -130,6 +130,10 @@ pub enum Drive {
     Slow(PathBuf, u64),
     /// This file, which the guest could write.
     Writable(PathBuf),
+    /// This file, where conversations are kept.
+    Session(PathBuf),
+    /// The same, with an error of the host's disk at the first write to this sector.
+    FailingSession(PathBuf, u64),
 }
 
 impl Default for VmSpec {
@@ -567,7 +571,7 @@ impl Drive {
     fn arguments(&self, index: usize, board: Board) -> Vec<String> {
         let node = |options: String| ["-blockdev".to_owned(), options];
         let read_only = match self {
-            Self::Writable(_) => "off",
+            Self::Writable(_) | Self::Session(_) | Self::FailingSession(..) => "off",
             _ => "on",
         };
         let file = |path: &Path| {
@@ -590,7 +594,23 @@ impl Drive {
                 format!("virtio-blk-{},drive=disk{index},{serial}", board.bus()),
             ]
         };
+        // Errors are the guest's: else the machine stops.
+        let session = || {
+            let serial = "serial=zosia-session,werror=report";
+            let device = format!("virtio-blk-{},drive=disk{index},{serial}", board.bus());
+            ["-device".to_owned(), device]
+        };
         match self {
+            Self::Session(path) => [file(path), raw("file"), session()].concat(),
+            Self::FailingSession(path, sector) => {
+                let error = format!(
+                    "inject-error.0.event=write_aio,inject-error.0.errno=28,\
+                     inject-error.0.once=on,inject-error.0.sector={sector}"
+                );
+                let failing =
+                    format!("driver=blkdebug,node-name=failing{index},image=file{index},{error}");
+                [file(path), node(failing), raw("failing"), session()].concat()
+            }
             Self::File(path) | Self::Writable(path) => {
                 [file(path), raw("file"), device(path)].concat()
             }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 mod paint;
+mod secret;
 mod waiting;
 
 use super::editor::{Completer, Editor, Outcome, Submission};
@@ -16,6 +17,8 @@ use super::layout::Layout;
 use super::limits::Limits;
 use super::screen::Painter;
 use super::size::{Size, SizeQuery};
+pub use secret::Secret;
+use secret::{Pressed, SecretLine};
 use waiting::Waiting;
 
 /// After this pause an Escape was the key and not the start of a sequence.
@@ -67,6 +70,8 @@ pub enum Action {
     Eof,
     /// Something to tell, as through [`Prompt::print_above`].
     Notice(String),
+    /// The answer to [`Prompt::ask_secret`]; `None`: Ctrl-C or Ctrl-D.
+    Secret(Option<Secret>),
     /// The terminal is of this size now; the prompt has been told.
     Resized(Size),
 }
@@ -92,6 +97,7 @@ pub struct Prompt {
     is_open: bool,
     ask: bool,
     sent: Option<String>,
+    secret: Option<SecretLine>,
     clear_screen: bool,
     status: Option<String>,
     choices: Vec<String>,
@@ -125,6 +131,7 @@ impl Prompt {
             is_open: false,
             ask: false,
             sent: None,
+            secret: None,
             clear_screen: false,
             status: None,
             choices: Vec::new(),
@@ -193,13 +200,22 @@ impl Prompt {
                         self.actions.push_back(Action::Resized(size));
                     }
                 }
-                Key::Ctrl('c') if !self.is_open => {
+                Key::Ctrl('c') if !self.is_open && self.secret.is_none() => {
                     self.waiting.push(key, usize::MAX);
                     self.take_stop();
                 }
-                Key::Ctrl('o') if !self.is_open => self.actions.push_back(Action::Fold),
-                Key::Ctrl('d') if !self.is_open && self.waiting.is_empty() => {
+                Key::Ctrl('o') if !self.is_open && self.secret.is_none() => {
+                    self.actions.push_back(Action::Fold);
+                }
+                Key::Ctrl('d')
+                    if !self.is_open && self.secret.is_none() && self.waiting.is_empty() =>
+                {
                     self.actions.push_back(Action::Eof);
+                }
+                key if self.secret.is_some() => {
+                    let line = self.secret.get_or_insert_with(SecretLine::new);
+                    let pressed = line.press(key);
+                    self.on_secret(pressed);
                 }
                 Key::PasteProblem(problem) => {
                     let notice = Action::Notice(problem.to_string());
@@ -358,8 +374,29 @@ impl Prompt {
         self.editor.set_text(text, literal);
     }
 
-    /// Adds a line to the history; sent lines are there already.
-    #[cfg(test)]
+    /// Asks for a word that is not shown as it is typed, in the place of the edit
+    /// line: [`Action::Secret`] brings it. What is typed then waits for another
+    /// question, until [`Prompt::end_secrets`].
+    pub fn ask_secret(&mut self, label: impl Into<String>) {
+        let line = self.secret.get_or_insert_with(SecretLine::new);
+        let pressed = line.ask(label.into());
+        self.on_secret(pressed);
+    }
+
+    /// Nothing secret is asked for any more, and what was typed for it is forgotten.
+    pub fn end_secrets(&mut self) {
+        self.secret = None;
+    }
+
+    fn on_secret(&mut self, pressed: Pressed) {
+        self.actions.push_back(Action::Secret(match pressed {
+            Pressed::More => return,
+            Pressed::Done(typed) => Some(typed),
+            Pressed::GivenUp => None,
+        }));
+    }
+
+    /// Adds a line to the history, as of an earlier day; sent lines are there already.
     pub fn history_add(&mut self, text: &str, literal: bool) {
         self.history.add(text, literal);
     }

@@ -5,6 +5,7 @@ use super::super::frame::{View, choice_rows, measure};
 use super::super::layout::Layout;
 use super::super::screen::{Row, Style};
 use super::Prompt;
+use super::secret::SecretLine;
 
 impl Prompt {
     /// Brings the screen up to date. A line that was sent is left standing and
@@ -20,7 +21,13 @@ impl Prompt {
             self.ask = false;
             out.extend_from_slice(self.query.ask());
         }
-        if self.is_open {
+        if let Some(label) = self.secret.as_ref().and_then(SecretLine::label) {
+            let mut row = Row::default();
+            let columns = self.columns().saturating_sub(1);
+            row.push_text(label, Style::Prompt, columns);
+            let cursor = (0, row.width());
+            self.painter.paint(vec![row], cursor, out);
+        } else if self.is_open {
             let (rows, cursor) = self.open_frame();
             self.painter.paint(rows, cursor, out);
         } else if let Some(status) = &self.status {

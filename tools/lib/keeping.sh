@@ -1,0 +1,46 @@
+# shellcheck shell=sh
+# Where conversations are kept: the file that --session names, which the guest sees
+# as a disk. Sourced by run.sh after the others; uses run.sh's variables.
+# shellcheck disable=SC2154 # they are assigned there and in host.sh and qemu.sh
+
+# What a session can grow to. The file is sparse: it takes what is in it.
+keeping_mib=8192
+
+# Sets $session_file. A name is one in the user's data directory.
+find_session() {
+    case $session in
+        */) die 2 "--session $session: not a file's name" ;;
+        */*) session_file=$(absolute "$session") ;;
+        .* | -* | '' | *[[:cntrl:]]*) die 2 "--session: a name has no control characters and does not begin with . or -; a path has a /" ;;
+        *) session_file=$(data_directory)/$session.session ;;
+    esac
+    [ ! -e "$session_file" ] || [ -f "$session_file" ] || die 2 "--session: $session_file is not a file"
+}
+
+data_directory() {
+    case $host_os in
+        Darwin) printf '%s\n' "$HOME/Library/Application Support/zosia" ;;
+        *) printf '%s\n' "${XDG_DATA_HOME:-$HOME/.local/share}/zosia" ;;
+    esac
+}
+
+# Nobody but the user may read it, from the beginning. dd makes a file that is all
+# hole: BSD has no other tool for it.
+make_session() {
+    [ -e "$session_file" ] && return 0
+    if [ -n "$dry_run" ]; then
+        say "would make the session $session_file"
+        return 0
+    fi
+    (
+        umask 077
+        mkdir -p "${session_file%/*}" && set -C && : >"$session_file" &&
+            dd if=/dev/null of="$session_file" bs=1048576 seek="$keeping_mib" count=0 2>/dev/null
+    ) || die 3 "the session $session_file cannot be made; is its directory writable, and are files of $keeping_mib MiB allowed there?"
+    say "made the session $session_file"
+}
+
+# Another machine, or the plain command, has it: QEMU's own lock says so.
+session_is_in_use() {
+    [ -n "$session" ] && grep -q 'Failed to get .* lock' "$scratch/qemu.log"
+}

@@ -1,0 +1,230 @@
+//! Sessions in the machine: a disk of their own, which may fail or be missing, and power
+//! that may go at any moment.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use vmtest::{
+    BOOT, Board, Disks, Drive, Fault, LOAD, MODEL_NAME, OrFail, SOON, TURN, TinyModel, Vm, VmSpec,
+    model,
+};
+
+/// An empty file of the length that tools/run.sh gives it.
+fn session(disks: &Disks) -> PathBuf {
+    sized(disks, 8 << 30)
+}
+
+fn sized(disks: &Disks, bytes: u64) -> PathBuf {
+    let path = disks.path("talk.session");
+    let file = File::create(&path).or_fail("create a session");
+    file.set_len(bytes).or_fail("size a session");
+    path
+}
+
+fn spec(model: &Path, session: Drive) -> VmSpec {
+    VmSpec::with_model(model)
+        .disk(session)
+        .parameter("zosia.session=on")
+}
+
+fn tiny(disks: &Disks) -> PathBuf {
+    disks.tiny(&TinyModel::saying(&["yes"]))
+}
+
+/// The session's line, of all that was told.
+fn line_in(told: &str) -> String {
+    let line = told.rsplit("zosia: ").next().or_fail("find the line");
+    let end = line.find(']').or_fail("find its code");
+    line[..=end].to_owned()
+}
+
+#[test]
+fn the_machine_is_switched_off_and_goes_on() {
+    let disks = Disks::new();
+    let session = session(&disks);
+    let mut first = Vm::at_prompt(&spec(model(), Drive::Session(session.clone())));
+    let _ = first.expect(MODEL_NAME, LOAD);
+    let _ = first.expect_prompt(SOON);
+    let answer = first.ask("What is the capital of France?", TURN);
+    assert!(answer.contains("Paris"), "{answer}");
+    first.ctrl_d();
+    first.expect_power_off(SOON);
+    drop(first);
+
+    // On a machine of another kind: it is the disk that counts.
+    let second = spec(model(), Drive::Session(session)).board(Board::Pci);
+    let second = Vm::at_prompt(&second);
+    let told = second.expect(">>> What is the capital of France?", SOON);
+    assert!(told.contains("going on with"), "{told}");
+    let _ = second.expect("Paris", SOON);
+    let _ = second.expect(MODEL_NAME, LOAD);
+    let _ = second.expect_prompt(SOON);
+    // Without what was said the question would mean nothing.
+    let answer = second.ask("And of Italy?", TURN);
+    assert!(answer.contains("Rome"), "{answer}");
+    println!("{}", second.picture().text());
+}
+
+#[test]
+fn a_turn_is_kept_whenever_the_power_goes() {
+    kill_often(3);
+}
+
+#[test]
+#[ignore = "takes hours"]
+fn a_turn_is_kept_whenever_the_power_goes_500_times() {
+    kill_often(500);
+}
+
+/// QEMU is killed at a moment that chance chooses within a turn.
+fn kill_often(times: usize) {
+    let fault = Fault::begins(23, "SIGKILL to QEMU in the middle of a turn that is kept");
+    let disks = Disks::new();
+    let (model, session) = (tiny(&disks), session(&disks));
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut turns = 0;
+    for round in 0..=times {
+        let vm = Vm::launch(&spec(&model, Drive::Session(session.clone())));
+        let shown = vm.expect_prompt(BOOT);
+        let count = |turns: usize| {
+            let s = if turns == 1 { "" } else { "s" };
+            format!("\", {turns} turn{s}, of 20")
+        };
+        // The turn under way may be there, too.
+        let more = shown.contains(&count(turns + 1));
+        let known = turns == 0 && shown.contains("a new session") || shown.contains(&count(turns));
+        assert!(more || known, "round {round}, {turns} turns: {shown}");
+        turns += usize::from(more);
+        let _ = vm.expect("Tiny", LOAD);
+        let _ = vm.expect_prompt(SOON);
+        assert!(vm.ask("Kept?", TURN).contains("yes"));
+        turns += 1;
+        vm.type_line("Cut?");
+        std::thread::sleep(std::time::Duration::from_millis(random.u64(..300)));
+        // Dropping it kills QEMU.
+    }
+    fault.is_harmless("every turn whose counts were shown is there");
+}
+
+#[test]
+fn an_error_of_the_disk_is_told_and_the_turn_is_kept_when_it_is_over() {
+    let disks = Disks::new();
+    let model = tiny(&disks);
+    let fault = Fault::begins(23, "the host's disk takes a record not at once");
+    let session = session(&disks);
+    // The first record's block, behind what tells what the file is.
+    let drive = Drive::FailingSession(session.clone(), 4 * 8);
+    let mut vm = Vm::at_prompt(&spec(&model, drive));
+    let _ = vm.expect("Tiny", LOAD);
+    let _ = vm.expect_prompt(SOON);
+    vm.type_line("Are you there?");
+    let told = vm.expect("[ZE-70]", TURN);
+    let _ = vm.expect("saving goes on: everything is on the disk", SOON);
+    assert!(vm.ask("And now?", TURN).contains("yes"));
+    vm.ctrl_d();
+    vm.expect_power_off(SOON);
+    drop(vm);
+    let vm = Vm::launch(&spec(&model, Drive::Session(session)));
+    let shown = vm.expect_prompt(BOOT);
+    assert!(shown.contains("\"Are you there?\", 2 turns"), "{shown}");
+    fault.told(
+        &line_in(&told),
+        "the conversation goes on; it is tried again, and kept",
+    );
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_earlier_is_lost() {
+    let disks = Disks::new();
+    let model = tiny(&disks);
+    let fault = Fault::begins(23, "the session's disk is full");
+    let session = sized(&disks, 96 << 10);
+    let mut vm = Vm::at_prompt(&spec(&model, Drive::Session(session.clone())));
+    let _ = vm.expect("Tiny", LOAD);
+    let _ = vm.expect_prompt(SOON);
+    let mut turns = 0;
+    let told = loop {
+        let told = vm.ask("Another?", TURN);
+        assert!(told.contains("yes"), "{told}");
+        if told.contains("[ZE-71]") {
+            break told;
+        }
+        turns += 1;
+        assert!(turns < 100, "it is never full");
+    };
+    // It goes on in memory.
+    assert!(vm.ask("Still?", TURN).contains("yes"));
+    vm.ctrl_d();
+    vm.expect_power_off(BOOT);
+    drop(vm);
+    let vm = Vm::launch(&spec(&model, Drive::Session(session)));
+    let shown = vm.expect_prompt(BOOT);
+    assert!(
+        shown.contains(&format!("\"Another?\", {turns} turns")),
+        "{turns}: {shown}"
+    );
+    fault.told(
+        &line_in(&told),
+        "the conversation goes on in memory; what was kept stays",
+    );
+}
+
+#[test]
+fn a_session_that_is_missing_or_cannot_be_written_is_told() {
+    let disks = Disks::new();
+    let model = tiny(&disks);
+    let fault = Fault::begins(23, "zosia.session=on without its disk");
+    let mut vm = Vm::launch(&VmSpec::with_model(&model).parameter("zosia.session=on"));
+    let told = vm.expect("[ZE-70]", BOOT);
+    vm.expect_power_off(SOON);
+    fault.told(&line_in(&told), "the machine powers off");
+
+    // One turn, whose result says why.
+    let spec = VmSpec::with_model(&model).parameter("zosia.session=on");
+    let mut vm = Vm::launch(&spec.one_turn("Hello?"));
+    let exit = vm.wait_exit(BOOT);
+    assert!(exit.error().contains("[ZE-70]"), "{}", exit.error());
+}
+
+#[test]
+fn one_turn_in_the_machine_goes_on_with_the_conversation() {
+    let disks = Disks::new();
+    let (model, session) = (tiny(&disks), session(&disks));
+    for _ in 0..2 {
+        let spec = spec(&model, Drive::Session(session.clone()));
+        let exit = Vm::launch(&spec.one_turn("Hello?")).wait_exit(TURN);
+        assert_eq!(exit.answer, "yes\n");
+    }
+    let vm = Vm::launch(&spec(&model, Drive::Session(session)));
+    let shown = vm.expect_prompt(BOOT);
+    assert!(shown.contains("\"Hello?\", 2 turns"), "{shown}");
+}
+
+#[test]
+fn an_encrypted_session_is_opened_at_the_prompt() {
+    let disks = Disks::new();
+    let (model, session) = (tiny(&disks), session(&disks));
+    let encrypted = spec(&model, Drive::Session(session.clone())).parameter("zosia.encrypt=on");
+    let mut vm = Vm::launch(&encrypted);
+    let _ = vm.expect("new passphrase: ", BOOT);
+    vm.type_keys("xyzzy plugh\r");
+    let _ = vm.expect("the same again", SOON);
+    vm.type_keys("xyzzy plugh\r");
+    let _ = vm.expect("a new session", LOAD);
+    let _ = vm.expect_prompt(LOAD);
+    assert!(vm.ask("Whisper.", TURN).contains("yes"));
+    vm.ctrl_d();
+    vm.expect_power_off(BOOT);
+    drop(vm);
+    // Of the eight gigabytes nearly all are a hole.
+    let mut kept = vec![0; 1 << 20];
+    let mut file = File::open(&session).or_fail("open the session");
+    file.read_exact(&mut kept).or_fail("read the session");
+    assert!(!kept.windows(7).any(|w| w == b"Whisper"));
+    let vm = Vm::launch(&spec(&model, Drive::Session(session)));
+    let _ = vm.expect("passphrase: ", BOOT);
+    vm.type_keys("xyzzy plugh\r");
+    let told = vm.expect(">>> Whisper.", LOAD);
+    assert!(told.contains("going on with"), "{told}");
+}
