@@ -12,11 +12,15 @@ impl Journal {
     ///
     /// # Errors
     /// There is no such conversation, or the disk cannot be written to. Where it is
-    /// deleted but not all is overwritten, the next opening does the rest.
+    /// deleted but not all is overwritten, another call does the rest, or the next
+    /// opening.
     pub fn delete(&mut self, chat: ChatId) -> Result<(), Error> {
-        self.chat(chat).ok_or(Error::NoChat)?;
-        let erased = self.contents.only_of(chat);
-        self.append(Record::Delete { chat, erased })?;
+        if self.chat(chat).is_some() {
+            let erased = self.contents.only_of(chat);
+            self.append(Record::Delete { chat, erased })?;
+        } else if self.contents.erasing.is_none() {
+            return Err(Error::NoChat);
+        }
         self.finish_erasing()
     }
 

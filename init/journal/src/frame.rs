@@ -98,6 +98,11 @@ impl Header {
         (header.check(id) == *digest && header.is_sound()).then_some(header)
     }
 
+    /// The session that the header at the beginning of `sector` is of.
+    pub(crate) fn id(sector: &[u8]) -> Option<[u8; 16]> {
+        sector.strip_prefix(MAGIC)?.first_chunk().copied()
+    }
+
     fn is_sound(&self) -> bool {
         let bytes = u64::from(self.bytes);
         let room = u64::from(self.blocks).saturating_mul(BLOCK_BYTES);

@@ -75,6 +75,9 @@ impl Journal {
     pub fn open(disk: Box<dyn Disk>, passphrase: Option<&str>) -> Result<(Self, Found), Error> {
         let (mut journal, mut found, remains) = Self::read(disk, passphrase)?;
         journal.writable = true;
+        if let Some(superblock) = superblock::read(journal.disk.as_ref())? {
+            superblock::mend(journal.disk.as_mut(), &superblock)?;
+        }
         journal.wipe(journal.head.end, remains)?;
         if journal.contents.erasing.is_some() {
             journal.finish_erasing()?;
@@ -138,6 +141,13 @@ impl Journal {
     #[must_use]
     pub fn current(&self) -> Option<&Chat> {
         self.contents.current.and_then(|id| self.chat(id))
+    }
+
+    /// Records that are lost, first and last of each range: those that were told when
+    /// the session was opened, and before.
+    #[must_use]
+    pub fn lost(&self) -> &[(u64, u64)] {
+        &self.contents.lost
     }
 
     /// The lines that were typed last, oldest first: at most 1000, of 256 KiB.

@@ -25,6 +25,7 @@ pub mod rehearsal;
 mod seal;
 mod space;
 mod superblock;
+mod transcript;
 mod walk;
 
 pub use chats::{Chat, ChatId, Model};
@@ -32,7 +33,8 @@ pub use contexts::{Key, PieceInfo, PieceWriter};
 pub use disk::{Disk, FileDisk};
 pub use error::Error;
 pub use journal::Journal;
-pub use superblock::{State, look};
+pub use superblock::{State, look, rebuild};
+pub use transcript::{json, markdown, role_name};
 pub use walk::Found;
 
 /// The unit of space: records and pieces begin at multiples of it.

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::BLOCK_BYTES;
 use crate::disk::Disk;
 use crate::error::{Action, Error};
-use crate::frame::SECTOR_BYTES;
+use crate::frame::{Header, SECTOR_BYTES};
 use crate::seal::{Encryption, Hash, PROOF_BYTES, Seal, hash};
+use crate::walk;
 
 /// The version of the format that is written, and the newest that is read.
 pub(crate) const VERSION: u32 = 1;
@@ -127,6 +128,46 @@ pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Superblock>, Error> {
     } else {
         Ok(None)
     }
+}
+
+/// Makes the superblock of a session again, both copies of which are damaged, from its
+/// first record.
+///
+/// # Errors
+/// They are not, there is no record, or the session was encrypted: its key is lost then.
+pub fn rebuild(disk: &mut dyn Disk) -> Result<(), Error> {
+    match read(disk) {
+        Err(Error::NoSession { .. }) => {}
+        Err(e) => return Err(e),
+        Ok(_) => return Ok(()),
+    }
+    let sector = read_sector(disk, LOG_START)?;
+    let id = Header::id(&sector).ok_or(Error::NoSession {
+        what: "something else",
+    })?;
+    let header = Header::read(disk, LOG_START, &id)?;
+    let first = match header {
+        Some(header) => walk::read(disk, LOG_START, &header, &id, &Seal::Plain)?,
+        None => None,
+    };
+    if first.is_none() {
+        return Err(Error::NoSession {
+            what: "what is left of one: its key was in the superblock",
+        });
+    }
+    let encryption = None;
+    write(disk, &Superblock { id, encryption })
+}
+
+/// Writes a copy that is not the other one again.
+pub(crate) fn mend(disk: &mut dyn Disk, superblock: &Superblock) -> Result<(), Error> {
+    for at in COPIES {
+        match parse(&read_sector(disk, at)?) {
+            Some(Ok(copy)) if copy == *superblock => {}
+            _ => return write(disk, superblock),
+        }
+    }
+    Ok(())
 }
 
 /// Writes both copies, each flushed before the next.

@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use protocol::{Message, Role};
+use protocol::Message;
 
 use crate::host::Host;
 use crate::ports::saves::Saves;
@@ -45,9 +45,9 @@ pub(super) fn save(
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("json"));
     let body = if json {
-        serde_json::to_string_pretty(messages)?
+        journal::json(messages)?
     } else {
-        markdown(messages)
+        journal::markdown(messages)
     };
     match host {
         Host::Machine(mounted) => {
@@ -56,33 +56,6 @@ pub(super) fn save(
         }
         Host::Command => write_new(Path::new(FOLDER), name, body.as_bytes())
             .map(|kept| format!("{FOLDER}/{kept}")),
-    }
-}
-
-/// The conversation as Markdown.
-fn markdown(messages: &[Message]) -> String {
-    let mut out = String::new();
-    for m in messages {
-        out.push_str("## ");
-        out.push_str(role_name(m.role));
-        out.push_str("\n\n");
-        if m.text.is_empty() {
-            // An answer that was nothing but thinking.
-            out.push_str(m.reasoning.as_deref().unwrap_or_default().trim_end());
-        } else {
-            out.push_str(m.text.trim_end());
-        }
-        out.push_str("\n\n");
-    }
-    out
-}
-
-/// A role as people read it.
-pub(super) fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
     }
 }
 

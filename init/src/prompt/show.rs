@@ -6,7 +6,6 @@ use std::time::Duration;
 use protocol::memory::mib;
 use protocol::{Config, ModelInfo, PARAMS, Param, TurnStats};
 
-use super::save::role_name;
 use super::screen::Screen;
 use crate::keeper::{Kept, Shelf};
 use crate::models::Models;
@@ -97,7 +96,7 @@ pub(super) fn counted(screen: &mut Screen, session: &Session<Engine>, counts: &[
     let mut table = String::new();
     let mut before = 0;
     for (message, tokens) in session.messages().iter().zip(counts) {
-        let role = match role_name(message.role) {
+        let role = match journal::role_name(message.role) {
             role if before == 0 && !session.config().chat.system.is_empty() => {
                 format!("system and {role}")
             }

@@ -1,4 +1,5 @@
-//! `zosia-disk`: makes, lists and verifies the disks that zosia's models live on.
+//! `zosia-disk`: makes, lists and verifies the disks that zosia's models live on, and
+//! shows the conversations on a session's.
 //!
 //! A disk is a GPT image: optionally an EFI system partition, so that it boots
 //! by itself, then a small partition of parameters, one of checksums, and one
@@ -13,6 +14,7 @@ mod filesystem;
 mod inspect;
 mod layout;
 mod partial;
+mod session;
 mod text;
 
 use std::io::{IsTerminal as _, Write};
@@ -74,6 +76,14 @@ enum Command {
         #[arg(value_name = "zosia.NAME=VALUE")]
         assignments: Vec<String>,
     },
+    /// Show, export or mend kept conversations (run.sh --session).
+    Session {
+        /// Read an encrypted session's passphrase from descriptor N, not the terminal.
+        #[arg(long, value_name = "N", global = true)]
+        passphrase_fd: Option<u32>,
+        #[command(subcommand)]
+        command: session::Command,
+    },
 }
 
 /// Text of disks on its way to a person.
@@ -120,6 +130,14 @@ fn run(arguments: Arguments, interrupt: &Interrupt) -> Result<()> {
             inspect::params(&image, &assignments, &mut raw)
         }
         Command::Params { image, assignments } => inspect::params(&image, &assignments, &mut out),
+        Command::Session {
+            passphrase_fd,
+            command,
+        } if !std::io::stdout().is_terminal() => session::run(&command, passphrase_fd, &mut raw),
+        Command::Session {
+            passphrase_fd,
+            command,
+        } => session::run(&command, passphrase_fd, &mut out),
     }
 }
 

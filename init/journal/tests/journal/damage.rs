@@ -2,7 +2,7 @@
 
 use crate::talk::{get, piece, put, texts, turn};
 use journal::rehearsal::Memory;
-use journal::{Error, Journal, State, look};
+use journal::{Error, Journal, State, look, rebuild};
 
 const SECRET: &str = "correct horse";
 
@@ -59,10 +59,13 @@ fn one_damaged_record_costs_one_record() {
         let places = records(&whole);
         assert_eq!(places.len(), 13);
         // To derive a key takes its time.
-        let every = if passphrase.is_none() { 1 } else { 5 };
+        let (every, changes) = match passphrase {
+            None => (1, &[20, 149, 520, 4095][..]),
+            Some(_) => (6, &[149, 520][..]),
+        };
         for (index, &at) in places.iter().enumerate().step_by(every) {
             // In the header, in the text; and the whole block gone.
-            for change in [20, 149, 520, 4095] {
+            for &change in changes {
                 let mut bytes = whole.clone();
                 if change == 4095 {
                     bytes[at..at + 4096].fill(0);
@@ -92,7 +95,7 @@ fn records_that_were_flushed_and_are_gone_are_told() {
         let whole = session(passphrase);
         let places = records(&whole);
         // The end is cut off, however much of it.
-        for (index, &at) in places.iter().enumerate().skip(1).step_by(3) {
+        for (index, &at) in places.iter().enumerate().skip(1).step_by(5) {
             let (lost, there) = losing(whole[..at].to_vec(), passphrase);
             assert_eq!(lost, [(index as u64 + 1, 13)]);
             assert!(there.len() < 10);
@@ -161,4 +164,32 @@ fn a_changed_piece_of_an_encrypted_session_is_not_used() {
         let key = piece(1, 0).0;
         assert!(matches!(get(&journal, &key), Err(Error::NoPiece)));
     }
+}
+
+#[test]
+fn a_superblock_is_mended_from_its_copy_or_from_the_records() {
+    let whole = session(None);
+    for copy in [0, 3 * 4096] {
+        let mut bytes = whole.clone();
+        bytes[copy..copy + 4096].fill(7);
+        let disk = Memory::holding(bytes);
+        drop(Journal::open(Box::new(disk.clone()), None).unwrap());
+        assert_eq!(disk.bytes()[..4096][..512], whole[..512]);
+        assert_eq!(disk.bytes()[3 * 4096..][..512], whole[3 * 4096..][..512]);
+    }
+    let both = |mut bytes: Vec<u8>| {
+        bytes[..4096].fill(7);
+        bytes[3 * 4096..4 * 4096].fill(7);
+        let disk = Memory::holding(bytes);
+        assert!(matches!(look(&disk), Err(Error::NoSession { .. })));
+        disk
+    };
+    let mut disk = both(whole);
+    rebuild(&mut disk).unwrap();
+    let (journal, found) = Journal::open(Box::new(disk), None).unwrap();
+    assert!(found.is_quiet());
+    assert_eq!(texts(&journal, journal.chats()[0].id).len(), 10);
+    // The key of an encrypted one is gone.
+    let mut disk = both(session(Some(SECRET)));
+    assert!(matches!(rebuild(&mut disk), Err(Error::NoSession { .. })));
 }
