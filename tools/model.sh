@@ -45,22 +45,6 @@ tools=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 # shellcheck source-path=SCRIPTDIR source=lib/catalogue.sh
 . "$tools/lib/catalogue.sh"
 
-is_model_name() {
-    case $1 in '' | .* | *[!A-Za-z0-9._-]*) return 1 ;; esac
-}
-
-# Names of everything known: the catalogue's, then the imported.
-known_names() {
-    catalogue_names
-    for known_file in "$models_dir"/*.gguf; do
-        [ -f "$known_file" ] || continue
-        known_name=${known_file##*/}
-        known_name=${known_name%.gguf}
-        # Other names, from other programs, are files to be given by their path.
-        ! is_model_name "$known_name" || find_entry "$known_name" || printf '%s ' "$known_name"
-    done
-}
-
 named_or_die() {
     find_owned "$1" || find_named "$1" || die 4 "there is no model $1; there are: $(known_names)"
 }

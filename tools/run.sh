@@ -4,8 +4,9 @@
 # Boots zosia at this terminal. MODEL is a .gguf file, a disk image, or a name
 # that tools/model.sh list shows: of the catalogue, or ollama:…, hf:…, lms:… for
 # what other programs have here; hf:OWNER/REPO[:QUANT] is fetched if it is not.
-# Without MODEL phi-3.5-mini is fetched, or where that cannot be reached,
-# smollm2-135m.
+# Without MODEL it is the largest here that this machine runs well; with none here
+# the largest such of the catalogue is fetched, which a person is asked about, or
+# where that cannot be reached, smollm2-135m.
 # Inside: /help, /exit or Ctrl-D. From outside: Ctrl-] x ends QEMU, Ctrl-] vfkit.
 #
 #   -p TEXT          one turn: only the answer on standard output, all else on
@@ -175,7 +176,10 @@ open_scratch
 
 # --- the model: refused before anything is installed, fetched or built ----------
 
-find_model "${model:-phi-3.5-mini}"
+[ -n "$efi" ] || require_efi
+named=$model
+[ -n "$model" ] || choose_default
+find_model "$model"
 case " $append" in
     *\ zosia.ctx=*) ctx=${append##* zosia.ctx=} && ctx=${ctx%% *} ;;
     *) ctx=4096 ;;
@@ -207,7 +211,7 @@ if [ -n "$model_source" ] && ! model_is_here; then
     if [ -n "$dry_run" ]; then
         say "would fetch $model_name ($(human_bytes "$model_bytes")) to $model_file"
     elif ! fetch_model; then
-        [ -z "$model" ] || die 4 "$model_name cannot be fetched from ${model_source%%!*}; see what is here: $tools/model.sh list"
+        [ -z "$named" ] || die 4 "$model_name cannot be fetched from ${model_source%%!*}; see what is here: $tools/model.sh list"
         say "$model_name cannot be reached from here; going on with smollm2-135m, a much smaller model"
         find_model smollm2-135m
         ram_need=$(model_ram_mib "$model_bytes" "$ctx")

@@ -234,9 +234,13 @@ macs() {
     mac 4 16 qemu-system-aarch64
     mv "$checkout/out/zosia.efi" "$checkout/out/hidden"
     try mac_without_efi_file_and_containers 3 run.sh "$model"
-    says "no release of zosia has been made yet"
-    says "brew install podman"
+    says "there is no EFI file here yet: brew install podman && podman machine init --now; or have it built on Linux (tools/build.sh), and give it: --efi FILE"
     logged_not curl
+    mac 4 16
+    try mac_with_nothing 3 run.sh
+    says "brew install qemu podman && podman machine init --now; or have it"
+    [ "$(wc -l <"$work/err")" = 1 ] || fail "more is said than the two remedies"
+    mac 4 16 qemu-system-aarch64
     releases
     machine mac sysctl curl shasum qemu-system-aarch64 podman
     try mac_with_containers_builds_in_one 0 run.sh -p x "$model"
@@ -752,13 +756,43 @@ downloads() {
     says "tiny cannot be fetched"
     says_not curl:
 
+    # Nothing named: the largest that this machine runs well.
+    ZOSIA_CATALOGUE=''
+    try default_of_a_mac 0 run.sh --dry-run
+    says "none is here: qwen3.5-9b (5.7 GB) is the largest of the catalogue that this machine runs well"
+    says "would fetch qwen3.5-9b"
+    mac 4 8 qemu-system-aarch64
+    try default_of_a_small_mac 0 run.sh --dry-run
+    says "would fetch qwen3.5-0.8b"
+    linux x86_64 16 ''
+    try default_of_an_emulator 0 run.sh --dry-run
+    says "would fetch smollm2-135m"
+    gguf "$LLAMA_CACHE/some-Q8_0.gguf" 5000
+    gguf "$LLAMA_CACHE/small-Q8_0.gguf" 50
+    try default_that_is_here 0 run.sh --dry-run
+    says "no model named: this is llama.cpp:some-Q8_0, the largest here that this machine runs well"
+    rm -r "$LLAMA_CACHE"
+    case_name=default_is_asked checks=$((checks + 1)) status=0
+    [ -z "$(command -v script)" ] || {
+        echo n | PATH=$FAKE_PATH script -qec "env PATH=$prefix/bin $shell $checkout/tools/run.sh" /dev/null >"$work/out" 2>&1 || status=$?
+        [ "$status" = 4 ] || fail "status $status"
+        prints 'Fetch it? [Y/n]'
+        prints 'no model: name one'
+    }
+    mac 4 16 qemu-system-aarch64
+    ZOSIA_CATALOGUE=$work/catalogue FAKE_CURL=unreachable
+
     # The default that cannot be reached gives way to the one in a wheel.
-    printf 'phi-3.5-mini\t300000\t%064d\thttps://example.invalid/phi.gguf\tMIT\n' 0 >>"$work/catalogue"
+    : >"$work/catalogue"
+    printf 'phi-3.5-mini\t400000\t%064d\thttps://example.invalid/phi.gguf\tMIT\n' 0 >>"$work/catalogue"
     printf 'smollm2-135m\t300000\t%s\thttps://example.invalid/other.gguf\tMIT\n' "$(sha256sum <"$work/data" | cut -d ' ' -f 1)" >>"$work/catalogue"
+    try fallback 4 run.sh -p x
+    says "phi-3.5-mini cannot be reached from here; going on with smollm2-135m"
+    says "smollm2-135m cannot be fetched either"
     mkdir -p "$ZOSIA_MODELS/models"
     cp "$work/data" "$ZOSIA_MODELS/models/smollm2-135m.gguf"
-    try fallback 0 run.sh -p x
-    says "phi-3.5-mini cannot be reached from here; going on with smollm2-135m"
+    try what_is_here_needs_no_network 0 run.sh -p x
+    logged_not curl
     printed_exactly 'Paris is the capital.\n'
     logged "smollm2-135m.gguf"
 

@@ -50,6 +50,22 @@ find_named() {
     read -r model_sha256 2>/dev/null <"$model_file.sha256" || :
 }
 
+is_model_name() {
+    case $1 in '' | .* | *[!A-Za-z0-9._-]*) return 1 ;; esac
+}
+
+# Names of everything known: the catalogue's, then the imported.
+known_names() {
+    catalogue_names
+    for known_file in "$models_dir"/*.gguf; do
+        [ -f "$known_file" ] || continue
+        known_name=${known_file##*/}
+        known_name=${known_name%.gguf}
+        # Other names, from other programs, are files to be given by their path.
+        ! is_model_name "$known_name" || find_entry "$known_name" || printf '%s ' "$known_name"
+    done
+}
+
 model_is_here() { [ -f "$model_file" ] && [ "$(file_bytes "$model_file")" = "$model_bytes" ]; }
 
 # RAM in MiB that a guest needs for the model: the file in its page cache, the
@@ -70,6 +86,62 @@ require_ram() { # NAME NEED_MIB
     ram_host=$(host_ram_mib)
     [ "$(($2 + 1024))" -le "$ram_host" ] ||
         die 3 "$1 needs $2 MiB of RAM for the guest and 1024 MiB for the host, and this machine has $ram_host MiB; choose a smaller model ($tools/model.sh list)${3:-}"
+}
+
+# Whether this machine runs a model of BYTES well: half of its RAM is enough, and each
+# core has two gigabytes to read for a token at most. Emulated it is only the smallest.
+runs_well() { # BYTES
+    if host_accelerates; then
+        [ $(($1 / 1000000)) -le $((2000 * well_cores)) ] && [ $(($(model_ram_mib "$1" 4096) * 2)) -le "$well_ram" ]
+    else
+        [ "$1" -lt 200000000 ]
+    fi
+}
+
+# choose_default sets model to that which is meant where none is named: the largest
+# here that this machine runs well, whoever keeps it, else the largest of the catalogue.
+choose_default() {
+    well_cores=$(host_cores)
+    well_ram=$(host_ram_mib)
+    default_bytes=0 model=''
+    for default_name in $(known_names); do
+        find_named "$default_name"
+        ! model_is_here || prefer "$default_name" "$model_bytes"
+    done
+    each_owned prefer_owned
+    [ -z "$model" ] || {
+        say "no model named: this is $model, the largest here that this machine runs well; others: $tools/model.sh list"
+        return 0
+    }
+    for default_name in $(catalogue_names); do
+        find_entry "$default_name"
+        prefer "$default_name" "$model_bytes"
+    done
+    model=${model:-smollm2-135m}
+    find_named "$model"
+    default_asked="$model ($(human_bytes "$model_bytes")) is the largest of the catalogue that this machine runs well"
+    if [ -n "$dry_run$turn" ] || ! { [ -t 0 ] && [ -t 2 ]; }; then
+        say "no model is named and none is here: $default_asked"
+        return 0
+    fi
+    printf 'No model is here yet. %s. Fetch it? [Y/n] ' "$default_asked" >&2
+    default_answer=n
+    read -r default_answer || echo >&2
+    case $default_answer in
+        '' | [Yy]*) ;;
+        *) die 4 "no model: name one ($tools/model.sh list), such as ollama:MODEL, hf:OWNER/REPO or a .gguf file" ;;
+    esac
+}
+
+prefer() { # NAME BYTES
+    if [ "$2" -gt "$default_bytes" ] && runs_well "$2"; then
+        model=$1 default_bytes=$2
+    fi
+}
+
+prefer_owned() { # NAME FILE KIND
+    if [ "$3" = - ] || is_part "$2" || [ ! -r "$2" ]; then return 0; fi
+    case $(architecture "$2") in '' | *bert* | clip | t5*) ;; *) prefer "$1" "$(file_bytes "$2")" ;; esac
 }
 
 # fetch_model brings the entry that find_model found into $model_file: whole

@@ -51,6 +51,16 @@ detect_host() {
     fi
 }
 
+# Whether guests run at the processor's own speed here, as far as can be told without
+# trying.
+host_accelerates() {
+    case $host_os/$host_arch in
+        Darwin/arm64) ;;
+        Linux/arm64) [ -e "${ZOSIA_KVM:-/dev/kvm}" ] ;;
+        *) return 1 ;;
+    esac
+}
+
 # Processors worth a thread: performance cores on Apple Silicon, otherwise
 # physical cores, as a second thread of a core adds nothing to arithmetic.
 host_cores() {

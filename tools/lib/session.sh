@@ -114,6 +114,15 @@ wait_for_machine() {
     done
 }
 
+# Ends, before anything is fetched, where there is no way to an EFI file.
+require_efi() {
+    if [ "$host_os" = Linux ] || [ -n "$dry_run$(release_pin version)" ] || have docker || have podman || have container; then return 0; fi
+    if [ -f "$top/out/zosia.efi" ] || find_made_efi "$(sources_key)" "$top/out/zosia.efi"; then return 0; fi
+    efi_tools=podman
+    [ "$vmm" != qemu ] || have "${ZOSIA_QEMU:-qemu-system-aarch64}" || efi_tools="qemu podman"
+    die 3 "there is no EFI file here yet: brew install $efi_tools && podman machine init --now; or have it built on Linux (tools/build.sh), and give it: --efi FILE"
+}
+
 # Builds out/zosia.efi where there is none that was made from these sources. A Mac
 # takes that of the release, or from the container build; what it has, it keeps.
 provide_efi() {
@@ -140,8 +149,6 @@ provide_efi() {
         show "$build_top/tools/build.sh" >&2 || die 3 "the build failed; see above, or build elsewhere and use --efi FILE"
     elif have docker || have podman || have container; then
         show "$build_top/tools/build.sh" --container >&2 || die 3 "the build in a container failed; see above"
-    elif [ -z "$release_version" ]; then
-        die 3 "there is no out/zosia.efi, no release of zosia has been made yet to fetch one from, and building it takes Linux or a container tool: brew install podman && podman machine init --now (or name a file that was built elsewhere: --efi FILE)"
     else
         die 3 "zosia.efi $release_version cannot be fetched from $release_url, and building it takes a container tool; check the network, or: brew install podman && podman machine init --now"
     fi
