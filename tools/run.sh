@@ -21,6 +21,8 @@
 #                    file NAME if it has a /; made on first use. Without it
 #                    nothing is ever written: amnesic is the default
 #   --encrypt        with a new --session: the guest asks for a passphrase
+#   --attach PATH    a text file, or a directory's text files, for /read at the prompt;
+#                    with -p and --batch before every prompt; repeatable
 #   --threads N      threads of the engine     (default: what gives the most)
 #   --smp N          processors of the guest   (default: --threads, or the
 #                    host's performance or physical cores)
@@ -76,6 +78,8 @@ transcripts=$top/transcripts
 . "$tools/lib/sources.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/transcripts.sh
 . "$tools/lib/transcripts.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/texts.sh
+. "$tools/lib/texts.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/session.sh
 . "$tools/lib/session.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/keeping.sh
@@ -92,7 +96,7 @@ esac
 
 usage_error() { die 2 "$* (tools/run.sh --help)"; }
 
-model='' prompt='' turn='' json='' batch='' session='' encrypt='' threads='' smp='' mem='' accel_wanted='' cpu_wanted=''
+model='' prompt='' turn='' json='' batch='' session='' encrypt='' attach='' threads='' smp='' mem='' accel_wanted='' cpu_wanted=''
 firmware_wanted=1 append='' efi='' log='' vmm=qemu dry_run=''
 while [ $# -gt 0 ]; do
     case $1 in
@@ -103,7 +107,7 @@ while [ $# -gt 0 ]; do
             ;;
     esac
     case $1 in
-        -p | --batch | --session | --threads | --smp | --mem | --accel | --cpu | --append | --efi | --log | --vmm)
+        -p | --batch | --session | --attach | --threads | --smp | --mem | --accel | --cpu | --append | --efi | --log | --vmm)
             [ $# -ge 2 ] || usage_error "$1 needs a value"
             ;;
     esac
@@ -117,6 +121,7 @@ while [ $# -gt 0 ]; do
             session=$2 && shift
             ;;
         --encrypt) encrypt=1 ;;
+        --attach) attach="$attach $(quote "$2")" && shift ;;
         --threads) threads=$2 && shift ;;
         --smp) smp=$2 && shift ;;
         --mem) mem=$2 && shift ;;
@@ -173,6 +178,7 @@ fi
 detect_host
 [ -z "$session" ] || find_session
 open_scratch
+[ -z "$attach" ] || eval "attach_texts $attach"
 
 # --- the model: refused before anything is installed, fetched or built ----------
 
@@ -272,14 +278,17 @@ parameters_bytes=$(printf %s "$parameters" | wc -c | tr -d ' ')
 if [ "$vmm" = vfkit ]; then
     # The EFI file is a plain arm64 Image too, which Apple's loader starts.
     # deviceId is the disk's serial number: the file's exact length, as below.
-    for file in "$efi" "$model_file" "${session_file:-}"; do
+    for file in "$efi" "$model_file" "${session_file:-}" "$scratch"; do
         case $file in *[,\"]*) die 2 "--vmm vfkit cannot take a comma or a quote in a file's name; rename $file" ;; esac
     done
     quote_parameters
+    set --
+    [ -z "$attach" ] ||
+        set -- --device "virtio-blk,path=$scratch/texts,deviceId=zosia-texts-$(file_bytes "$scratch/texts")"
     set -- --log-level error --restful-uri none:// --cpus "$smp" --memory "$mem" \
         --bootloader "linux,kernel=$efi,cmdline=$parameters" \
         --device "virtio-blk,path=$model_file,deviceId=zosia-$model_bytes" \
-        --device virtio-serial,stdio
+        "$@" --device virtio-serial,stdio
     if [ -n "$session" ]; then
         set -- "$@" --device "virtio-blk,path=$session_file,deviceId=zosia-session"
         # vfkit locks no disk.
@@ -301,6 +310,9 @@ machine=virt,acpi=off
 set -- -name zosia -no-user-config -nodefaults -display none -nic none -no-reboot \
     -machine "$machine" -accel "$accel" -cpu "$cpu" -smp "$smp" -m "$mem"
 [ -z "$firmware_wanted" ] || set -- "$@" -bios "$firmware"
+[ -z "$attach" ] || set -- "$@" \
+    -drive "if=none,id=texts,format=raw,readonly=on,file=$(qemu_value "$scratch/texts")" \
+    -device "virtio-blk-device,drive=texts,serial=zosia-texts-$(file_bytes "$scratch/texts")"
 # The model through the host's page cache: a second start finds it there, and
 # the host may drop it, as it is never written. Its serial number tells the
 # guest the file's exact length, which a disk of whole sectors does not.

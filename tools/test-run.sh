@@ -527,6 +527,58 @@ turns_here() {
 }
 
 # Standard output and error that are closed, or full where there is such a device.
+attached() {
+    mac 4 16 qemu-system-aarch64
+    texts=$work/texts
+    rm -rf "$texts"
+    mkdir -p "$texts/src/a" "$texts/src/.git" "$texts/none"
+    printf 'notes\n' >"$texts/my notes.md"
+    printf 'dash' >"$texts/-x.md"
+    printf 'z' >"$texts/src/a/z.txt"
+    printf 'b' >"$texts/src/b.rs"
+    printf 'a' >"$texts/src/a.md"
+    printf '\377\376a\000' >"$texts/src/utf16.txt"
+    printf '\211PNG\000' >"$texts/src/picture.png"
+    cp "$texts/src/picture.png" "$texts/none"
+    printf 'hidden' >"$texts/src/.git/config"
+    ln -s a.md "$texts/src/link.md"
+
+    attached_from=$PWD
+    cd "$texts"
+    try attached_texts 0 run.sh --attach 'my notes.md' --attach=-x.md --attach src/ -p x "$model"
+    printf 'zosia texts 1\ntext 11 6\nmy notes.mdnotes\ntext 5 4\n-x.mddashtext 8 1\nsrc/a.mdatext 11 1\nsrc/a/z.txtztext 8 1\nsrc/b.rsbtext 13 4\nsrc/utf16.txt\377\376a\000end\n' |
+        cmp -s - "$FAKE_LOG.texts" || fail "the disk of texts holds: $(cat "$FAKE_LOG.texts")"
+    cd src
+    try texts_of_this_directory 0 run.sh --attach . -p x "$model"
+    grep -qx 'a.mdatext 7 1' "$FAKE_LOG.texts" || fail "the disk of texts holds: $(cat "$FAKE_LOG.texts")"
+    cd "$attached_from"
+
+    try texts_on_a_disk_before_the_model 0 run.sh --dry-run --attach "$texts/my notes.md" "$model"
+    prints "/texts -device virtio-blk-device,drive=texts,serial=zosia-texts-45 -kernel "
+    try texts_in_vfkit 0 run.sh --dry-run --vmm vfkit --attach "$texts/my notes.md" "$model"
+    prints "/texts,deviceId=zosia-texts-45 --device virtio-serial,stdio"
+
+    try attach_needs_a_path 2 run.sh --attach
+    try attached_file_that_is_missing 2 run.sh --attach "$work/none.md" "$model"
+    says "is neither a file nor a directory"
+    try attached_file_that_is_not_text 2 run.sh --attach "$texts/src/picture.png" "$model"
+    says "is not text: it has zero bytes"
+    try attached_directory_without_texts 2 run.sh --attach "$texts/none" "$model"
+    says "has no text in it"
+    dd if=/dev/zero of="$texts/large.log" bs=1 count=0 seek=67108865 2>/dev/null
+    tr '\000' a <"$texts/large.log" >"$texts/large.txt"
+    try attached_files_that_are_too_large 2 run.sh --attach "$texts/src" --attach "$texts/large.txt" "$model"
+    says "67108864 is the most"
+    many=0
+    mkdir "$texts/many"
+    while [ "$many" -le 1000 ]; do
+        : >"$texts/many/$many"
+        many=$((many + 1))
+    done
+    try attached_files_that_are_too_many 2 run.sh --attach "$texts/many" "$model"
+    says "has more than 1000 files"
+}
+
 outputs() {
     linux x86_64 16 ''
     FAKE_GUEST=answers
@@ -1100,7 +1152,7 @@ run_all() {
     ZOSIA_CATALOGUE='' ZOSIA_MODELS=$work/none ZOSIA_CACHE='' ZOSIA_RELEASE='' ZOSIA_NATIVE=''
     HF_ENDPOINT='' HF_TOKEN=''
     rm -rf "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS"
-    for part in ${ZOSIA_TEST_PARTS:-macs linuxes sessions refusals turns outputs links terminals downloads owners hubs installations}; do
+    for part in ${ZOSIA_TEST_PARTS:-macs linuxes sessions refusals turns attached outputs links terminals downloads owners hubs installations}; do
         "$part"
     done
 }

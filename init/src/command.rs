@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use protocol::{Config, Invocation, Output, from_flags, help_text, reference_page};
 
+use crate::attached;
 use crate::disk;
 use crate::host::{Host, answer_output, chain, read_budget, standard_output, terminal, warn};
 use crate::input;
@@ -34,7 +35,8 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             config,
             path: Some(path),
             output,
-        }) => run_with(*config, &path, &output),
+            attach,
+        }) => run_with(*config, &path, &output, &attach),
         Ok(Invocation::Run { path: None, .. }) => {
             warn("which model? `init MODEL`; --help tells more");
             return ExitCode::from(USAGE);
@@ -54,16 +56,21 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run_with(config: Config, path: &str, output: &Output) -> io::Result<bool> {
+fn run_with(config: Config, path: &str, output: &Output, attach: &[String]) -> io::Result<bool> {
     let timeline = Timeline::of_command();
     let host = Host::Command;
-    let found = match disk::model_from_path(Path::new(path)) {
+    let mut found = match disk::model_from_path(Path::new(path)) {
         Ok(found) => found,
         Err(e) => {
             warn(&chain(&e));
             return Ok(false);
         }
     };
+    let (texts, notes) = attached::from_paths(attach).map_err(io::Error::other)?;
+    for note in &notes {
+        warn(note);
+    }
+    found.texts = texts;
     let budget = read_budget();
     let job = Job::of(config.start.mode, || match output {
         Output::Batch(file) => input::read_batch(file, &budget).map(Job::Batch),

@@ -93,27 +93,8 @@ fn read_text(from: impl Read, name: &str, budget: &Budget) -> io::Result<String>
             ),
         ));
     }
-    text(bytes).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("{name} {why}")))
-}
-
-/// What `bytes` say, without a byte order mark.
-///
-/// # Errors
-/// What they are instead of UTF-8 text, and what to do.
-pub(crate) fn text(mut bytes: Vec<u8>) -> Result<String, String> {
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err("is UTF-16; convert it first: iconv -f UTF-16 -t UTF-8".to_owned());
-    }
-    if bytes.starts_with(b"\xef\xbb\xbf") {
-        bytes.drain(..3);
-    }
-    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
-        return Err(format!("is not text: byte {at} is zero"));
-    }
-    String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        format!("is not UTF-8 text: see byte {at}")
-    })
+    texts::utf8(bytes)
+        .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("{name} {why}")))
 }
 
 fn named(error: &io::Error, name: &str, what: &str) -> io::Error {

@@ -7,6 +7,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+mod attached;
 mod boot;
 mod command;
 mod console;

@@ -4,6 +4,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::attached::Text;
 use crate::disk::{self, Choice, DiskError, Finder, Found, ModelFile};
 use crate::host::{Host, warn};
 
@@ -109,6 +110,16 @@ impl Models {
     /// All of them.
     pub(crate) fn all(&self) -> &[ModelFile] {
         &self.found.models
+    }
+
+    /// The texts that were found beside them.
+    pub(crate) fn texts(&self) -> &[Text] {
+        &self.found.texts
+    }
+
+    /// Why what was attached cannot be read, a line each.
+    pub(crate) fn unread(&self) -> &[String] {
+        &self.found.unread
     }
 
     /// What was refused, a line each.

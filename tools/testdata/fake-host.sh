@@ -67,6 +67,7 @@ run_qemu() {
             -cpu) cpu=$word ;;
             -kernel) kernel=$word ;;
         esac
+        case $word in if=none,id=texts,*) cp "${word##*,file=}" "$FAKE_LOG.texts" ;; esac
         previous=$word
     done
     if [ "${kernel##*/}" = probe.bin ]; then

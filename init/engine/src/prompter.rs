@@ -166,15 +166,26 @@ impl<'m> Prompter<'m> {
         Ok((rendered.text(), tokens))
     }
 
+    /// How many tokens the text of a message has; `None`: more than the context holds.
+    pub(crate) fn count_text(&self, text: &str) -> Option<usize> {
+        self.refuse_huge(text.len()).ok()?;
+        let mut tokens = Vec::new();
+        self.push_text(text, false, &mut tokens).ok()?;
+        Some(tokens.len())
+    }
+
     fn render(&self, messages: &[Message], next: Next) -> Result<Rendered<'_>, TurnError> {
-        // What cannot fit into the context is neither rendered nor tokenized: that
-        // takes many times its own memory.
-        let bytes: usize = messages.iter().map(|message| message.text.len()).sum();
-        let least_tokens = bytes / self.token_bytes_max;
-        self.room.refuse_beyond(least_tokens, false)?;
+        self.refuse_huge(messages.iter().map(|message| message.text.len()).sum())?;
         self.template
             .render(messages, next)
             .map_err(|e| TurnError::Template(e.to_string()))
+    }
+
+    /// What cannot fit into the context is neither rendered nor tokenized: that takes
+    /// many times its own memory.
+    fn refuse_huge(&self, bytes: usize) -> Result<(), TurnError> {
+        let least_tokens = bytes / self.token_bytes_max;
+        self.room.refuse_beyond(least_tokens, false)
     }
 
     fn tokenize(&self, rendered: &Rendered<'_>) -> Result<Vec<Token>, TurnError> {

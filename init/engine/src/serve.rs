@@ -23,7 +23,9 @@ use super::wire::{Numbered, Outbox};
 use chat::{Message, Next};
 pub(crate) use kept::Keeping;
 use kept::Listed;
-use protocol::{Event, Request, Role, Sampling, Stop, Switch, TextKind, TurnError, TurnStats};
+use protocol::{
+    Event, Request, Role, Sampling, Size, Stop, Switch, TextKind, TurnError, TurnStats,
+};
 
 /// Tokens of a draft evaluated at once: a few tenths of a second on a slow
 /// machine, and a multiple of what the kernels take together.
@@ -120,6 +122,10 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
                 };
                 self.outbox.send(&event);
             }
+            Request::Size { messages } => {
+                let size = self.size(&messages);
+                self.outbox.send(&Event::Sized(size));
+            }
             Request::Measure {
                 prefill_tokens,
                 decode_tokens,
@@ -175,6 +181,17 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
                     .map(|(_, tokens)| count(tokens.len()))
             })
             .collect()
+    }
+
+    fn size(&self, messages: &[Message]) -> Size {
+        let last = messages.last().map_or("", |message| &message.text);
+        let room = self.prompter.room();
+        let prompt = self.prompter.prompt(messages, Next::Answer);
+        let taken = prompt.and_then(|prompt| room.refuse_beyond(prompt.tokens.len(), true));
+        Size {
+            message_tokens: self.prompter.count_text(last).map(count),
+            refused: taken.err(),
+        }
     }
 
     fn answer(

@@ -16,6 +16,8 @@ pub enum Invocation {
         path: Option<String>,
         /// What comes out.
         output: Output,
+        /// Files and directories whose texts can be read into a message.
+        attach: Vec<String>,
     },
     /// `--help`.
     Help,
@@ -102,6 +104,7 @@ pub fn from_flags(args: impl Iterator<Item = String>) -> Result<Invocation, Stri
     let mut args = args;
     let mut path = None;
     let mut output = Output::Answer;
+    let mut attach = Vec::new();
     let mut only_operands = false;
     while let Some(arg) = args.next() {
         if only_operands || !arg.starts_with('-') || arg == "-" {
@@ -118,6 +121,7 @@ pub fn from_flags(args: impl Iterator<Item = String>) -> Result<Invocation, Stri
             "--parameters" => return Ok(Invocation::Parameters),
             "--json" => output = Output::Json,
             "--batch" => output = Output::Batch(args.next().ok_or("--batch: needs a file")?),
+            "--attach" => attach.push(args.next().ok_or("--attach: needs a file")?),
             _ => set_flag(&mut config, &arg, &mut args)?,
         }
     }
@@ -126,6 +130,7 @@ pub fn from_flags(args: impl Iterator<Item = String>) -> Result<Invocation, Stri
         path: path.or_else(|| config.start.model.take()),
         config: Box::new(config),
         output,
+        attach,
     })
 }
 
@@ -277,6 +282,21 @@ mod tests {
         assert_eq!(config.start.prompt.as_deref(), Some("-"));
         assert_eq!(config.start.model, None);
         assert_eq!(path.as_deref(), Some("m.gguf"));
+    }
+
+    #[test]
+    fn texts_are_attached_one_after_the_other() {
+        let Ok(Invocation::Run { attach, path, .. }) =
+            flags(&["--attach", "a.md", "m.gguf", "--attach", "-x.md"])
+        else {
+            panic!("not a run")
+        };
+        assert_eq!(attach, ["a.md", "-x.md"]);
+        assert_eq!(path.as_deref(), Some("m.gguf"));
+        assert_eq!(
+            flags(&["--attach"]),
+            Err("--attach: needs a file".to_owned())
+        );
     }
 
     #[test]

@@ -78,6 +78,12 @@ pub enum Request {
     },
     /// The answer to [`Event::Wanted`]. Passed over where it was not asked for.
     Piece(Piece),
+    /// Size the last of `messages`, and see whether a turn of all would be taken;
+    /// answered by [`Event::Sized`].
+    Size {
+        /// The transcript; the last message is to be asked.
+        messages: Vec<Message>,
+    },
 }
 
 /// From the engine to the supervisor.
@@ -142,6 +148,17 @@ pub enum Event {
     },
     /// Work goes on that there is nothing to say of yet: once a second at most.
     Working,
+    /// What [`Request::Size`] asked for.
+    Sized(Size),
+}
+
+/// How large a message is that has not been asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Tokens of its text by itself; `None`: more than the context holds, uncounted.
+    pub message_tokens: Option<u32>,
+    /// Why a turn with it would be refused, if it would.
+    pub refused: Option<TurnError>,
 }
 
 /// The cost of [`Request::Measure`], on the engine's monotonic clock. Under an

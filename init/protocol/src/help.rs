@@ -34,6 +34,8 @@ pub fn help_text() -> String {
         "  -p TEXT\n      As --prompt; - reads the message from standard input.\n\
          \x20 --json\n      With -p: one JSON object with text, tokens, timings and stop reason.\n\
          \x20 --batch FILE\n      Answer every line of FILE, JSON objects with a \"prompt\"; one JSON object each.\n\
+         \x20 --attach PATH\n      A text file, or a directory's text files, for /read at the prompt; with -p and\n\
+         \x20     --batch before every prompt. Repeatable.\n\
          \x20 -h, --help\n      This text.\n\
          \x20 -V, --version\n      The version.\n\n\
          Exit status: 0 answered or left; 1 the model or the engine failed; 2 wrong usage;\n\

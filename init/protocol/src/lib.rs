@@ -26,7 +26,7 @@ pub use cmdline::{
 pub use config::{ChatParams, Config, Mode, ScreenParams, Start};
 pub use frames::{
     CTX_TOKENS_MAX, EngineParams, Event, KvType, Load, LogLevel, Measured, ModelInfo, Progress,
-    Request, Sampling, Stage, Stop, Switch, TextKind, TurnError, TurnStats,
+    Request, Sampling, Size, Stage, Stop, Switch, TextKind, TurnError, TurnStats,
 };
 pub use help::{help_text, reference_page};
 pub use message::{Message, Role};

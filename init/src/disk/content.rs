@@ -12,6 +12,8 @@ pub(super) enum Content {
     Gguf,
     /// A file system that may hold models.
     FileSystem(FileSystem),
+    /// Texts that the host attached.
+    Texts,
     /// The ESP of a disk that boots by itself, or some other FAT.
     Fat,
     /// A partition table.
@@ -42,7 +44,7 @@ impl Content {
             Self::Foreign(what, remedy) => {
                 format!("{shown} is not a GGUF file but {what}; {remedy} [ZE-10]")
             }
-            Self::Gguf | Self::FileSystem(_) | Self::Unknown => format!(
+            Self::Gguf | Self::FileSystem(_) | Self::Texts | Self::Unknown => format!(
                 "{shown} is not a GGUF file nor a file system with one; give the .gguf file of a model [ZE-10]"
             ),
         }
@@ -93,6 +95,9 @@ pub(super) fn classify(prefix: &[u8]) -> Content {
     };
     if has(0, &gguf::MAGIC) {
         return Content::Gguf;
+    }
+    if has(0, texts::MAGIC) {
+        return Content::Texts;
     }
     if has(1024, &[0xe2, 0xe1, 0xf5, 0xe0]) {
         return Content::FileSystem(FileSystem::Erofs);

@@ -71,7 +71,7 @@ fn models_in_directory(path: &Path, listing: Listing) -> Result<Found, DiskError
     Ok(Found {
         models: models.map(|(file, bytes)| given(file, bytes)).collect(),
         notes: listing.notes,
-        disks: 0,
+        ..Found::default()
     })
 }
 

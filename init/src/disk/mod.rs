@@ -1,7 +1,8 @@
 //! Finds the models: on every block device and partition, or where a path says.
 //! A device or partition that begins with `GGUF` is a model; EROFS and ext4
 //! file systems are mounted read-only and searched for `*.gguf`. What is
-//! refused leaves a note of one line: cause and remedy. Nothing is ever
+//! refused leaves a note of one line: cause and remedy. Texts are found on the
+//! way: those that the host attached, and those in file systems. Nothing is ever
 //! written. Whether a model's header is sound is the engine's to check.
 
 mod content;
@@ -26,6 +27,7 @@ pub(crate) use parameters::read_parameters;
 pub(crate) use select::{Choice, choose};
 pub(crate) use sysfs::{exact_bytes, session_disk};
 
+use crate::attached::{self, Text};
 use crate::mounts::{self, FileSystem, MountError, Mounted};
 use content::{Content, PREFIX_BYTES, classify};
 use listing::Links;
@@ -69,6 +71,10 @@ pub(crate) struct Found {
     pub(crate) models: Vec<ModelFile>,
     /// What was refused: one line each, cause and remedy.
     pub(crate) notes: Vec<String>,
+    /// The texts on disks for them, and in file systems.
+    pub(crate) texts: Vec<Text>,
+    /// Why what was attached cannot be read: one line each.
+    pub(crate) unread: Vec<String>,
     /// How many block devices there are, without their partitions.
     pub(crate) disks: usize,
 }
@@ -171,15 +177,22 @@ impl Finder {
                         self.seen.insert(device.name.clone(), on_device);
                     }
                     // It may be there in a moment: not remembered, tried again.
-                    Err(error) => found.notes.push(format!(
-                        "{} cannot be read: {error}; check the disk [ZE-23]",
-                        device.name
-                    )),
+                    Err(error) => {
+                        let name = &device.name;
+                        let why = format!("{name} cannot be read: {error}; check the disk [ZE-23]");
+                        if device.has_texts {
+                            found.unread.push(why);
+                        } else {
+                            found.notes.push(why);
+                        }
+                    }
                 }
             }
             if let Some(on_device) = self.seen.get(&device.name) {
                 found.models.extend(on_device.models.iter().cloned());
                 found.notes.extend(on_device.notes.iter().cloned());
+                found.texts.extend(on_device.texts.iter().cloned());
+                found.unread.extend(on_device.unread.iter().cloned());
             }
         }
         found
@@ -214,6 +227,18 @@ impl Finder {
                 ..Found::default()
             },
             Content::FileSystem(kind) => self.search(device, &path, kind),
+            _ if content == Content::Texts || device.has_texts => {
+                match attached::on_disk(&path, device.bytes) {
+                    Ok(texts) => Found {
+                        texts,
+                        ..Found::default()
+                    },
+                    Err(why) => Found {
+                        unread: vec![format!("{} {why}", device.shown())],
+                        ..Found::default()
+                    },
+                }
+            }
             // The ESP of a disk that boots by itself is no failure.
             Content::Fat if device.partition => Found::default(),
             _ => Found::refused(content.refusal(&device.shown())),
@@ -230,12 +255,15 @@ impl Finder {
             }
         };
         let listing = listing::list_models(&root, Links::Within);
-        if !listing.as_ref().is_ok_and(|l| !l.models.is_empty()) {
+        let texts = attached::in_file_system(&root);
+        if texts.is_empty() && !listing.as_ref().is_ok_and(|l| !l.models.is_empty()) {
             // A file system that stays mounted read-only and unused harms nobody.
             let _ = mounts::unmount_models(&root);
         }
         match listing {
-            Ok(listing) if listing.models.is_empty() && listing.notes.is_empty() => {
+            Ok(listing)
+                if listing.models.is_empty() && listing.notes.is_empty() && texts.is_empty() =>
+            {
                 Found::refused(format!(
                     "{shown} has an {} file system without any *.gguf file; copy one to its root [ZE-21]",
                     kind.name()
@@ -255,7 +283,8 @@ impl Finder {
                     })
                     .collect(),
                 notes: listing.notes,
-                disks: 0,
+                texts,
+                ..Found::default()
             },
             Err(error) => Found::refused(format!(
                 "{shown} cannot be read: {error}; check the disk, or re-create its file system [ZE-23]"

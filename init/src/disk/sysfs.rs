@@ -18,6 +18,8 @@ const SERIAL_PREFIX: &str = "zosia-";
 /// The serial number of the disk that conversations are kept on: the only one that
 /// is ever written, and never a model's.
 const SESSION_SERIAL: &str = "zosia-session";
+/// The same of a disk of texts, told before it is read: `zosia-texts-61440`.
+const TEXTS_PREFIX: &str = "zosia-texts-";
 
 /// A disk or a partition.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub(super) struct Device {
     pub(super) partition: bool,
     /// Whether it is a disk with partitions.
     pub(super) has_partitions: bool,
+    /// Whether the host says that it is a disk of texts.
+    pub(super) has_texts: bool,
 }
 
 impl Device {
@@ -97,6 +101,7 @@ fn describe(dir: &Path) -> Option<Device> {
     Some(Device {
         bytes: told.unwrap_or(bytes),
         has_partitions: !partition && has_partitions(dir),
+        has_texts: !partition && serial(dir).is_some_and(|s| s.starts_with(TEXTS_PREFIX)),
         name,
         label,
         partition,
@@ -131,7 +136,9 @@ fn serial(dir: &Path) -> Option<String> {
 /// rounds up to the device's length.
 fn told_bytes(dir: &Path, device_bytes: u64) -> Option<u64> {
     let serial = serial(dir)?;
-    let digits = serial.strip_prefix(SERIAL_PREFIX)?;
+    let digits = serial
+        .strip_prefix(TEXTS_PREFIX)
+        .or_else(|| serial.strip_prefix(SERIAL_PREFIX))?;
     let bytes: u64 = digits.parse().ok()?;
     (bytes.checked_next_multiple_of(SECTOR_BYTES)? == device_bytes).then_some(bytes)
 }

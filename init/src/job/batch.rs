@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use serde::Deserialize;
+use texts::Document;
 
 use super::turn::{self, Outcome};
 use crate::host::{Host, warn};
@@ -24,7 +25,7 @@ struct Line {
     max_tokens: Option<u32>,
 }
 
-/// Answers each line of `lines` and writes each outcome to `results`; a line
+/// Answers each line of `lines`, each after `documents`, and writes each outcome to `results`; a line
 /// that cannot be understood gets an outcome that says so. Returns whether all
 /// were answered.
 ///
@@ -33,6 +34,7 @@ struct Line {
 pub(crate) fn run<P: Peer>(
     host: Host,
     session: &mut Session<P>,
+    documents: &[Document],
     lines: &str,
     results: &mut impl Write,
 ) -> io::Result<bool> {
@@ -51,7 +53,7 @@ pub(crate) fn run<P: Peer>(
                 sampling.max_tokens = line.max_tokens.or(sampling.max_tokens);
                 session.set_sampling(sampling);
                 session.clear();
-                turn::run(host, session, &line.prompt, &mut io::sink())?
+                turn::run(host, session, documents, &line.prompt, &mut io::sink())?
             }
             Err(e) => Outcome::failed(format!("line {number}: {e}")),
         };
@@ -84,7 +86,7 @@ mod tests {
         session.refuse("no model: the disks hold none".to_owned());
         let lines = "{\"prompt\": \"a\"}\n\nnot JSON\n{\"prompt\": \"b\"}\n";
         let mut results = Vec::new();
-        assert!(!run(Host::Command, &mut session, lines, &mut results).unwrap());
+        assert!(!run(Host::Command, &mut session, &[], lines, &mut results).unwrap());
         let results = String::from_utf8(results).unwrap();
         let errors: Vec<String> = results
             .lines()

@@ -13,7 +13,9 @@ use std::io::{self, Write};
 
 use protocol::memory::Budget;
 use protocol::{Config, Mode};
+use texts::Document;
 
+use crate::attached;
 use crate::host::{Host, warn};
 use crate::models::Models;
 use crate::prompt;
@@ -121,14 +123,15 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
         Job::Turn(message) => {
             let loaded = Kept::open(host, &config).and_then(|kept| {
                 let session = load_only(host, config, budget, &mut models)?;
-                Ok((session, kept))
+                Ok((session, kept, read_given(&models, &budget)?))
             });
             let outcome = match loaded {
-                Ok((mut session, kept)) => {
+                Ok((mut session, kept, documents)) => {
                     if let Some(kept) = &kept {
                         kept.resume(&mut session);
                     }
-                    let mut outcome = turn::run(host, &mut session, &message, &mut outputs.answer)?;
+                    let answer = &mut outputs.answer;
+                    let mut outcome = turn::run(host, &mut session, &documents, &message, answer)?;
                     if let Some(Err(why)) = kept.map(|kept| kept.keep(&session)) {
                         outcome.not_kept(&why);
                     }
@@ -145,13 +148,20 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
         }
         Job::Batch(lines) => {
             let mut session = new_session(host, config, budget);
-            match models.only() {
-                Ok(model) => session.load_first(model),
+            let model = models.only();
+            let documents = match model.and_then(|m| Ok((m, read_given(&models, &budget)?))) {
+                Ok((model, documents)) => {
+                    session.load_first(model);
+                    documents
+                }
                 // Each line gets a result that says so.
-                Err(why) => session.refuse(why),
-            }
+                Err(why) => {
+                    session.refuse(why);
+                    Vec::new()
+                }
+            };
             let mut results = outputs.results.unwrap_or(outputs.answer);
-            batch::run(host, &mut session, &lines, &mut results)
+            batch::run(host, &mut session, &documents, &lines, &mut results)
         }
     }
 }
@@ -172,6 +182,14 @@ fn report(outcome: &Outcome, results: Option<Box<dyn Write>>) -> io::Result<bool
         outcome.write(&mut results)?;
     }
     Ok(outcome.answered)
+}
+
+/// What goes before a prompt: all that the user attached.
+fn read_given(models: &Models, budget: &Budget) -> Result<Vec<Document>, String> {
+    if let Some(why) = models.unread().first() {
+        return Err(why.clone());
+    }
+    attached::read_given(models.texts(), budget, &mut |line| warn(line))
 }
 
 /// A session whose engines are processes.

@@ -28,7 +28,13 @@ pub(crate) fn run<P: Peer>(
     let mut tokens = Vec::new();
     for _ in 0..2 {
         session.clear();
-        let outcome = turn::run(host, session, "Count from one to ten.", &mut io::sink())?;
+        let outcome = turn::run(
+            host,
+            session,
+            &[],
+            "Count from one to ten.",
+            &mut io::sink(),
+        )?;
         match (outcome.error, outcome.timings) {
             (None, Some(timings)) => tokens.push(timings.tokens),
             (error, _) => {

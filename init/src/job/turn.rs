@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use texts::Document;
 
 use crate::host::{Host, warn};
 use crate::peer::Peer;
@@ -125,7 +126,7 @@ impl Timings {
     }
 }
 
-/// Asks `prompt` and writes the answer to `out` as it comes, with a line feed
+/// Asks `prompt`, after `documents`, and writes the answer to `out` as it comes, with a line feed
 /// at its end. Notices go to standard error.
 ///
 /// # Errors
@@ -133,6 +134,7 @@ impl Timings {
 pub(crate) fn run<P: Peer>(
     host: Host,
     session: &mut Session<P>,
+    documents: &[Document],
     prompt: &str,
     out: &mut impl Write,
 ) -> io::Result<Outcome> {
@@ -140,7 +142,7 @@ pub(crate) fn run<P: Peer>(
     if prompt.trim().is_empty() {
         return Ok(outcome.because("the message is empty: nothing to answer".to_owned()));
     }
-    session.ask(prompt);
+    session.ask(texts::compose(documents, prompt));
     while let Some(update) = session.next() {
         match update {
             Update::Text(TextKind::Answer, text) => {
@@ -185,6 +187,7 @@ pub(crate) fn run<P: Peer>(
             | Update::Measured(_)
             | Update::Rendered { .. }
             | Update::Counted(_)
+            | Update::Sized(_)
             | Update::NotRendered(_) => {}
         }
     }

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use protocol::memory::mib;
 
-use crate::input;
 use crate::mounts::Mounted;
 
 /// Host to guest: a prompt; guest to host: the answer's bytes.
@@ -106,7 +105,7 @@ pub(crate) fn read_order(from: &mut impl Read, bytes_max: u64) -> io::Result<Ord
     }
     let mut text = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     from.read_exact(&mut text)?;
-    let text = input::text(text).map_err(|why| invalid(&format!("it {why}")))?;
+    let text = texts::utf8(text).map_err(|why| invalid(&format!("it {why}")))?;
     match kind {
         "batch" => Ok(Order::Batch(text)),
         "" | "terminal" => Ok(Order::Prompt {

@@ -4,7 +4,10 @@
 use std::fmt::Write as _;
 
 use super::save;
+use crate::attached;
+use crate::models::Models;
 use protocol::{PARAMS, When};
+use term::Completion;
 
 /// A line beginning with `/`, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub(crate) enum Command {
     Context,
     /// `/model [NAME]`
     Model(Option<String>),
+    /// `/read [NAME…]`
+    Read(String),
     /// `/template`
     Template,
     /// `/save NAME`
@@ -146,6 +151,12 @@ const COMMANDS: &[Entry] = &[
         operand: "[NAME]",
         help: "list the models on the disks, or change to one",
         parse: |name| Ok(Command::Model((!name.is_empty()).then(|| name.to_owned()))),
+    },
+    Entry {
+        names: &["/read"],
+        operand: "[NAME...]",
+        help: "put attached texts into the next message, or list them; `/read none` leaves them out",
+        parse: |names| Ok(Command::Read(names.to_owned())),
     },
     Entry {
         names: &["/template"],
@@ -300,9 +311,23 @@ pub(crate) fn help() -> String {
     out
 }
 
+/// What Tab may put where `typed`, the line up to the cursor, ends.
+/// There are `chats` conversations to name.
+pub(super) fn complete(typed: &str, models: &Models, chats: usize) -> Completion {
+    if typed.starts_with("/read ") {
+        let (start, candidates) = attached::complete(models.texts(), typed);
+        return Completion { start, candidates };
+    }
+    let names: Vec<String> = models.all().iter().map(|m| m.name.clone()).collect();
+    Completion {
+        start: typed.rfind(' ').map_or(0, |space| space.saturating_add(1)),
+        candidates: candidates(typed, &names, chats),
+    }
+}
+
 /// Whole words that may stand where `typed`, the line up to the cursor, ends.
 /// There are `chats` conversations to name.
-pub(crate) fn candidates(typed: &str, models: &[String], chats: usize) -> Vec<String> {
+fn candidates(typed: &str, models: &[String], chats: usize) -> Vec<String> {
     if !typed.starts_with('/') || typed.starts_with("//") {
         return Vec::new();
     }

@@ -13,7 +13,7 @@ const BYTES_A_TOKEN_MAX: usize = 16;
 /// What was last evaluated ahead, and since when the text stands.
 #[derive(Debug)]
 pub(super) struct Drafts {
-    evaluated: String,
+    evaluated: Option<String>,
     typed_at: Instant,
 }
 
@@ -21,7 +21,7 @@ impl Drafts {
     /// Nothing typed yet.
     pub(super) fn new() -> Self {
         Self {
-            evaluated: String::new(),
+            evaluated: None,
             typed_at: Instant::now(),
         }
     }
@@ -36,24 +36,30 @@ impl Drafts {
         self.typed_at.elapsed()
     }
 
-    /// What was typed was sent, or is gone.
+    /// What was typed was sent, or is gone; or something else goes before it now.
     pub(super) fn forget(&mut self) {
-        self.evaluated.clear();
+        self.evaluated = None;
     }
 
-    /// How long until `text` is to be evaluated for a context of `ctx_tokens`;
-    /// `None`: it is not.
-    pub(super) fn due(&self, text: &str, ctx_tokens: u32) -> Option<Duration> {
+    /// How long until `text`, after `before` bytes that were read, is to be evaluated
+    /// for a context of `ctx_tokens`; `None`: it is not.
+    pub(super) fn due(&self, before: usize, text: &str, ctx_tokens: u32) -> Option<Duration> {
         let ctx_tokens = usize::try_from(ctx_tokens).unwrap_or(usize::MAX);
         let bytes_max = ctx_tokens.saturating_mul(BYTES_A_TOKEN_MAX);
-        let wanted = (BYTES_MIN..bytes_max).contains(&text.len())
+        let wanted = (BYTES_MIN..bytes_max).contains(&before.saturating_add(text.len()))
             && !text.starts_with('/')
-            && text != self.evaluated;
-        wanted.then(|| PAUSE.saturating_sub(self.pause()))
+            && Some(text) != self.evaluated.as_deref();
+        // What was read is evaluated at once, before anything is typed.
+        let pause = if text.is_empty() {
+            Duration::ZERO
+        } else {
+            PAUSE
+        };
+        wanted.then(|| pause.saturating_sub(self.pause()))
     }
 
     /// `text` is being evaluated.
     pub(super) fn begun(&mut self, text: &str) {
-        text.clone_into(&mut self.evaluated);
+        self.evaluated = Some(text.to_owned());
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn execute(chat: &mut Chat, command: Command) {
             Some(text) => {
                 let line = format!("taken back: {}", show::first_line(&text));
                 chat.screen.quiet(&line);
+                chat.take_apart(&text);
                 chat.send_held();
             }
             None => chat.screen.complain("there is no message to take back"),
@@ -41,7 +42,10 @@ pub(super) fn execute(chat: &mut Chat, command: Command) {
             }
         }
         Command::Edit => match chat.room.take().or_else(|| chat.session.undo()) {
-            Some(text) => chat.screen.set_text(&text),
+            Some(text) => {
+                let line = chat.take_apart(&text);
+                chat.screen.set_text(&line);
+            }
             None => chat.screen.complain("there is no message to edit"),
         },
         Command::System(text) => system(chat, text.as_deref()),
@@ -57,6 +61,7 @@ pub(super) fn execute(chat: &mut Chat, command: Command) {
             }
         }
         Command::Model(name) => model(chat, name.as_deref()),
+        Command::Read(names) => chat.read(&names),
         Command::Template => {
             if !chat.session.render() {
                 chat.screen.complain("the model is not ready");

@@ -216,7 +216,9 @@ impl Chat {
 
     fn show_again(&mut self, message: &Message) {
         if message.role == Role::User {
-            return self.screen.sent_before(&message.text, LINES_SHOWN);
+            return self
+                .screen
+                .sent_before(&show::folded(&message.text), LINES_SHOWN);
         }
         self.screen.begin_answer(&self.session.config().screen);
         self.screen.push(protocol::TextKind::Answer, &message.text);

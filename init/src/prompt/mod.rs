@@ -7,6 +7,7 @@ mod commands;
 mod draft;
 mod execute;
 mod kept;
+mod reading;
 mod room;
 mod save;
 mod screen;
@@ -22,7 +23,7 @@ use protocol::memory::{Budget, mib};
 use protocol::{LogLevel, Progress, Stage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::SIGTSTP;
-use term::{Action, Completion, Limits, Submission, Tty};
+use term::{Action, Limits, Submission, Tty};
 
 use crate::disk::Choice;
 use crate::host::Host;
@@ -35,6 +36,7 @@ use crate::supervisor::Engine;
 use crate::timeline::Timeline;
 use draft::Drafts;
 use kept::Keeping;
+use reading::Reading;
 use room::Room;
 use screen::Screen;
 use signals::Signals;
@@ -75,6 +77,7 @@ pub(crate) fn run(
         models,
         screen,
         room: Room::default(),
+        reading: Reading::default(),
         drafts: Drafts::new(),
         saves: Saves::default(),
         timeline,
@@ -124,6 +127,7 @@ struct Chat {
     models: Models,
     screen: Screen,
     room: Room,
+    reading: Reading,
     drafts: Drafts,
     saves: Saves,
     /// Where conversations are kept, if anywhere.
@@ -183,6 +187,7 @@ impl Chat {
         // What is done leads to something to tell, and what is told lets typed
         // keys through: nothing of either is left to the next wait.
         while self.take_updates() | self.take_actions() | self.take_news() {}
+        self.size_texts();
         self.draft();
         Ok(())
     }
@@ -289,6 +294,7 @@ impl Chat {
         for line in self.models.passed() {
             self.screen.tell(line);
         }
+        self.tell_attached();
         match self.models.choose(None) {
             Ok(Choice::One(model)) => self.session.load_first(model.clone()),
             Ok(Choice::Several(models)) => {
@@ -305,13 +311,12 @@ impl Chat {
     /// Does what was typed; `false`: nothing was.
     fn take_actions(&mut self) -> bool {
         let mut any = false;
-        let models: Vec<String> = self.models.all().iter().map(|m| m.name.clone()).collect();
         let chats = self.keeping.as_ref().map_or(0, |k| k.shelf.chats().len());
-        let complete = |typed: &str| Completion {
-            start: typed.rfind(' ').map_or(0, |space| space.saturating_add(1)),
-            candidates: commands::candidates(typed, &models, chats),
-        };
-        while let Some(action) = self.screen.next_action(&complete) {
+        loop {
+            let complete = |typed: &str| commands::complete(typed, &self.models, chats);
+            let Some(action) = self.screen.next_action(&complete) else {
+                return any;
+            };
             any = true;
             match action {
                 Action::Submit(sent) if self.session.is_stopping() => {
@@ -329,7 +334,6 @@ impl Chat {
                 Action::Resized(size) => self.screen.resize(size),
             }
         }
-        any
     }
 
     fn on_submit(&mut self, sent: &Submission) {
@@ -354,6 +358,7 @@ impl Chat {
         if message.trim().is_empty() {
             return self.screen.open();
         }
+        let message = self.reading.take_with(&message);
         self.ask(message);
     }
 
@@ -413,8 +418,9 @@ impl Chat {
     /// typed since.
     fn give_back(&mut self, text: &str) {
         self.screen.end_answer();
+        let line = self.take_apart(text);
         if self.screen.text().is_empty() {
-            self.screen.set_text(text);
+            self.screen.set_text(&line);
         }
         self.screen.open();
     }
@@ -488,7 +494,13 @@ impl Chat {
             }
             Update::Measured(_) => {}
             Update::Counted(counts) => show::counted(&mut self.screen, &self.session, &counts),
-            Update::NotRendered(error) => self.screen.complain(&error),
+            Update::Sized(size) => self.on_sized(&size),
+            Update::NotRendered(error) => {
+                if self.session.phase() != Phase::Ready {
+                    self.reading.is_not_sized();
+                }
+                self.screen.complain(&error);
+            }
         }
     }
 
@@ -504,17 +516,21 @@ impl Chat {
     }
 
     fn draft_due(&self) -> Option<Duration> {
-        let ready = self.session.phase() == Phase::Ready && self.screen.is_open();
+        let ready = self.session.phase() == Phase::Ready
+            && self.screen.is_open()
+            // Anything that is asked ends a draft.
+            && !self.session.is_owed();
         let wanted = ready && self.session.config().chat.draft;
         let ctx_tokens = self.session.info().filter(|_| wanted)?.ctx_tokens;
-        self.drafts.due(self.screen.text(), ctx_tokens)
+        let before = self.reading.bytes();
+        self.drafts.due(before, self.screen.text(), ctx_tokens)
     }
 
     fn draft(&mut self) {
         if self.draft_due() == Some(Duration::ZERO) {
             let text = self.screen.text();
             self.drafts.begun(text);
-            self.session.draft(text);
+            self.session.draft(&self.reading.with(text));
         }
     }
 }

@@ -257,8 +257,19 @@ pub(super) fn turn_line(s: &TurnStats, ctx_tokens: u32) -> String {
     line
 }
 
-/// The beginning of a message, on one line.
-pub(super) fn first_line(text: &str) -> String {
+/// A message with the names of what was read for it in the place of the texts.
+pub(super) fn folded(message: &str) -> String {
+    let (documents, line) = texts::split(message);
+    let names: Vec<&str> = documents.iter().map(|document| document.name).collect();
+    match names.as_slice() {
+        [] => line.to_owned(),
+        names => format!("[{}] {line}", names.join(", ")),
+    }
+}
+
+/// The beginning of a message, folded, on one line.
+pub(super) fn first_line(message: &str) -> String {
+    let text = folded(message);
     let line = text.lines().next().unwrap_or_default();
     let mut short: String = line.chars().take(60).collect();
     if short.len() < text.trim_end().len() {

@@ -74,6 +74,7 @@ impl<P: Peer> Session<P> {
             Event::Rendered { text, tokens } => self.on_result(Update::Rendered { text, tokens }),
             Event::Counted(counts) => self.on_result(Update::Counted(counts)),
             Event::NotRendered(error) => self.on_result(Update::NotRendered(error.to_string())),
+            Event::Sized(size) => self.on_result(Update::Sized(size)),
             // Nobody waits for a draft; who works has been heard; nothing is kept.
             Event::Drafted
             | Event::Working

@@ -22,7 +22,7 @@ use std::path::Path;
 
 use protocol::memory::Budget;
 use protocol::{
-    Change, ChatParams, Config, Load, Message, ModelInfo, Request, Role, Sampling, TooLong,
+    Change, ChatParams, Config, Load, Message, ModelInfo, Request, Role, Sampling, Size, TooLong,
     TurnError, TurnStats, When, Workload,
 };
 use rustix::event::PollFlags;
@@ -342,6 +342,33 @@ impl<P: Peer> Session<P> {
     pub(crate) fn render(&mut self) -> bool {
         let messages = self.transcript();
         self.request(&Request::Render { messages })
+    }
+
+    /// Has `text` sized as a conversation of its own; `false` if there is no model
+    /// ready.
+    pub(crate) fn size(&mut self, text: String) -> bool {
+        self.request_size(vec![Message::new(Role::User, text)])
+    }
+
+    /// Has `text` sized as the next message; `false` if there is no model ready.
+    pub(crate) fn size_next(&mut self, text: String) -> bool {
+        let mut messages = self.transcript();
+        messages.push(Message::new(Role::User, text));
+        self.request_size(messages)
+    }
+
+    fn request_size(&mut self, messages: Vec<Message>) -> bool {
+        let State::Ready(loaded) = &mut self.state else {
+            return false;
+        };
+        match loaded.peer.send(&Request::Size { messages }) {
+            Ok(()) => loaded.asked = loaded.asked.saturating_add(1),
+            Err(e) => self.updates.push_back(Update::Sized(Size {
+                message_tokens: None,
+                refused: Some(too_long(e)),
+            })),
+        }
+        true
     }
 
     /// Has the tokens of every beginning of the conversation counted; `false`

@@ -569,7 +569,56 @@ fn results_are_waited_for_and_a_death_ends_the_waiting() {
         ["Counted", "Rendered", "NotRendered", "Notice", "Ready"]
     );
     let (mut session, _) = in_phase(Phase::Gone, false, vec![]);
+    assert!(!session.size("a".to_owned()) && !session.size_next("a".to_owned()));
     assert!(!session.count() && !session.render() && !session.measure(Workload::default()));
+}
+
+#[test]
+fn a_message_is_sized_by_itself_and_as_the_next_one() {
+    let size = Size {
+        message_tokens: Some(3),
+        refused: None,
+    };
+    let sized = || Heard::Event(Event::Sized(size.clone()));
+    let rest = vec![text("A"), done(Stop::EndOfTurn), sized(), sized(), dead()];
+    let (mut session, world) = in_phase(Phase::Answering, false, rest);
+    all(&mut session);
+    assert!(session.size("b".to_owned()) && session.size_next("b".to_owned()));
+    let updates = [session.next(), session.next()];
+    assert!(
+        updates
+            .iter()
+            .all(|u| *u == Some(Update::Sized(size.clone())))
+    );
+    let sent = world.borrow().sent.clone();
+    let [
+        ..,
+        Request::Size { messages: alone },
+        Request::Size { messages: next },
+    ] = &sent[..]
+    else {
+        panic!("{sent:?}")
+    };
+    assert_eq!((alone.len(), next.len()), (1, 3));
+    assert_eq!(alone.last(), next.last());
+    // One that is too long to be sent is told as one that the engine refuses.
+    assert!(session.size("b".to_owned()));
+    assert_eq!(
+        names(&all(&mut session)),
+        ["NotRendered", "Notice", "Ready"]
+    );
+    world.borrow_mut().too_long = true;
+    assert!(session.size("b".to_owned()));
+    let updates = all(&mut session);
+    let [
+        Update::Sized(Size {
+            message_tokens: None,
+            refused: Some(TurnError::TooLong { .. }),
+        }),
+    ] = &updates[..]
+    else {
+        panic!("{updates:?}")
+    };
 }
 
 #[test]

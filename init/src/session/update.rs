@@ -1,7 +1,7 @@
 //! What a session tells its faces.
 
 use crate::host::Host;
-use protocol::{Measured, Progress, Stop, TextKind, TurnStats};
+use protocol::{Measured, Progress, Size, Stop, TextKind, TurnStats};
 
 /// What the face should show.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +36,8 @@ pub(crate) enum Update {
     },
     /// The tokens of the conversation up to the end of each message.
     Counted(Vec<u32>),
+    /// What [`Session::size`] and [`Session::size_next`] asked for.
+    Sized(Size),
     /// The transcript could not be rendered, for the reason given.
     NotRendered(String),
     /// The transcript as the model sees it.

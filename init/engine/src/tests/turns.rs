@@ -4,7 +4,7 @@ use super::super::speculate::WIDTH_MAX;
 use super::super::*;
 use super::{Session, greedy, load_of, system, test_model};
 use chat::{Message, Role};
-use protocol::{Request, Sampling, Stop, Switch, TurnError};
+use protocol::{Event, Request, Sampling, Stop, Switch, TurnError};
 
 #[test]
 #[ignore = "needs a model: tools/test.sh unit"]
@@ -225,6 +225,58 @@ fn drafts_leave_little_to_evaluate() {
     let (_, drafted) = session.answer().unwrap();
     assert!(drafted.prompt_tokens > 200);
     assert!(drafted.evaluated_tokens < 60, "{drafted:?}");
+}
+
+#[test]
+#[ignore = "needs a model: tools/test.sh unit"]
+fn a_text_before_the_question_is_sized_and_evaluated_ahead_of_it() {
+    let model = test_model();
+    let (mut session, info) = Session::ready(load_of(model));
+    let text = "It rained on the hills and on the harbour. ".repeat(40);
+    let asked = |question: &str| vec![system(), Message::new(Role::User, text.clone() + question)];
+    let sized = |session: &mut Session, messages: Vec<Message>| {
+        session.request(&Request::Size { messages });
+        match session.event() {
+            Event::Sized(size) => size,
+            other => panic!("{other:?}"),
+        }
+    };
+    let size = sized(&mut session, asked(""));
+    assert_eq!(size.refused, None);
+    let text_tokens = size.message_tokens.unwrap();
+    assert!(text_tokens > 300, "{size:?}");
+    session.request(&Request::Draft {
+        messages: asked(""),
+    });
+    assert_eq!(session.event(), Event::Drafted);
+    session.ask(&format!("{text}Where did it rain?"), greedy());
+    let (_, first) = session.answer().unwrap();
+    assert!(first.prompt_tokens > text_tokens, "{first:?}");
+    assert!(first.evaluated_tokens < 30, "{first:?}");
+    session.ask("And where not?", greedy());
+    let (_, second) = session.answer().unwrap();
+    assert!(second.evaluated_tokens < 30, "{second:?}");
+
+    // What does not fit is told in tokens; what cannot be counted as more than fit.
+    let long = |times| vec![Message::new(Role::User, text.repeat(times))];
+    let size = sized(&mut session, long(4));
+    assert!(size.message_tokens > Some(info.ctx_tokens), "{size:?}");
+    let Some(TurnError::ContextFull {
+        need_tokens,
+        counted: true,
+        ..
+    }) = size.refused
+    else {
+        panic!("{size:?}")
+    };
+    assert!(Some(need_tokens) > size.message_tokens);
+    let size = sized(&mut session, long(400));
+    assert_eq!(size.message_tokens, None);
+    let full = matches!(
+        size.refused,
+        Some(TurnError::ContextFull { counted: false, .. })
+    );
+    assert!(full, "{size:?}");
 }
 
 #[test]
