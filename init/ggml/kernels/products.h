@@ -19,6 +19,16 @@ constexpr int ROWS = 4;
 // A block of N columns side by side, in as many bytes.
 template <class Column, int N> struct Group;
 
+// What ggml quantises columns to, from which a Column is made: of the same size, or another.
+template <class Column, typename = void> struct Quantised {
+    using Block = Column;
+};
+template <class Column> struct Quantised<Column, std::void_t<typename Column::Quantised>> {
+    using Block = typename Column::Quantised;
+};
+
+template <class Column> constexpr bool IS_AS_QUANTISED = std::is_same_v<typename Quantised<Column>::Block, Column>;
+
 template <class Type, int N> using GroupOf = Group<typename Type::Column, N>;
 
 // Weights are asked for ahead of their use, in the order of addresses: what the

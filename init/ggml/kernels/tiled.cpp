@@ -1,4 +1,4 @@
-// Products by kernels of our own where they are faster (avx2.h, avx512.h, neon.h). Upstream's
+// Products by kernels of our own where they are faster (avx2.h, avx512.h, neon.h, neon80.h). Upstream's
 // tiles sum in another order than its vec_dot: they take only batches that are wider
 // than any pass whose logits must be those of its tokens one by one.
 
@@ -23,6 +23,9 @@
 #elif defined(__ARM_FEATURE_DOTPROD)
 #define ZOSIA_KERNELS
 #include "neon.h"
+#elif defined(__ARM_NEON)
+#define ZOSIA_KERNELS
+#include "neon80.h"
 #endif
 
 namespace {
@@ -139,11 +142,9 @@ void chunk(int count, int64_t blocks, const typename Type::Block * x, int64_t x_
             rows<Type, columns>(blocks, x, x_stride, next, y + j * blocks, blocks, out, out_stride, count);
         });
     };
-    switch (grouped.fours) {
-        case 4: fours_of(std::integral_constant<int, 1>()); break;
-        case 8: fours_of(std::integral_constant<int, 2>()); break;
-    }
-    j += grouped.fours;
+    const int64_t end = j + grouped.fours;
+    for (; end - j >= 8; j += 8) fours_of(std::integral_constant<int, 2>());
+    for (; end - j >= 4; j += 4) fours_of(std::integral_constant<int, 1>());
     switch (columns - j) {
         case 1: columns_of(std::integral_constant<int, 1>()); break;
         case 2: columns_of(std::integral_constant<int, 2>()); break;
@@ -155,7 +156,7 @@ void chunk(int count, int64_t blocks, const typename Type::Block * x, int64_t x_
 template <class Column, int N>
 void quantize_group(const char * from, size_t stride, ggml_from_float_t quantize, int64_t size, Group<Column, N> & to) {
     static_assert(sizeof to == N * sizeof(Column));
-    Column columns[N];
+    typename Quantised<Column>::Block columns[N];
     for (int j = 0; j < N; j++) quantize((const float *) (from + j * stride), &columns[j], size);
     to.pack(columns);
 }
@@ -179,9 +180,13 @@ template <class Type> void quantize(const Product & product, int64_t from, int64
         for (; j < grouped.lanes; j += LANES) group((GroupOf<Type, LANES> *) (own + j * blocks));
         for (; j < grouped.lanes + grouped.fours; j += 4) group((GroupOf<Type, 4> *) (own + j * blocks));
         for (; j < product.width; j++) {
-            quantize((const float *) (source + j * product.nb11) + from * size, own + j * blocks + from,
-                     (to - from) * size);
-            prepare(own + j * blocks + from, to - from);
+            if constexpr (IS_AS_QUANTISED<typename Type::Column>) {
+                quantize((const float *) (source + j * product.nb11) + from * size, own + j * blocks + from,
+                         (to - from) * size);
+                prepare(own + j * blocks + from, to - from);
+            } else {
+                group((GroupOf<Type, 1> *) (own + j * blocks));
+            }
         }
     }
 }
@@ -196,6 +201,7 @@ template <class Type> void compute(Work & work, int64_t at, int64_t next, float 
 }
 
 template <class Type> bool plan(Product & product) {
+    product.bytes_columns = product.blocks * product.width * sizeof(typename Type::Column);
     product.quantize = quantize<Type>;
     product.compute = compute<Type>;
     return true;
@@ -272,8 +278,11 @@ bool plan_here(Product & product) {
 #endif
         case GGML_TYPE_Q4_1: return plan<Q4_1>(product);
         case GGML_TYPE_Q8_0:
+#ifdef __AVX2__
             // Upstream has a good one for many tokens.
-            return (Q8_0::HAS_LANES || product.width <= ZOSIA_PASS_TOKENS) && plan<Q8_0>(product);
+            if (product.width > ZOSIA_PASS_TOKENS) return false;
+#endif
+            return plan<Q8_0>(product);
 #ifdef ZOSIA_STRIPS
         case GGML_TYPE_Q4_K: return plan_by_blocks<Q4_K>(product);
         case GGML_TYPE_Q5_K: return plan_by_blocks<Q5_K>(product);
@@ -329,10 +338,6 @@ void compute_upstream(Work & work, int64_t at, int64_t, float * out, int64_t str
 bool plan_upstream(const ggml_tensor * dst, Product & product) {
     const auto * traits = ggml_get_type_traits_cpu(product.type);
     if (product.width > ZOSIA_PASS_TOKENS || ggml_get_op_params_i32(dst, 1) == GGML_HINT_SRC0_IS_HADAMARD) return false;
-#if defined(__ARM_NEON) && !defined(__ARM_FEATURE_DOTPROD)
-    // sgemm.cpp has a kernel for several columns.
-    if (product.type == GGML_TYPE_Q4_1 && product.width > 1) return false;
-#endif
     if (!traits->vec_dot) return false;
     if (traits->vec_dot_type != GGML_TYPE_F32 && !ggml_get_type_traits_cpu(traits->vec_dot_type)->from_float) return false;
     product.quantize = quantize_upstream;

@@ -131,13 +131,8 @@ impl<'a> Graph<'a> {
         unsafe { sys::ggml_permute(self.context, leaf, 0, 2, 1, 3) }
     }
 
-    /// Computes `output` with `level`'s kernels.
-    fn compute(&self, level: &Level, output: *mut sys::ggml_tensor) -> Vec<f32> {
-        self.compute_with(level, output, 4)
-    }
-
-    /// The same with `threads` threads.
-    fn compute_with(&self, level: &Level, output: *mut sys::ggml_tensor, threads: i32) -> Vec<f32> {
+    /// Computes `output` with `level`'s kernels and `threads` threads.
+    fn compute(&self, level: &Level, output: *mut sys::ggml_tensor, threads: i32) -> Vec<f32> {
         // SAFETY: ggml-backend.h: the registry entry is static, of a level that this
         // processor runs; the backend and the buffer live until the end of the
         // block, each leaf gets as many bytes as its tensor has, and the output is
@@ -210,19 +205,19 @@ fn products_are_right_and_do_not_depend_on_the_columns_beside() {
             .map(|(x, y)| (x.iter().zip(y).map(|(x, y)| x * y).sum(), norm(x) * norm(y)))
             .collect();
         for level in tested() {
-            let product = |columns: &[f32]| {
+            let product = |columns: &[f32], threads| {
                 let columns = numbers_of(columns);
                 let mut graph = Graph::new();
                 let (x, y) = (graph.leaf(&rows), graph.leaf(&columns));
                 // SAFETY: ggml.h: both are of the open context and of one length.
                 let output = unsafe { sys::ggml_mul_mat(graph.context, x, y) };
-                graph.compute(level, output)
+                graph.compute(level, output, threads)
             };
             let passes = columns.chunks(LENGTH).take(PASS_TOKENS);
-            let alone: Vec<Vec<f32>> = passes.map(product).collect();
+            let alone: Vec<Vec<f32>> = passes.map(|column| product(column, 1)).collect();
             for width in WIDTHS {
                 let what = || format!("{}, type {kind}, {width} columns", level.name);
-                let together = product(&columns[..width * LENGTH]);
+                let together = product(&columns[..width * LENGTH], 4);
                 assert_eq!(together.len(), width * ROWS, "{}", what());
                 for (at, (got, (right, size))) in together.iter().zip(&right).enumerate() {
                     // Activations are rounded to eight bits.
@@ -434,7 +429,7 @@ impl Inputs {
             }
             output
         };
-        graph.compute_with(level, output, threads)
+        graph.compute(level, output, threads)
     }
 
     /// The same in f64, for every token and head.
