@@ -490,7 +490,7 @@ template <class Type> void lanes(const Unpacked_K & x, const GroupOf<Type, LANES
     }
 }
 
-// --- Q4_0, Q4_1 and Q8_0: 32 weights a block, one scale ---
+// --- Q4_0, Q4_1, Q8_0 and MXFP4: 32 weights a block, one scale ---
 
 // A block of ROWS rows as the kernel of lanes reads it.
 struct Unpacked_32 {
@@ -552,6 +552,23 @@ struct Q8_0 : Of32<block_q8_0, block_q8_0> {
             side_by_side([&](int i) INLINED { return (const uint8_t *) row[i]->qs + 16 * part; }, bytes);
             for (int k = 0; k < 4; k++) to[part][k] = vreinterpretq_s8_u8(bytes[k]);
         }
+    }
+};
+
+struct MXFP4 : Of32<block_mxfp4, block_q8_0> {
+    static INLINE void quants(const Block * const (&row)[ROWS], int8x16_t (&to)[2][4]) {
+        // Twice what the four bits stand for.
+        const int8x16_t values = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
+        nibbles(row, to);
+        for (auto & part : to) {
+            for (int8x16_t & weights : part) weights = vqtbl1q_s8(values, vreinterpretq_u8_s8(weights));
+        }
+    }
+
+    static float32x4_t numbers(const Block * const (&row)[ROWS], int) {
+        float halves[ROWS];
+        for (int i = 0; i < ROWS; i++) halves[i] = GGML_E8M0_TO_FP32_HALF(row[i]->e);
+        return vld1q_f32(halves);
     }
 };
 

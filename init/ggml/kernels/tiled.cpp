@@ -276,6 +276,9 @@ bool plan_here(Product & product) {
 #ifdef __ARM_NEON
         case GGML_TYPE_Q4_0: return plan<Q4_0>(product);
 #endif
+#ifdef __ARM_FEATURE_DOTPROD
+        case GGML_TYPE_MXFP4: return plan<MXFP4>(product);
+#endif
         case GGML_TYPE_Q4_1: return plan<Q4_1>(product);
         case GGML_TYPE_Q8_0:
 #ifdef __AVX2__

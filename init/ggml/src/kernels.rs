@@ -187,6 +187,7 @@ fn products_are_right_and_do_not_depend_on_the_columns_beside() {
         sys::GGML_TYPE_Q4_K,
         sys::GGML_TYPE_Q5_K,
         sys::GGML_TYPE_Q6_K,
+        sys::GGML_TYPE_MXFP4,
     ];
     let mut rng = Rng::with_seed(1);
     let weights = normal(&mut rng, ROWS * LENGTH);
