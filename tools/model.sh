@@ -34,14 +34,6 @@ tools=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 . "$tools/lib/script.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/host.sh
 . "$tools/lib/host.sh"
-# shellcheck source-path=SCRIPTDIR source=lib/progress.sh
-. "$tools/lib/progress.sh"
-# shellcheck source-path=SCRIPTDIR source=lib/download.sh
-. "$tools/lib/download.sh"
-# shellcheck source-path=SCRIPTDIR source=lib/hub.sh
-. "$tools/lib/hub.sh"
-# shellcheck source-path=SCRIPTDIR source=lib/owners.sh
-. "$tools/lib/owners.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/catalogue.sh
 . "$tools/lib/catalogue.sh"
 

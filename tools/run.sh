@@ -64,14 +64,6 @@ transcripts=$top/transcripts
 . "$tools/lib/host.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/qemu.sh
 . "$tools/lib/qemu.sh"
-# shellcheck source-path=SCRIPTDIR source=lib/progress.sh
-. "$tools/lib/progress.sh"
-# shellcheck source-path=SCRIPTDIR source=lib/download.sh
-. "$tools/lib/download.sh"
-# shellcheck source-path=SCRIPTDIR source=lib/hub.sh
-. "$tools/lib/hub.sh"
-# shellcheck source-path=SCRIPTDIR source=lib/owners.sh
-. "$tools/lib/owners.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/catalogue.sh
 . "$tools/lib/catalogue.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/sources.sh

@@ -1,7 +1,16 @@
 # shellcheck shell=sh
 # Models by name: the catalogue models.tsv, what has been fetched or imported,
 # and how it is fetched. Sourced after host.sh.
-# shellcheck disable=SC2034 # run.sh uses what is found
+# shellcheck disable=SC2034,SC2154 # run.sh uses what is found; $tools is its
+
+# shellcheck source-path=SCRIPTDIR source=progress.sh
+. "$tools/lib/progress.sh"
+# shellcheck source-path=SCRIPTDIR source=download.sh
+. "$tools/lib/download.sh"
+# shellcheck source-path=SCRIPTDIR source=hub.sh
+. "$tools/lib/hub.sh"
+# shellcheck source-path=SCRIPTDIR source=owners.sh
+. "$tools/lib/owners.sh"
 
 models_dir=${ZOSIA_MODELS:-${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}}/models
 catalogue=${ZOSIA_CATALOGUE:-$tools/models.tsv}
@@ -152,6 +161,7 @@ fetch_model() {
     # Somebody else may have fetched it meanwhile.
     fetch_status=0
     [ -f "$model_file" ] || fetch_locked || fetch_status=$?
+    hide_step
     unlock
     return "$fetch_status"
 }

@@ -23,11 +23,14 @@ begin_step() {
 keep_showing() {
     step_width=$(stty size <&2 2>/dev/null) || step_width=
     step_width=${step_width#* }
+    # 0 where nobody knows.
+    [ "${step_width:-0}" -gt 1 ] || step_width=80
     while kill -0 $$ 2>/dev/null; do
         step_seconds=$(($(date +%s) - step_began))
         step_line="$step_text: $(clock "$step_seconds")"
         [ $# = 0 ] || step_line="$step_line, $("$@")"
-        printf '\r\033[K%.*s' "$((${step_width:-80} - 1))" "$(visible "$step_line")" >&2
+        # shellcheck disable=SC2059 # as not every printf has %.*s
+        printf "\\r\\033[K%.$((step_width - 1))s" "$(visible "$step_line")" >&2
         sleep 1
     done
 }
