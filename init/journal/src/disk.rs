@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom};
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, fcntl_lock};
@@ -58,7 +58,8 @@ impl FileDisk {
     /// What is wrong with it, [`Error::InUse`] if another process has it open.
     pub fn open(path: &Path, create: bool) -> Result<Self, Error> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(create);
+        // What is said is nobody else's.
+        options.read(true).write(true).create(create).mode(0o600);
         let file = options
             .open(path)
             .map_err(|e| Error::of(Action::Open, 0, e))?;

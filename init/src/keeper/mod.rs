@@ -147,7 +147,7 @@ impl Keeper {
 
     fn note(&mut self, news: Option<News>) -> Option<News> {
         match &news {
-            Some(News::Saved(number)) => self.saved = *number,
+            Some(News::Saved(number)) => (self.saved, self.failing) = (*number, self.given_up),
             Some(News::Failed(_)) => self.failing = true,
             Some(News::Resumed) => self.failing = false,
             _ => {}

@@ -192,7 +192,6 @@ impl Writer {
                     // Another try would lead to the same: the rest goes on without it.
                     Err(e @ (Error::TooLong { .. } | Error::NoChat)) => {
                         voice.say(News::Failed(chain(&e)));
-                        failing = true;
                     }
                     Err(e) => {
                         if !failing {

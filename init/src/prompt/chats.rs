@@ -86,6 +86,13 @@ impl Chat {
         self.screen.quiet(&format!("deleted: {about}"));
     }
 
+    /// Something else than `/delete` was typed: one begins again by asking.
+    pub(super) fn spare_doomed(&mut self) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.doomed = None;
+        }
+    }
+
     fn show_current(&mut self) {
         let chat = self
             .keeping

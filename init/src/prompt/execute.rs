@@ -8,12 +8,18 @@ use crate::disk::{self, Choice};
 
 /// Carries out a command.
 pub(super) fn execute(chat: &mut Chat, command: Command) {
+    if !matches!(command, Command::Delete(_)) {
+        chat.spare_doomed();
+    }
     match command {
         Command::Help => chat.screen.tell(&commands::help()),
         Command::Exit => chat.leaving = true,
         Command::Clear => {
             chat.session.clear();
-            chat.screen.quiet("the conversation is forgotten");
+            chat.screen.quiet(match chat.keeping {
+                None => "the conversation is forgotten",
+                Some(_) => "the conversation is forgotten; /delete erases it from the disk",
+            });
             chat.send_held();
         }
         Command::Regen if chat.room.is_wanted() => chat.send_held(),

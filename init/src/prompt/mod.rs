@@ -363,6 +363,7 @@ impl Chat {
     }
 
     fn ask(&mut self, message: String) {
+        self.spare_doomed();
         self.session.ask(message);
         self.await_answer();
     }

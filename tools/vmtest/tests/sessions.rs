@@ -1,6 +1,7 @@
 //! Sessions: conversations that are there the next day, in the plain command.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Output;
 
@@ -161,6 +162,8 @@ fn conversations_are_listed_left_copied_named_and_deleted() {
     let told = command.ask("/chat 1", SOON);
     assert!(told.contains("going on with \"One?\", 3 turns"), "{told}");
     assert_eq!(desk.said(&command).len(), 6);
+    let _ = command.ask("/delete 2", SOON);
+    let _ = command.ask("/chats", SOON);
     let told = command.ask("/delete 2", SOON);
     assert!(
         told.contains("the same again deletes it for ever: \"the second\""),
@@ -193,6 +196,8 @@ fn conversations_are_listed_left_copied_named_and_deleted() {
 fn what_is_deleted_is_gone_from_the_file() {
     let desk = Desk::saying(&["yes"]);
     let (command, _) = desk.open();
+    let mode = fs::metadata(desk.session()).or_fail("look at it").mode();
+    assert_eq!(mode & 0o777, 0o600, "nobody else may read it");
     let _ = command.ask("The treasure lies under the oak.", ANSWER);
     let has = || {
         let kept = fs::read(desk.session()).or_fail("read the session");
