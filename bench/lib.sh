@@ -87,6 +87,7 @@ prepare_native() {
             --runs) runs=$2 && shift ;;
             --ctx) ctx=$2 && shift ;;
             --pace) pace=$2 && shift ;;
+            --parallel) parallel=$2 && shift ;;
             --threads) threads=$2 && shift ;;
             --set) settings="$settings $2" && shift ;;
             *) model=$1 ;;

@@ -25,7 +25,7 @@ prepare_native "--runs --threads --set" "$@"
 # answer CORPUS auto|off: appends "CORPUS MODE JSON" lines to $scratch/answers.
 answer() {
     # shellcheck disable=SC2046 # one word a line, none with blanks
-    with_deadline "$top/out/native/init" --batch "$bench/corpus/$1.jsonl" --temp 0 --spec "$2" \
+    with_deadline "$top/out/native/init" --batch "$bench/corpus/$1.jsonl" --parallel 1 --temp 0 --spec "$2" \
         --threads "$threads" $(zosia_flags) "$model_file" </dev/null >"$scratch/batch" ||
         die 1 "not all of corpus/$1.jsonl was answered"
     awk -v corpus="$1" -v mode="$2" -v round="$round" '{ print corpus "\t" mode "\t" round "\t" NR "\t" $0 }' \

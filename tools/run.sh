@@ -16,7 +16,13 @@
 #   --               MODEL comes next, whatever it begins with
 #   --json           with -p: one JSON object (text, tokens, timings, stop)
 #   --batch FILE     answer every line of FILE, JSON objects with "prompt", in
-#                    one boot; one JSON object a line on standard output
+#                    one boot; one JSON object a line on standard output, in
+#                    their order. --batch - takes lines from standard input as
+#                    they come
+#   --output FILE    with --batch: the results go to this new file
+#   --resume         with --output: go on behind the last answer of that file
+#   --parallel N     prompts of a batch answered side by side, 1 to 8
+#                    (default: what memory allows)
 #   --session NAME   keep conversations, in the user's data directory, or in the
 #                    file NAME if it has a /; made on first use. Without it
 #                    nothing is ever written: amnesic is the default
@@ -88,7 +94,7 @@ esac
 
 usage_error() { die 2 "$* (tools/run.sh --help)"; }
 
-model='' prompt='' turn='' json='' batch='' session='' encrypt='' attach='' threads='' smp='' mem='' accel_wanted='' cpu_wanted=''
+model='' prompt='' turn='' json='' batch='' output='' resume='' parallel='' session='' encrypt='' attach='' threads='' smp='' mem='' accel_wanted='' cpu_wanted=''
 firmware_wanted=1 append='' efi='' log='' vmm=qemu dry_run=''
 while [ $# -gt 0 ]; do
     case $1 in
@@ -99,7 +105,7 @@ while [ $# -gt 0 ]; do
             ;;
     esac
     case $1 in
-        -p | --batch | --session | --attach | --threads | --smp | --mem | --accel | --cpu | --append | --efi | --log | --vmm)
+        -p | --batch | --output | --parallel | --session | --attach | --threads | --smp | --mem | --accel | --cpu | --append | --efi | --log | --vmm)
             [ $# -ge 2 ] || usage_error "$1 needs a value"
             ;;
     esac
@@ -108,6 +114,9 @@ while [ $# -gt 0 ]; do
         -p) turn=text prompt=$2 && shift ;;
         --json) json=1 ;;
         --batch) turn=batch batch=$2 && shift ;;
+        --output) output=$2 && shift ;;
+        --resume) resume=1 ;;
+        --parallel) parallel=$2 && shift ;;
         --session)
             [ -n "$2" ] || usage_error "--session needs a name"
             session=$2 && shift
@@ -147,6 +156,7 @@ esac
 are_counts "${threads:-1}" || usage_error "--threads $threads: not a whole number above 0"
 are_counts "${smp:-1}" || usage_error "--smp $smp: not a whole number above 0"
 are_counts "${mem:-1}" || usage_error "--mem: not a size such as 4096 or 4G"
+case $parallel in '' | [1-8]) ;; *) usage_error "--parallel $parallel: not a number from 1 to 8" ;; esac
 case $accel_wanted in '' | auto) accel_wanted='' ;; hvf | kvm | tcg) ;; *) usage_error "--accel $accel_wanted: not hvf, kvm or tcg" ;; esac
 case $vmm in qemu | vfkit) ;; *) usage_error "--vmm $vmm: not qemu or vfkit" ;; esac
 [ -z "$json" ] || [ "$turn" = text ] || usage_error "--json goes with -p"
@@ -157,6 +167,8 @@ if [ -z "$turn$dry_run" ] && [ "$vmm" = qemu ] && ! { [ -t 0 ] && [ -t 1 ]; }; t
     turn=text prompt=-
 fi
 case $turn:$prompt in text:*[![:space:]]*) ;; text:*) usage_error "-p needs a text that is not empty" ;; esac
+[ "$turn" = batch ] || [ -z "$output$resume$parallel" ] || usage_error "--output, --resume and --parallel go with --batch"
+[ -z "$resume" ] || [ -n "$output" ] || usage_error "--resume goes with --output FILE"
 [ "$batch" != - ] || batch=/dev/stdin
 [ "$turn" != batch ] || [ -r "$batch" ] || die 2 "--batch: $batch cannot be read"
 if [ "$vmm" = vfkit ]; then
@@ -256,6 +268,7 @@ if [ -z "$turn" ] && [ -t 0 ] && { [ "${TERM:-dumb}" = dumb ] || [ -n "${NO_COLO
 fi
 # One turn: the prompt comes over its port, however long it is.
 [ -z "$turn" ] || parameters="$parameters zosia.prompt=-"
+[ -z "$parallel" ] || parameters="$parameters zosia.parallel=$parallel"
 [ -z "$threads" ] || parameters="$parameters zosia.threads=$threads"
 [ -z "$model_sha256" ] || parameters="$parameters zosia.sha256=$model_sha256"
 [ -z "$session" ] || parameters="$parameters zosia.session=on"
@@ -338,6 +351,10 @@ fi
 
 case $turn in
     '') run_interactive "$@" ;;
+    batch)
+        open_batch
+        run_turn "$@"
+        ;;
     *)
         write_frame
         run_turn "$@"

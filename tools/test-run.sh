@@ -479,16 +479,34 @@ turns_here() {
     printf '{"prompt":"a"}\n\n{"prompt":"b"}\n' >"$work/batch"
     try batch 0 run.sh --batch "$work/batch" "$model"
     [ "$(grep -c '"answered":true,' "$work/out")" = 2 ] || fail "not two answers"
-    grep -qx 'batch 31' "$FAKE_LOG.head" || fail "the header is $(cat "$FAKE_LOG.head")"
+    grep -qx 'batch zosia\.[^ ]* 0' "$FAKE_LOG.head" || fail "the header is $(cat "$FAKE_LOG.head")"
 
     printf '{"prompt":"a"}\n{"promp":"b"}' >"$work/batch"
     try batch_with_a_bad_line 1 run.sh --batch "$work/batch" "$model"
-    says '1 of 2 prompts were answered; the last error: line 2: expected "prompt"'
+    says '1 of 2 prompts were answered in'
     for batch in - /dev/stdin; do
         input=$work/batch
         try "batch from $batch" 1 run.sh --batch "$batch" "$model"
         says '1 of 2 prompts were answered'
     done
+
+    results=$work/results
+    rm -f "$results" "$results.new"
+    try batch_into_a_file 1 run.sh --batch "$work/batch" --output "$results" "$model"
+    printed_exactly ''
+    [ "$(wc -l <"$results")" -eq 2 ] || fail "not two results"
+    try results_that_are_there 2 run.sh --batch "$work/batch" --output "$results" "$model"
+    says '--resume goes on with it'
+    # The failed line is done again, and a torn one.
+    printf '{"answered":true,"text":"to' >>"$results"
+    try resumed 1 run.sh --batch "$work/batch" --output "$results" --resume "$model"
+    says '0 of 1 prompts were answered'
+    [ "$(wc -l <"$results")" -eq 2 ] || fail "not two results: $(cat "$results")"
+    try resumed_from_nothing 1 run.sh --batch "$work/batch" --output "$results.new" --resume "$model"
+    cmp -s "$results" "$results.new" || fail "other results"
+    try resume_without_a_file 2 run.sh --batch "$work/batch" --resume "$model"
+    try output_without_a_batch 2 run.sh -p x --output "$results.other" "$model"
+    try parallel_nine 2 run.sh --batch "$work/batch" --parallel 9 "$model"
 
     FAKE_GUEST=refuses
     try refused 1 run.sh -p x "$model"

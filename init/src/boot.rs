@@ -10,6 +10,7 @@ use protocol::{Config, LogLevel, from_kernel_command_line};
 use crate::console::{self, ConsoleError};
 use crate::disk::{self, Finder};
 use crate::host::{Host, Sanitized, answer_output, chain, read_budget, terminal, warn};
+use crate::job::batch::{self, Lines, Progress, Style};
 use crate::job::{self, Given, Job, Outputs};
 use crate::models::Models;
 use crate::mounts::{self, MountError, Mounted};
@@ -139,15 +140,34 @@ fn tune_kernel(_proof: Mounted, log: LogLevel) {
 fn take_order(mounted: Mounted, budget: &Budget, outputs: &mut Outputs) -> io::Result<Job> {
     let mut port = ports::open(mounted, ports::TURN)?;
     let order = ports::read_order(&mut port, budget.prompt_bytes)?;
-    outputs.answer = match &order {
-        Order::Prompt {
-            at_terminal: true, ..
-        } => Box::new(Sanitized(port)),
-        _ => Box::new(port),
-    };
     Ok(match order {
-        Order::Prompt { text, .. } => Job::Turn(text),
-        Order::Batch(lines) => Job::Batch(lines),
+        Order::Prompt { text, at_terminal } => {
+            outputs.answer = if at_terminal {
+                Box::new(Sanitized(port))
+            } else {
+                Box::new(port)
+            };
+            Job::Turn(text)
+        }
+        Order::Batch {
+            last,
+            skip,
+            at_terminal,
+        } => {
+            let lines = Lines::new(port.try_clone()?, budget.prompt_bytes, Some(last));
+            // The host shows what comes on the answer's way.
+            let style = if at_terminal {
+                Style::Replaced
+            } else {
+                Style::Lines
+            };
+            let progress = Progress::new(Box::new(port), style);
+            Job::Batch(batch::Input {
+                lines,
+                skip,
+                progress,
+            })
+        }
     })
 }
 

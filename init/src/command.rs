@@ -1,16 +1,17 @@
 //! The plain command: the same jobs on any Linux machine, without PID 1's work.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use protocol::{Config, Invocation, Output, from_flags, help_text, reference_page};
+use protocol::{Batch, Config, Invocation, Output, from_flags, help_text, reference_page};
 
 use crate::attached;
 use crate::disk;
 use crate::host::{Host, answer_output, chain, read_budget, standard_output, terminal, warn};
 use crate::input;
+use crate::job::batch::{self, Progress, Style};
 use crate::job::{self, Given, Job, Outputs};
 use crate::models::Models;
 use crate::timeline::Timeline;
@@ -72,8 +73,18 @@ fn run_with(config: Config, path: &str, output: &Output, attach: &[String]) -> i
     }
     found.texts = texts;
     let budget = read_budget();
+    // Before anything is loaded: what cannot be written to is told at once.
+    let (results, skip) = results_of(output)?;
     let job = Job::of(config.start.mode, || match output {
-        Output::Batch(file) => input::read_batch(file, &budget).map(Job::Batch),
+        Output::Batch(batch) => {
+            let (lines, skip) = (input::lines(&batch.lines, &budget)?, skip);
+            let progress = Progress::new(Box::new(io::stderr()), progress_style(batch));
+            Ok(Job::Batch(batch::Input {
+                lines,
+                skip,
+                progress,
+            }))
+        }
         Output::Answer | Output::Json => match input::message(&config, &budget)? {
             Some(message) => Ok(Job::Turn(message)),
             None => terminal().map(Job::Chat),
@@ -86,7 +97,7 @@ fn run_with(config: Config, path: &str, output: &Output, attach: &[String]) -> i
         },
         Output::Json | Output::Batch(_) => Outputs {
             answer: Box::new(io::sink()),
-            results: Some(Box::new(standard_output()?)),
+            results,
         },
     };
     let models = Models::given(host, found, config.start.model.clone());
@@ -101,6 +112,37 @@ fn run_with(config: Config, path: &str, output: &Output, attach: &[String]) -> i
             timeline,
         },
     )
+}
+
+/// Where results go, and how many are there already.
+fn results_of(output: &Output) -> io::Result<(Option<Box<dyn Write>>, u64)> {
+    Ok(match output {
+        Output::Answer => (None, 0),
+        Output::Batch(Batch {
+            results: Some(path),
+            resume,
+            ..
+        }) => {
+            let (file, kept) = if *resume {
+                batch::resume(path)?
+            } else {
+                (batch::create(path)?, 0)
+            };
+            (Some(Box::new(file)), kept)
+        }
+        Output::Json | Output::Batch(_) => (Some(Box::new(standard_output()?)), 0),
+    })
+}
+
+/// How it is told how far a batch is: not between its results.
+fn progress_style(batch: &Batch) -> Style {
+    if batch.results.is_none() && io::stdout().is_terminal() {
+        Style::Quiet
+    } else if io::stderr().is_terminal() {
+        Style::Replaced
+    } else {
+        Style::Lines
+    }
 }
 
 fn print(text: &str) -> io::Result<bool> {

@@ -9,6 +9,7 @@ use protocol::Config;
 use protocol::memory::{Budget, mib};
 
 use crate::host::warn;
+use crate::job::batch::Lines;
 
 /// The message of a one-turn run; `None` means a chat.
 ///
@@ -42,13 +43,14 @@ pub(crate) fn message(config: &Config, budget: &Budget) -> io::Result<Option<Str
 /// The lines of `file`; `-` is standard input.
 ///
 /// # Errors
-/// The file's; `InvalidInput` for one that is too long or not text.
-pub(crate) fn read_batch(file: &str, budget: &Budget) -> io::Result<String> {
-    if file == "-" {
-        return read_text(io::stdin(), "standard input", budget);
-    }
-    let open = File::open(file).map_err(|e| named(&e, file, "cannot be opened"))?;
-    read_text(open, file, budget)
+/// The file's.
+pub(crate) fn lines(file: &str, budget: &Budget) -> io::Result<Lines> {
+    let source = if file == "-" {
+        File::from(io::stdin().as_fd().try_clone_to_owned()?)
+    } else {
+        File::open(file).map_err(|e| named(&e, file, "cannot be opened"))?
+    };
+    Ok(Lines::new(source, budget.prompt_bytes, None))
 }
 
 fn standard_input(budget: &Budget) -> io::Result<String> {

@@ -211,30 +211,65 @@ fetch_release_file() {
 release_pin() { sed -n "s/^$1=//p" "${ZOSIA_RELEASE:-$tools/release}"; }
 
 # What the guest reads from its port: a length in bytes, a newline and the
-# prompt, after "terminal" if the answer is shown at one; or "batch", the length
-# and the lines of JSON.
+# prompt, after "terminal" if the answer is shown at one.
 write_frame() {
     frame_head=''
     if [ -z "$json" ] && [ -t 1 ]; then frame_head='terminal '; fi
-    if [ "$turn" = batch ]; then
-        frame_head='batch '
-        cat -- "$batch" >"$scratch/prompt"
-    else
-        if [ "$prompt" = - ]; then
-            [ ! -t 0 ] || say "type the message; Ctrl-D on a line of its own ends it"
-            read_standard_input
-            prompt=$standard_input
-            case $prompt in *[![:space:]]*) ;; *) die 1 "standard input is empty: nothing to answer [ZE-61]" ;; esac
-        elif [ -p /dev/stdin ] || [ -f /dev/stdin ]; then
-            say "reading context from standard input (to give none: < /dev/null)"
-            read_standard_input
-            [ -z "$standard_input" ] || prompt=$(printf '%s\n\n%s' "$standard_input" "$prompt")
-        fi
-        printf '%s' "$prompt" >"$scratch/prompt"
+    if [ "$prompt" = - ]; then
+        [ ! -t 0 ] || say "type the message; Ctrl-D on a line of its own ends it"
+        read_standard_input
+        prompt=$standard_input
+        case $prompt in *[![:space:]]*) ;; *) die 1 "standard input is empty: nothing to answer [ZE-61]" ;; esac
+    elif [ -p /dev/stdin ] || [ -f /dev/stdin ]; then
+        say "reading context from standard input (to give none: < /dev/null)"
+        read_standard_input
+        [ -z "$standard_input" ] || prompt=$(printf '%s\n\n%s' "$standard_input" "$prompt")
     fi
+    printf '%s' "$prompt" >"$scratch/prompt"
     frame_bytes=$(file_bytes "$scratch/prompt")
     [ "$frame_bytes" -le 67108864 ] || die 2 "the prompt has $frame_bytes bytes; 67108864 is the most"
     { printf '%s%s\n' "$frame_head" "$frame_bytes" && cat "$scratch/prompt"; } >"$scratch/frame"
+}
+
+# The lines of a batch as descriptor 6, standard output where the results go, and
+# $batch_head: "batch", a line that says that there are no more, which nobody else
+# knows, how many results are kept, and "terminal" if progress is shown at one.
+open_batch() {
+    case $batch in
+        /dev/stdin) exec 6<&0 ;;
+        *) exec 6<"$batch" ;;
+    esac
+    kept=0
+    if [ -n "$output" ]; then
+        [ ! -e "$output" ] || [ -n "$resume" ] || die 2 "$output is there already; --resume goes on with it, or remove it"
+        [ ! -e "$output" ] || keep_results
+        (: >>"$output") 2>/dev/null || die 2 "--output: $output cannot be written"
+        exec >>"$output"
+    fi
+    batch_head="batch ${scratch##*/} $kept"
+    if [ -t 2 ] && [ ! -t 1 ]; then batch_head="$batch_head terminal"; fi
+}
+
+# Of the results that there are, those up to the last that was answered: what is behind
+# it (lines that failed, one that is torn) is cut off and done again.
+keep_results() {
+    complete=$(wc -l <"$output")
+    kept=$(LC_ALL=C awk -v complete="$complete" '
+        NR > complete { exit }
+        index($0, "{\"answered\":true") == 1 { kept = NR }
+        END { print kept + 0 }' "$output")
+    LC_ALL=C awk -v kept="$kept" 'NR > kept { exit } { print }' "$output" >"$output.part"
+    mv "$output.part" "$output"
+}
+
+send_order() {
+    if [ "$turn" = batch ]; then
+        printf '%s\n' "$batch_head"
+        cat <&6
+        printf '\n%s\n' "${scratch##*/}"
+    else
+        cat "$scratch/frame"
+    fi
 }
 
 # All of standard input, as $standard_input. A shell's variable loses zero bytes, so
@@ -359,12 +394,20 @@ run_vfkit() {
 
 # One boot that answers. What is streamed to standard output is the answer's
 # port, or the results' when JSON is asked for; the other goes nowhere or into
-# a file. The shell holds the writing end of the stream until QEMU has it, so
-# that the reader ends exactly when QEMU does, even one that fails to start.
+# a file; of a batch it tells how far it is. The shell holds the writing ends of
+# streams until QEMU has them, so that the readers end exactly when QEMU does,
+# even one that fails to start.
 run_turn() {
     open_control
     mkfifo "$scratch/turn.in"
-    if [ -n "$json" ] || [ "$turn" = batch ]; then
+    if [ "$turn" = batch ]; then
+        stream=$scratch/result
+        mkfifo "$scratch/turn.out"
+        tee "$scratch/streamed" <"$scratch/turn.out" >&2 6<&- 7>&- &
+        teller=$!
+        children=$teller
+        exec 8>"$scratch/turn.out"
+    elif [ -n "$json" ]; then
         ln -s /dev/null "$scratch/turn.out"
         stream=$scratch/result
         results=$scratch/streamed
@@ -374,17 +417,23 @@ run_turn() {
         results=$scratch/result
     fi
     mkfifo "$stream"
-    tee "$scratch/streamed" <"$stream" 7>&- &
+    if [ "$turn" = batch ]; then
+        cat <"$stream" 6<&- 7>&- 8>&- &
+    else
+        tee "$scratch/streamed" <"$stream" 7>&- &
+    fi
     reader=$!
-    children=$reader
+    children="$children $reader"
     exec 5>"$stream"
-    "$qemu" "$@" </dev/null >/dev/null 2>"$scratch/qemu.log" 4>&- 7>&- &
+    "$qemu" "$@" </dev/null >/dev/null 2>"$scratch/qemu.log" 4>&- 6<&- 7>&- &
     machine_pid=$!
     children="$children $machine_pid"
     tell_guard "machine $machine_pid"
-    exec 5>&-
-    cat "$scratch/frame" >"$scratch/turn.in" 2>/dev/null 7>&- &
-    children="$children $!"
+    exec 5>&- 8>&-
+    send_order >"$scratch/turn.in" 2>/dev/null 7>&- &
+    sender=$!
+    children="$children $sender"
+    exec 6<&-
 
     reader_status=0
     wait "$reader" || reader_status=$?
@@ -393,6 +442,12 @@ run_turn() {
     session_status=0
     wait "$machine_pid" 2>/dev/null || session_status=$?
     [ "$reader_status" = 0 ] || die 1 "standard output did not take all of the answer [ZE-61]"
+    if [ "$turn" = batch ]; then
+        wait "$teller" 2>/dev/null || :
+        report_end "$session_status"
+        report_batch
+        return 0
+    fi
     # A terminal's next prompt begins on a line of its own.
     [ ! -t 1 ] || [ -z "$(tail -c 1 "$scratch/streamed")" ] || echo
 
@@ -400,23 +455,24 @@ run_turn() {
     report_results
 }
 
-# Status 0 only if every turn's result says that it was answered.
+# Status 0 only if the last that was told is that every prompt was answered.
+report_batch() {
+    told=$(tr '\r' '\n' <"$scratch/streamed" | sed -n 's/.*zosia: \([0-9]*\) of \([0-9]*\) prompts were answered.*/\1 \2/p' | tail -n 1)
+    case $told in
+        '')
+            console_tail
+            die 1 "not answered: the guest powered off without a result [ZE-63]"
+            ;;
+    esac
+    [ "${told% *}" = "${told#* }" ] || exit 1
+}
+
+# Status 0 only if the turn's result says that it was answered.
 report_results() {
-    if [ "$turn" = batch ]; then
-        # Not of the file, which may be a pipe.
-        turns=$(grep -c '[^[:space:]]' "$scratch/prompt") || turns=0
-    else
-        turns=1
-    fi
-    answered=$(grep -c '"answered": *true' "$results") || answered=0
-    [ "$answered" -lt "$turns" ] || return 0
+    ! grep -q '"answered": *true' "$results" || return 0
     reason=$(sed -n -E 's/.*"error": *"(([^"\\]|\\.)*)".*/\1/p' "$results" | tail -n 1 | sed 's/\\\(["\\/]\)/\1/g')
     case $reason in "not kept: "*) die 1 "$reason" ;; esac
-    if [ "$turn" = batch ]; then
-        die 1 "$answered of $turns prompts were answered${reason:+; the last error: $reason}"
-    elif [ -n "$reason" ]; then
-        die 1 "not answered: $reason"
-    fi
+    [ -z "$reason" ] || die 1 "not answered: $reason"
     console_tail
     die 1 "not answered: the guest powered off without a result [ZE-63]"
 }

@@ -27,8 +27,10 @@ pub(crate) use state::Pieces;
 /// What a context is made with.
 #[derive(Debug, Clone)]
 pub(crate) struct ContextParams {
-    /// Tokens it holds.
+    /// Tokens that each of its sequences holds.
     pub ctx_tokens: u32,
+    /// Sequences that it holds.
+    pub sequences: u32,
     /// Tokens evaluated at once.
     pub batch_tokens: u32,
     /// Tokens of one batch whose logits are wanted.
@@ -86,6 +88,19 @@ pub(crate) enum DecodeError {
     Thrown(#[from] Thrown),
 }
 
+/// A token to be evaluated.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    /// Which.
+    pub token: Token,
+    /// Of which sequence.
+    pub sequence: usize,
+    /// Where in it: its end, or behind the step before.
+    pub position: usize,
+    /// Whether its logits are wanted.
+    pub output: bool,
+}
+
 /// A context over a model's weights.
 pub(crate) struct Context<'m> {
     handle: NonNull<sys::llama_context>,
@@ -107,36 +122,35 @@ struct Batch {
     tokens: Vec<Token>,
     positions: Vec<sys::llama_pos>,
     sequence_counts: Vec<i32>,
-    /// Each points to `sequence`.
+    /// Each points to one of `ids`.
     sequences: Vec<*mut sys::llama_seq_id>,
-    /// The only sequence there is: 0.
-    _sequence: Box<sys::llama_seq_id>,
+    /// Each sequence's number.
+    ids: Box<[sys::llama_seq_id]>,
     outputs: Vec<i8>,
 }
 
 impl Batch {
-    fn new(capacity: usize) -> Self {
-        let mut sequence = Box::new(0);
+    fn new(capacity: usize, sequences: u32) -> Self {
         Self {
             tokens: vec![0; capacity],
             positions: vec![0; capacity],
             sequence_counts: vec![1; capacity],
-            sequences: vec![&raw mut *sequence; capacity],
-            _sequence: sequence,
+            sequences: vec![std::ptr::null_mut(); capacity],
+            ids: (0..).take(sequences as usize).collect(),
             outputs: vec![0; capacity],
         }
     }
 
-    /// Fills in `tokens` from position `start` on; the last `outputs` of them
-    /// get logits. `None` if there are more than the batch holds.
-    fn fill(&mut self, tokens: &[Token], start: usize, outputs: usize) -> Option<sys::llama_batch> {
-        let count = tokens.len();
-        self.tokens.get_mut(..count)?.copy_from_slice(tokens);
-        for (position, at) in self.positions.get_mut(..count)?.iter_mut().zip(start..) {
-            *position = sys::llama_pos::try_from(at).ok()?;
-        }
-        for (output, at) in self.outputs.get_mut(..count)?.iter_mut().zip(0..) {
-            *output = i8::from(at + outputs >= count);
+    /// Fills in `steps`. `None` if there are more than the batch holds, or one is of a
+    /// sequence that there is not.
+    fn fill(&mut self, steps: impl Iterator<Item = Step>) -> Option<sys::llama_batch> {
+        let mut count = 0;
+        for (at, step) in steps.enumerate() {
+            *self.tokens.get_mut(at)? = step.token;
+            *self.positions.get_mut(at)? = sys::llama_pos::try_from(step.position).ok()?;
+            *self.sequences.get_mut(at)? = self.ids.get_mut(step.sequence)?;
+            *self.outputs.get_mut(at)? = i8::from(step.output);
+            count = at + 1;
         }
         Some(sys::llama_batch {
             n_tokens: i32::try_from(count).ok()?,
@@ -173,12 +187,13 @@ impl<'m> Context<'m> {
         };
         // SAFETY: llama.h: returns plain data.
         let mut raw = unsafe { sys::llama_context_default_params() };
-        raw.n_ctx = params.ctx_tokens;
+        raw.n_ctx = params.ctx_tokens.saturating_mul(params.sequences);
         raw.n_batch = params.batch_tokens;
         raw.n_ubatch = params.batch_tokens;
-        raw.n_seq_max = params.pieces.sequences();
-        // Several share their cells.
-        raw.kv_unified = raw.n_seq_max > 1;
+        raw.n_seq_max = params.sequences.max(params.pieces.sequences());
+        // Several answers have memory of their own each: what one attends to, and in which
+        // order, does not depend on the others. Pieces share cells.
+        raw.kv_unified = params.sequences == 1 && raw.n_seq_max > 1;
         // Room for as many rows of logits, one a sequence at least: the default is a row
         // for each token of a batch, which is half a GiB with a large vocabulary.
         let outputs = u32::try_from(params.outputs).unwrap_or(1);
@@ -204,10 +219,10 @@ impl<'m> Context<'m> {
             return Err(ContextError::Llama(backend::take_errors()));
         };
         // SAFETY: llama.h: a getter of a live context.
-        let ctx_tokens = unsafe { sys::llama_n_ctx(handle.as_ptr()) };
+        let ctx_tokens = unsafe { sys::llama_n_ctx_seq(handle.as_ptr()) };
         let mut context = Self {
             handle,
-            batch: Batch::new(params.batch_tokens as usize),
+            batch: Batch::new(params.batch_tokens as usize, params.sequences),
             vocab_tokens: Vocab::of(model).len(),
             ctx_tokens: ctx_tokens as usize,
             pieces: params.pieces,
@@ -216,7 +231,7 @@ impl<'m> Context<'m> {
                 params.threads,
                 params.batch_threads,
                 params.processors,
-                params.batch_tokens as usize,
+                params.sequences as usize..params.batch_tokens as usize,
             ),
             pools: None,
             model: PhantomData,
@@ -230,7 +245,7 @@ impl<'m> Context<'m> {
         Ok(context)
     }
 
-    /// Tokens it holds; llama.cpp may have rounded what was asked for.
+    /// Tokens that each sequence holds; llama.cpp may have rounded what was asked for.
     pub(crate) fn ctx_tokens(&self) -> usize {
         self.ctx_tokens
     }
@@ -240,28 +255,54 @@ impl<'m> Context<'m> {
         self.batch.tokens.len()
     }
 
-    /// Evaluates `tokens` at the positions from `start` on, which must be where
-    /// the context ends. The logits of the last `outputs` of them can be read.
+    /// Sequences that it holds.
+    pub(crate) fn sequences(&self) -> usize {
+        self.batch.ids.len()
+    }
+
+    /// Evaluates `tokens` of `sequence` at the positions from `start` on, which must be
+    /// where it ends. The logits of the last `outputs` of them can be read.
     ///
     /// # Errors
-    /// [`DecodeError`]; the context is then as it was before.
+    /// As [`Self::evaluate`].
     pub(crate) fn decode(
         &mut self,
+        sequence: usize,
         tokens: &[Token],
         start: usize,
         outputs: usize,
     ) -> Result<(), DecodeError> {
-        let Some(batch) = self.batch.fill(tokens, start, outputs) else {
+        let count = tokens.len();
+        let steps = tokens.iter().enumerate().map(|(at, token)| Step {
+            token: *token,
+            sequence,
+            position: start + at,
+            output: at + outputs >= count,
+        });
+        self.evaluate(steps)
+    }
+
+    /// Evaluates `steps` in one pass, if those of several sequences are one of each,
+    /// without a gap between their numbers.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; the context is then as it was before.
+    pub(crate) fn evaluate(
+        &mut self,
+        steps: impl Iterator<Item = Step>,
+    ) -> Result<(), DecodeError> {
+        let Some(batch) = self.batch.fill(steps) else {
             return Err(DecodeError::Llama {
                 code: -1,
-                log: format!("a batch of {} tokens", tokens.len()),
+                log: "a batch of more tokens than there is room for".to_owned(),
             });
         };
-        let threads = i32::try_from(self.crew.threads(tokens.len())).unwrap_or(1);
+        let width = usize::try_from(batch.n_tokens).unwrap_or(0);
+        let threads = i32::try_from(self.crew.threads(width)).unwrap_or(1);
         // SAFETY: llama.h: sets two numbers of a live context; neither pool has
         // fewer threads.
         unsafe { sys::llama_set_n_threads(self.handle.as_ptr(), threads, threads) };
-        let cpu_began = self.crew.wants_cpu_time(tokens.len()).then(cpu_time);
+        let cpu_began = self.crew.wants_cpu_time(width).then(cpu_time);
         let began = Instant::now();
         // SAFETY: llama.h: the batch's arrays hold `n_tokens` entries each and
         // stay alive and unmoved in `self.batch` during the call; llama.cpp
@@ -271,7 +312,7 @@ impl<'m> Context<'m> {
             0 => {
                 let time = began.elapsed();
                 let cpu_time = cpu_began.map(|began| cpu_time().saturating_sub(began));
-                self.crew.took(tokens.len(), time, cpu_time);
+                self.crew.took(width, time, cpu_time);
                 Ok(())
             }
             2 => Err(DecodeError::Interrupted),
@@ -294,15 +335,29 @@ impl<'m> Context<'m> {
         Some(unsafe { std::slice::from_raw_parts_mut(row.as_ptr(), self.vocab_tokens) })
     }
 
-    /// Forgets all from position `start` on. `false` if this kind of memory
-    /// cannot: then nothing changed.
-    pub(crate) fn truncate(&mut self, start: usize) -> bool {
-        let Ok(start) = sys::llama_pos::try_from(start) else {
+    /// Forgets all of `sequence` from position `start` on. `false` if this kind of
+    /// memory cannot: then nothing changed.
+    pub(crate) fn truncate(&mut self, sequence: usize, start: usize) -> bool {
+        let (Ok(start), Some(id)) = (
+            sys::llama_pos::try_from(start),
+            self.batch.ids.get(sequence),
+        ) else {
             return false;
         };
-        // SAFETY: llama.h: the memory of a live context; sequence 0 from
+        // SAFETY: llama.h: the memory of a live context; one of its sequences from
         // `start` to the end.
-        unsafe { sys::llama_memory_seq_rm(self.memory(), 0, start, -1) }
+        unsafe { sys::llama_memory_seq_rm(self.memory(), *id, start, -1) }
+    }
+
+    /// Has `to` hold what `from` holds: all of its memory is copied, however much of
+    /// it is in use.
+    pub(crate) fn copy(&mut self, from: usize, to: usize) {
+        let ids = &self.batch.ids;
+        if let (Some(from), Some(to)) = (ids.get(from), ids.get(to)) {
+            // SAFETY: llama.h: the memory of a live context; two of its sequences, from
+            // beginning to end.
+            unsafe { sys::llama_memory_seq_cp(self.memory(), *from, *to, -1, -1) }
+        }
     }
 
     /// Forgets everything.
@@ -312,7 +367,7 @@ impl<'m> Context<'m> {
         unsafe { sys::llama_memory_clear(self.memory(), false) }
     }
 
-    /// Number of positions held, as llama.cpp knows it.
+    /// Number of positions that the first sequence holds, as llama.cpp knows it.
     pub(crate) fn held_tokens(&self) -> usize {
         // SAFETY: llama.h: a getter; −1 for an empty sequence.
         let last = unsafe { sys::llama_memory_seq_pos_max(self.memory(), 0) };

@@ -1,16 +1,14 @@
-//! One answer: sample, show, evaluate, until something ends it.
+//! One answer: draw, show, evaluate, until something ends it.
 
 use std::time::Instant;
 
 use super::context::DecodeError;
 use super::interrupt::Interrupt;
-use super::prompter::Prompter;
-use super::sampler::{SampleError, Sampler};
 use super::sequence::{Memory, Sequence};
 use super::speculate::Speculator;
-use super::speech::{Show, Speech};
+use super::speech::Show;
+use super::utterance::Utterance;
 use super::vocab::Token;
-use chat::Splitter;
 use protocol::{Stop, TurnError};
 
 /// An answer, ended.
@@ -27,14 +25,10 @@ pub(crate) struct Answer {
 
 /// What an answer is made with.
 pub(crate) struct Generation<'a, 'm> {
-    /// Template and vocabulary.
-    pub prompter: &'a Prompter<'m>,
-    /// Draws the tokens.
-    pub sampler: Sampler<'a>,
+    /// Draws and shows.
+    pub utterance: Utterance<'a, 'm>,
     /// Proposes tokens.
     pub speculator: &'a mut Speculator,
-    /// Longest answer in tokens.
-    pub max_tokens: usize,
     /// Says when to stop.
     pub interrupt: &'a Interrupt,
 }
@@ -48,24 +42,22 @@ impl Generation<'_, '_> {
     pub(crate) fn run<M: Memory>(
         mut self,
         sequence: &mut Sequence<M>,
-        splitter: Splitter,
         show: &mut Show<'_>,
     ) -> Result<Answer, TurnError> {
-        let mut speech = Speech::new(self.prompter, splitter);
-        let mut answer = Answer {
-            stop: Stop::Cancelled,
-            tokens: Vec::new(),
-            first_token: Instant::now(),
-            decode_calls: 0,
-        };
         let mut confirmed = sequence.tokens().len();
+        let mut decode_calls = 0;
         self.speculator.begin(sequence.tokens());
-        let outcome = self.answer(sequence, &mut confirmed, &mut speech, &mut answer, show);
+        let outcome = self.answer(sequence, &mut confirmed, &mut decode_calls, show);
         // What was proposed and not drawn is not part of the conversation.
         sequence.rewind(confirmed);
-        speech.finish(show);
-        answer.stop = outcome?;
-        Ok(answer)
+        let first_token = self.utterance.first_token().unwrap_or_else(Instant::now);
+        let tokens = self.utterance.finish(show);
+        Ok(Answer {
+            stop: outcome?,
+            tokens,
+            first_token,
+            decode_calls,
+        })
     }
 
     /// `confirmed` is how many of the sequence's tokens have been drawn; the
@@ -74,41 +66,27 @@ impl Generation<'_, '_> {
         &mut self,
         sequence: &mut Sequence<M>,
         confirmed: &mut usize,
-        speech: &mut Speech<'_, '_>,
-        answer: &mut Answer,
+        decode_calls: &mut u32,
         show: &mut Show<'_>,
     ) -> Result<Stop, TurnError> {
-        while answer.tokens.len() < self.max_tokens {
-            let token = self.sample(sequence, *confirmed)?;
-            if answer.tokens.is_empty() {
-                answer.first_token = Instant::now();
-            }
-            if speech.hears_end(token)? {
-                return Ok(Stop::EndOfTurn);
-            }
+        loop {
             if self.interrupt.is_requested() {
                 return Ok(Stop::Cancelled);
             }
-            let accepted = self.sampler.accept(token);
-            accepted.map_err(|e| TurnError::Evaluation(e.to_string()))?;
+            let room = *confirmed < sequence.ctx_tokens();
+            let logits = sequence.logits_after(*confirmed);
+            let token = match self.utterance.draw(logits, room, show)? {
+                Ok(token) => token,
+                Err(stop) => return Ok(stop),
+            };
             self.speculator.push(token);
-            answer.tokens.push(token);
-            if speech.say(show) {
-                return Ok(Stop::EndOfTurn);
-            }
-            if *confirmed >= sequence.ctx_tokens() {
-                return Ok(Stop::ContextFull);
-            }
-            if answer.tokens.len() == self.max_tokens {
-                break;
-            }
             let proposed = sequence.tokens().get(*confirmed).copied();
             if let Some(proposed) = proposed {
                 self.speculator.judged(proposed == token);
             }
             if proposed != Some(token) {
                 sequence.rewind(*confirmed);
-                answer.decode_calls += 1;
+                *decode_calls += 1;
                 match self.evaluate(sequence, token) {
                     Ok(()) => {}
                     Err(DecodeError::Interrupted) => return Ok(Stop::Cancelled),
@@ -117,7 +95,6 @@ impl Generation<'_, '_> {
             }
             *confirmed += 1;
         }
-        Ok(Stop::MaxTokens)
     }
 
     /// Evaluates `token`, and with it what may follow.
@@ -133,18 +110,5 @@ impl Generation<'_, '_> {
         sequence.extend(&batch, batch.len())?;
         self.speculator.timed(batch.len() - 1, started.elapsed());
         Ok(())
-    }
-
-    /// Draws the token after the first `confirmed` of the sequence.
-    fn sample<M: Memory>(
-        &mut self,
-        sequence: &mut Sequence<M>,
-        confirmed: usize,
-    ) -> Result<Token, TurnError> {
-        let drawn = match sequence.logits_after(confirmed) {
-            Some(logits) => self.sampler.sample(logits),
-            None => Err(SampleError::NotANumber),
-        };
-        drawn.map_err(|e| TurnError::Evaluation(e.to_string()))
     }
 }

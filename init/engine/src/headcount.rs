@@ -7,6 +7,7 @@
 //!
 //! Pure arithmetic: it knows neither clocks nor threads.
 
+use std::ops::Range;
 use std::time::Duration;
 
 /// Of the time before, what another number must save to be kept.
@@ -24,8 +25,9 @@ const NEW: f64 = 0.25;
 pub(crate) struct Crew {
     tokens: Count,
     batches: Count,
-    /// Tokens of a batch that is as long as they get.
-    full: usize,
+    /// Tokens of a batch that counts as a single token, as it is one of each sequence,
+    /// and of one that is as long as they get.
+    widths: Range<usize>,
 }
 
 #[derive(Debug)]
@@ -45,13 +47,14 @@ impl Count {
 
 impl Crew {
     /// As many threads as are asked for: for single tokens, and for longer batches,
-    /// which are at most `full` tokens long. Without a number, up to `processors`;
-    /// without one for batches, what holds for tokens.
+    /// which are at most `widths.end` tokens long; a token of each sequence is
+    /// `widths.start`. Without a number, up to `processors`; without one for batches,
+    /// what holds for tokens.
     pub(crate) fn new(
         tokens: Option<u32>,
         batches: Option<u32>,
         processors: u32,
-        full: usize,
+        widths: Range<usize>,
     ) -> Self {
         Self {
             tokens: tokens.map_or_else(
@@ -62,19 +65,19 @@ impl Crew {
                 || Count::Measured(Headcount::for_batches(processors)),
                 Count::Fixed,
             ),
-            full,
+            widths,
         }
     }
 
     /// Threads for a batch of `width` tokens.
     pub(crate) fn threads(&mut self, width: usize) -> u32 {
-        if width == 1 {
+        if width == self.widths.start {
             return self.tokens.threads();
         }
         match (&mut self.batches, &self.tokens) {
             (Count::Measured(batches), Count::Measured(tokens)) => {
                 batches.begin_with(tokens.settled());
-                if width < self.full {
+                if width < self.widths.end {
                     batches.settled()
                 } else {
                     batches.threads()
@@ -88,8 +91,8 @@ impl Crew {
     /// the processors.
     pub(crate) fn wants_cpu_time(&self, width: usize) -> bool {
         match (&self.tokens, &self.batches) {
-            (Count::Measured(tokens), _) if width == 1 => tokens.is_new,
-            (_, Count::Measured(_)) => width == self.full,
+            (Count::Measured(tokens), _) if width == self.widths.start => tokens.is_new,
+            (_, Count::Measured(_)) => width == self.widths.end,
             _ => false,
         }
     }
@@ -97,8 +100,12 @@ impl Crew {
     /// A batch of `width` tokens took so long with [`Self::threads`].
     pub(crate) fn took(&mut self, width: usize, time: Duration, cpu_time: Option<Duration>) {
         match (&mut self.tokens, &mut self.batches) {
-            (Count::Measured(tokens), _) if width == 1 => tokens.took(time, cpu_time),
-            (_, Count::Measured(batches)) if width == self.full => batches.took(time, cpu_time),
+            (Count::Measured(tokens), _) if width == self.widths.start => {
+                tokens.took(time, cpu_time);
+            }
+            (_, Count::Measured(batches)) if width == self.widths.end => {
+                batches.took(time, cpu_time);
+            }
             _ => {}
         }
     }
@@ -357,7 +364,7 @@ mod tests {
 
     #[test]
     fn long_batches_begin_with_what_tokens_have_taught() {
-        let mut crew = Crew::new(None, None, 2, 128);
+        let mut crew = Crew::new(None, None, 2, 1..128);
         assert_eq!((crew.threads(1), crew.threads(128)), (2, 2));
         for _ in 0..100 {
             let slow = if crew.threads(1) == 2 { 20 } else { 10 };
@@ -378,12 +385,12 @@ mod tests {
 
     #[test]
     fn a_number_is_that_number() {
-        let mut crew = Crew::new(Some(3), None, 8, 128);
+        let mut crew = Crew::new(Some(3), None, 8, 1..128);
         for width in [1, 8, 128] {
             crew.took(width, Duration::from_secs(1), None);
             assert_eq!(crew.threads(width), 3);
         }
-        let mut apart = Crew::new(Some(3), Some(5), 8, 128);
+        let mut apart = Crew::new(Some(3), Some(5), 8, 1..128);
         assert_eq!((apart.threads(1), apart.threads(4)), (3, 5));
     }
 }

@@ -5,6 +5,7 @@
 //! others are safe Rust. It keeps no conversation: each turn brings its own.
 
 mod backend;
+mod beginning;
 mod confine;
 mod context;
 mod counter;
@@ -16,6 +17,7 @@ mod guarded;
 mod headcount;
 mod identity;
 mod interrupt;
+mod lanes;
 mod load;
 mod measure;
 mod model;
@@ -30,6 +32,7 @@ mod spelling;
 mod tests;
 mod text;
 mod threads;
+mod utterance;
 mod vocab;
 mod warm;
 mod wire;

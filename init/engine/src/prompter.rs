@@ -34,6 +34,8 @@ pub(crate) struct ContextRoom {
     pub ctx_tokens: usize,
     /// Tokens that the largest context holds that could be had.
     pub ctx_max_tokens: u32,
+    /// The longest answer, bytes.
+    pub answer_bytes: u64,
 }
 
 impl ContextRoom {
@@ -270,6 +272,7 @@ mod tests {
         let room = ContextRoom {
             ctx_tokens: 32,
             ctx_max_tokens: 64,
+            answer_bytes: 1,
         };
         room.refuse_beyond(31, true).unwrap();
         let refused = room.refuse_beyond(32, true).unwrap_err();

@@ -41,10 +41,10 @@ impl Memory for Context<'_> {
         start: usize,
         outputs: usize,
     ) -> Result<(), DecodeError> {
-        Context::decode(self, tokens, start, outputs)
+        Context::decode(self, 0, tokens, start, outputs)
     }
     fn truncate(&mut self, start: usize) -> bool {
-        Context::truncate(self, start)
+        Context::truncate(self, 0, start)
     }
     fn clear(&mut self) {
         Context::clear(self);
@@ -199,14 +199,28 @@ impl<M: Memory> Sequence<M> {
         restored
     }
 
-    fn forget(&mut self) {
+    /// The context.
+    pub(crate) fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// The context, for those who hold something else in it: this holds nothing then.
+    pub(crate) fn lend(&mut self) -> &mut M {
+        if !self.tokens.is_empty() {
+            self.forget();
+        }
+        &mut self.memory
+    }
+
+    /// Forgets everything.
+    pub(crate) fn forget(&mut self) {
         self.memory.clear();
         self.tokens.clear();
     }
 }
 
 /// How many tokens `a` and `b` begin with in common.
-fn common_prefix(a: &[Token], b: &[Token]) -> usize {
+pub(crate) fn common_prefix(a: &[Token], b: &[Token]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 

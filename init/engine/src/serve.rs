@@ -7,10 +7,12 @@ use std::io::Write;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
+use super::beginning::Beginning;
 use super::context::{Context, DecodeError};
 use super::generate::{Answer, Generation};
 use super::grammar::Grammar;
 use super::interrupt::Interrupt;
+use super::lanes::{Lanes, Said};
 use super::measure::Work;
 use super::prompter::{Prompt, Prompter};
 use super::sampler::Sampler;
@@ -18,13 +20,14 @@ use super::sequence::{Sequence, count};
 use super::speculate::Speculator;
 use super::spelling::Answers;
 use super::text;
+use super::utterance::Utterance;
 use super::vocab::Token;
 use super::wire::{Numbered, Outbox};
 use chat::{Message, Next};
 pub(crate) use kept::Keeping;
 use kept::Listed;
 use protocol::{
-    Event, Request, Role, Sampling, Size, Stop, Switch, TextKind, TurnError, TurnStats,
+    Event, Order, Request, Role, Sampling, Size, Stop, Switch, TextKind, TurnError, TurnStats,
 };
 
 /// Tokens of a draft evaluated at once: a few tenths of a second on a slow
@@ -46,6 +49,8 @@ pub(crate) struct Server<'s, 'm, W> {
     requests: &'s Receiver<Numbered>,
     /// What was asked while something else was waited for.
     waiting: VecDeque<Numbered>,
+    lanes: Lanes<'s, 'm>,
+    beginning: Beginning,
     interrupt: &'s Interrupt,
     outbox: &'s mut Outbox<W>,
 }
@@ -61,7 +66,10 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         interrupt: &'s Interrupt,
         outbox: &'s mut Outbox<W>,
     ) -> Self {
+        let sequences = sequence.memory().sequences();
         Self {
+            lanes: Lanes::new(prompter, sequences),
+            beginning: Beginning::default(),
             prompter,
             sequence,
             answers: Answers::default(),
@@ -87,7 +95,51 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
     }
 
     /// Does what is asked, and tells of it.
-    fn serve(&mut self, Numbered { number, request }: Numbered) {
+    fn serve(&mut self, numbered: Numbered) {
+        if matches!(numbered.request, Request::Answer(_)) && self.sequence.memory().sequences() > 1
+        {
+            self.serve_side_by_side(numbered);
+            self.interrupt.end();
+            return;
+        }
+        if self.lanes.forget() {
+            self.sequence.forget();
+        }
+        self.serve_alone(numbered);
+    }
+
+    /// Makes answers until none is under way and none is asked for. What else is asked
+    /// waits for those under way.
+    fn serve_side_by_side(&mut self, first: Numbered) {
+        let context = self.sequence.lend();
+        let outbox = &mut *self.outbox;
+        let mut tell = |event| outbox.send(&event);
+        self.waiting.push_front(first);
+        loop {
+            if self.interrupt.is_requested() {
+                let cancelled = DecodeError::Interrupted;
+                self.lanes.abandon(context, &cancelled, &mut tell);
+            }
+            while self.lanes.has_room() {
+                let next = self.waiting.pop_front();
+                let Some(numbered) = next.or_else(|| self.requests.try_recv().ok()) else {
+                    break;
+                };
+                let Request::Answer(order) = &numbered.request else {
+                    self.waiting.push_front(numbered);
+                    break;
+                };
+                self.interrupt.begin(numbered.number);
+                self.lanes.begin(context, order, &mut tell);
+            }
+            if self.lanes.is_idle() {
+                return;
+            }
+            self.lanes.pass(context, &mut tell);
+        }
+    }
+
+    fn serve_alone(&mut self, Numbered { number, request }: Numbered) {
         match request {
             Request::Turn {
                 messages,
@@ -95,12 +147,28 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
                 grammar,
             } => {
                 self.interrupt.begin(number);
-                let event = match self.answer(&messages, &sampling, grammar.as_deref()) {
+                let event = match self.answer(&messages, &sampling, grammar.as_deref(), None) {
                     Ok(stats) => Event::TurnDone(stats),
                     Err(e) => Event::TurnFailed(e),
                 };
                 self.interrupt.end();
                 self.outbox.send(&event);
+            }
+            Request::Answer(order) => {
+                self.interrupt.begin(number);
+                let mut said = Said::default();
+                let Order {
+                    id,
+                    messages,
+                    common_bytes,
+                    sampling,
+                    grammar,
+                } = *order;
+                let batch = Some((common_bytes, &mut said));
+                let answer = self.answer(&messages, &sampling, grammar.as_deref(), batch);
+                let result = answer.map(|stats| Box::new(said.with(stats)));
+                self.interrupt.end();
+                self.outbox.send(&Event::Answered { id, result });
             }
             Request::Draft { messages } => {
                 self.interrupt.begin(number);
@@ -194,37 +262,56 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         }
     }
 
+    /// Answers as text comes, or, as one of a `batch` whose last messages begin with as
+    /// many bytes in common, in one piece.
     fn answer(
         &mut self,
         messages: &[Message],
         sampling: &Sampling,
         grammar: Option<&str>,
+        mut batch: Option<(usize, &mut Said)>,
     ) -> Result<TurnStats, TurnError> {
         let started = Instant::now();
         let prompter = self.prompter;
         let Prompt { tokens, splitter } = prompter.prompt(messages, Next::Answer)?;
-        let target = self.splice(&tokens);
+        let common_bytes = batch.as_ref().map(|(common_bytes, _)| *common_bytes);
+        let shared = common_bytes.map(|common_bytes| {
+            self.beginning
+                .shared(prompter, messages, common_bytes, &tokens)
+        });
+        let target = match shared {
+            None => self.splice(&tokens),
+            Some(_) => tokens,
+        };
         prompter.room().refuse_beyond(target.len(), true)?;
         let grammar = grammar.map(|source| Grammar::parse(prompter.vocab(), source));
         let grammar = grammar.transpose().map_err(TurnError::Grammar)?;
-        let evaluated = match self.evaluate(&target) {
+        let evaluated = match self.evaluate(&target, shared) {
             Ok(evaluated) => evaluated,
             Err(DecodeError::Interrupted) => return Ok(self.cancelled(&target, started)),
             Err(e) => return Err(TurnError::Evaluation(e.to_string())),
         };
+        let sampler = Sampler::new(sampling, grammar, &target);
         let generation = Generation {
-            prompter,
-            sampler: Sampler::new(sampling, grammar, &target),
+            utterance: Utterance::new(
+                prompter,
+                splitter,
+                sampler,
+                sampling.max_tokens,
+                prompter.room().answer_bytes,
+            ),
             speculator: &mut self.speculator,
-            max_tokens: sampling.max_tokens.map_or(usize::MAX, |max| max as usize),
             interrupt: self.interrupt,
         };
         let outbox = &mut *self.outbox;
-        let answer = generation.run(&mut self.sequence, splitter, &mut |kind, text| {
-            say(outbox, kind, text);
+        let answer = generation.run(&mut self.sequence, &mut |kind, text| match &mut batch {
+            None => say(outbox, kind, text),
+            Some((_, said)) => said.push(kind, text),
         })?;
-        self.answers
-            .remember(prompter.vocab(), &target, &answer.tokens);
+        if batch.is_none() {
+            self.answers
+                .remember(prompter.vocab(), &target, &answer.tokens);
+        }
         Ok(self.stats(&target, evaluated, answer, started))
     }
 
@@ -233,14 +320,26 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         self.answers.splice(self.prompter.vocab(), canonical)
     }
 
-    fn evaluate(&mut self, target: &[Token]) -> Result<usize, DecodeError> {
+    /// Evaluates what of `target` is new; the first `shared` tokens are a piece of their
+    /// own, which is kept or evaluated as a whole.
+    fn evaluate(&mut self, target: &[Token], shared: Option<usize>) -> Result<usize, DecodeError> {
         let outbox = &mut *self.outbox;
-        self.sequence.set(target, &mut |done, total| {
+        let mut progress = |done, total| {
             outbox.send_sometimes(&Event::Prefill {
                 done: count(done),
                 total: count(total),
             });
-        })
+        };
+        let mut evaluated = 0;
+        if let Some(shared) = shared.and_then(|shared| target.get(..shared)) {
+            let held = self.sequence.tokens().starts_with(shared);
+            self.sequence.rewind(if held { shared.len() } else { 0 });
+            if self.sequence.tokens().is_empty() {
+                evaluated = self.sequence.set(shared, &mut progress)?;
+            }
+        }
+        evaluated += self.sequence.set(target, &mut progress)?;
+        Ok(evaluated)
     }
 
     /// Evaluates what is known of the next turn, until anything else is asked.

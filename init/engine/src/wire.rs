@@ -236,6 +236,10 @@ fn shorter(event: &Event, TooLong { bytes, limit }: TooLong) -> Event {
             ..stats.clone()
         }),
         Event::TurnFailed(_) => Event::TurnFailed(error),
+        Event::Answered { id, .. } => Event::Answered {
+            id: *id,
+            result: Err(error),
+        },
         Event::Refused { .. } => Event::Refused {
             error: format!("the model is refused, for a reason of {bytes} bytes"),
         },

@@ -34,8 +34,19 @@ pub enum Output {
     Answer,
     /// One JSON object.
     Json,
-    /// One JSON object for each line of this file; `-` is standard input.
-    Batch(String),
+    /// One JSON object for each line.
+    Batch(Batch),
+}
+
+/// Where a batch's lines come from and where its results go.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The file of the lines; `-` is standard input.
+    pub lines: String,
+    /// The file of the results; `None`: standard output.
+    pub results: Option<String>,
+    /// The results go on where they end.
+    pub resume: bool,
 }
 
 /// Reads `zosia.NAME=VALUE` from the kernel command line; other words are the
@@ -105,6 +116,8 @@ pub fn from_flags(args: impl Iterator<Item = String>) -> Result<Invocation, Stri
     let mut path = None;
     let mut output = Output::Answer;
     let mut attach = Vec::new();
+    let mut results = None;
+    let mut resume = false;
     let mut only_operands = false;
     while let Some(arg) = args.next() {
         if only_operands || !arg.starts_with('-') || arg == "-" {
@@ -120,10 +133,29 @@ pub fn from_flags(args: impl Iterator<Item = String>) -> Result<Invocation, Stri
             "-V" | "--version" => return Ok(Invocation::Version),
             "--parameters" => return Ok(Invocation::Parameters),
             "--json" => output = Output::Json,
-            "--batch" => output = Output::Batch(args.next().ok_or("--batch: needs a file")?),
+            "--batch" => {
+                let lines = args.next().ok_or("--batch: needs a file")?;
+                output = Output::Batch(Batch {
+                    lines,
+                    ..Batch::default()
+                });
+            }
+            "--output" => results = Some(args.next().ok_or("--output: needs a file")?),
+            "--resume" => resume = true,
             "--attach" => attach.push(args.next().ok_or("--attach: needs a file")?),
             _ => set_flag(&mut config, &arg, &mut args)?,
         }
+    }
+    match &mut output {
+        Output::Batch(batch) if results.is_some() || !resume => {
+            batch.results = results;
+            batch.resume = resume;
+        }
+        Output::Batch(_) => return Err("--resume: goes with --output FILE".to_owned()),
+        _ if results.is_some() || resume => {
+            return Err("--output and --resume: go with --batch".to_owned());
+        }
+        Output::Answer | Output::Json => {}
     }
     Ok(Invocation::Run {
         // Without an operand, `--model` is the path itself.
@@ -297,6 +329,35 @@ mod tests {
             flags(&["--attach"]),
             Err("--attach: needs a file".to_owned())
         );
+    }
+
+    #[test]
+    fn a_batch_says_where_its_results_go() {
+        let batch = |args: &[&str]| match flags(args) {
+            Ok(Invocation::Run {
+                output: Output::Batch(batch),
+                ..
+            }) => Ok(batch),
+            Ok(other) => panic!("{other:?}"),
+            Err(e) => Err(e),
+        };
+        let all = ["--batch", "a", "--output", "b", "--resume", "m.gguf"];
+        assert_eq!(
+            batch(&all),
+            Ok(Batch {
+                lines: "a".to_owned(),
+                results: Some("b".to_owned()),
+                resume: true
+            })
+        );
+        for args in [
+            &["--batch", "a", "--resume", "m.gguf"][..],
+            &["--output", "b", "m.gguf"],
+            &["--json", "--resume", "m.gguf"],
+            &["--batch"],
+        ] {
+            assert!(batch(args).is_err(), "{args:?}");
+        }
     }
 
     #[test]

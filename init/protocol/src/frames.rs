@@ -26,6 +26,9 @@ pub enum Request {
         /// GBNF grammar that the answer must obey.
         grammar: Option<String>,
     },
+    /// Answer the last message of `messages` beside others of which the same is asked:
+    /// a line of a batch. Answered by [`Event::Answered`], in any order.
+    Answer(Box<Order>),
     /// Evaluate what is already known of the next turn: `messages` as rendered
     /// up to the end of the last one's text. Answered by [`Event::Drafted`]; any
     /// later request ends it.
@@ -119,6 +122,13 @@ pub enum Event {
     TurnDone(TurnStats),
     /// The turn could not be made or finished. The engine is as it was before.
     TurnFailed(TurnError),
+    /// What has become of a [`Request::Answer`].
+    Answered {
+        /// Which, as [`Order::id`] has it.
+        id: u64,
+        /// The answer, or why there is none.
+        result: Result<Box<Spoken>, TurnError>,
+    },
     /// The transcript as the model sees it.
     Rendered {
         /// The rendered text.
@@ -161,6 +171,32 @@ pub struct Size {
     pub refused: Option<TurnError>,
 }
 
+/// A conversation to be answered beside others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// Names it in [`Event::Answered`].
+    pub id: u64,
+    /// The transcript, oldest first; the last message is the user's.
+    pub messages: Vec<Message>,
+    /// Bytes that the last message of all others begins with, too.
+    pub common_bytes: usize,
+    /// How to draw tokens.
+    pub sampling: Sampling,
+    /// GBNF grammar that the answer must obey.
+    pub grammar: Option<String>,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spoken {
+    /// The answer itself.
+    pub text: String,
+    /// What the model thought aloud before it.
+    pub reasoning: String,
+    /// Counts and times.
+    pub stats: TurnStats,
+}
+
 /// The cost of [`Request::Measure`], on the engine's monotonic clock. Under an
 /// emulator that counts instructions as time, one nanosecond is one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +229,9 @@ pub struct Load {
 /// The longest context that can be asked for, tokens.
 pub const CTX_TOKENS_MAX: u32 = 4_194_304;
 
+/// The most conversations side by side: the kernels take as many columns of a pass.
+pub const PARALLEL_MAX: u32 = 8;
+
 /// How the engine runs its model: the same for the engine's whole life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineParams {
@@ -205,6 +244,9 @@ pub struct EngineParams {
     /// Context length in tokens; `None`: 4096 or what the model was trained
     /// for, whichever is less.
     pub ctx_tokens: Option<u32>,
+    /// Conversations of a batch that are answered side by side; `None`: as many as
+    /// memory allows and pays.
+    pub parallel: Option<u32>,
     /// Type of the KV cache.
     pub kv: KvType,
     /// Whether weights are copied into the layout the kernels like best.
@@ -225,6 +267,7 @@ impl Default for EngineParams {
             batch_threads: None,
             poll: 50,
             ctx_tokens: None,
+            parallel: None,
             kv: KvType::F16,
             repack: Switch::Auto,
             speculate: Switch::Auto,
@@ -339,7 +382,9 @@ pub struct ModelInfo {
     pub ctx_tokens: u32,
     /// Context length the model was trained for, tokens.
     pub ctx_train_tokens: u32,
-    /// Bytes of the KV cache.
+    /// Conversations that are answered side by side, each in a context of its own.
+    pub parallel: u32,
+    /// Bytes of the KV cache, of all of them.
     pub kv_bytes: u64,
     /// ggml-cpu level in use.
     pub cpu: String,
@@ -395,7 +440,7 @@ pub enum Stop {
     MaxTokens,
     /// The context holds no further token.
     ContextFull,
-    /// The answer was longer than PID 1 keeps of one.
+    /// The answer was longer than this machine keeps of one.
     TooLong,
 }
 

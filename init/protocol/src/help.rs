@@ -33,7 +33,10 @@ pub fn help_text() -> String {
     out.push_str(
         "  -p TEXT\n      As --prompt; - reads the message from standard input.\n\
          \x20 --json\n      With -p: one JSON object with text, tokens, timings and stop reason.\n\
-         \x20 --batch FILE\n      Answer every line of FILE, JSON objects with a \"prompt\"; one JSON object each.\n\
+         \x20 --batch FILE\n      Answer every line of FILE, JSON objects with a \"prompt\"; one JSON object each,\n      \
+         in their order; - reads them from standard input as they come.\n\
+         \x20 --output FILE\n      With --batch: the results go to this new file.\n\
+         \x20 --resume\n      With --output: go on behind the last answer of that file.\n\
          \x20 --attach PATH\n      A text file, or a directory's text files, for /read at the prompt; with -p and\n\
          \x20     --batch before every prompt. Repeatable.\n\
          \x20 -h, --help\n      This text.\n\

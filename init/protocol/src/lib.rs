@@ -21,12 +21,13 @@ mod value;
 mod workload;
 
 pub use cmdline::{
-    DISK_MAGIC, Invocation, Output, from_disk, from_flags, from_kernel_command_line,
+    Batch, DISK_MAGIC, Invocation, Output, from_disk, from_flags, from_kernel_command_line,
 };
 pub use config::{ChatParams, Config, Mode, ScreenParams, Start};
 pub use frames::{
-    CTX_TOKENS_MAX, EngineParams, Event, KvType, Load, LogLevel, Measured, ModelInfo, Progress,
-    Request, Sampling, Size, Stage, Stop, Switch, TextKind, TurnError, TurnStats,
+    CTX_TOKENS_MAX, EngineParams, Event, KvType, Load, LogLevel, Measured, ModelInfo, Order,
+    PARALLEL_MAX, Progress, Request, Sampling, Size, Spoken, Stage, Stop, Switch, TextKind,
+    TurnError, TurnStats,
 };
 pub use help::{help_text, reference_page};
 pub use message::{Message, Role};

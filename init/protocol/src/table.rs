@@ -1,7 +1,7 @@
 //! The table of parameters.
 
 use crate::config::{Config, Mode};
-use crate::frames::{CTX_TOKENS_MAX, KvType, LogLevel};
+use crate::frames::{CTX_TOKENS_MAX, KvType, LogLevel, PARALLEL_MAX};
 use crate::value::{
     auto_number, choice, choice_text, named_number, number, on_off, on_off_text, optional, sha256,
     switch, switch_text, text,
@@ -140,6 +140,14 @@ pub const PARAMS: &[Param] = &[
             auto_number(v, CTX_TOKENS_MIN..=CTX_TOKENS_MAX).map(|v| c.engine.ctx_tokens = v)
         },
         get: |c| optional(c.engine.ctx_tokens, "auto"),
+    },
+    Param {
+        name: "parallel",
+        value: "1-8",
+        help: "Prompts of a batch answered side by side, each in a context of its own; auto: what memory allows.",
+        when: When::Start,
+        set: |c, v| auto_number(v, 1..=PARALLEL_MAX).map(|v| c.engine.parallel = v),
+        get: |c| optional(c.engine.parallel, "auto"),
     },
     Param {
         name: "kv",

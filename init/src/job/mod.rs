@@ -1,7 +1,7 @@
 //! What can be done with a model, the same in the machine and in the plain
 //! command: a host says where the prompt comes from and where results go.
 
-mod batch;
+pub(crate) mod batch;
 mod diagnose;
 mod kept;
 mod measure;
@@ -32,7 +32,7 @@ pub(crate) enum Job {
     /// One turn: this message.
     Turn(String),
     /// A turn for each of these lines of JSON.
-    Batch(String),
+    Batch(batch::Input),
     /// Say what was found.
     Diag,
     /// Load, answer twice, compare.
@@ -87,12 +87,15 @@ pub(crate) struct Given {
 pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
     let Given {
         host,
-        config,
+        mut config,
         budget,
         mut models,
         mut outputs,
         timeline,
     } = given;
+    if !matches!(job, Job::Batch(_)) {
+        config.engine.parallel = Some(1);
+    }
     match job {
         Job::Chat(tty) => prompt::run(
             host,
@@ -146,7 +149,7 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
             let why = format!("a batch keeps no conversation: leave out {session} [ZE-61]");
             fail(why, outputs.results)
         }
-        Job::Batch(lines) => {
+        Job::Batch(input) => {
             let mut session = new_session(host, config, budget);
             let model = models.only();
             let documents = match model.and_then(|m| Ok((m, read_given(&models, &budget)?))) {
@@ -161,7 +164,7 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
                 }
             };
             let mut results = outputs.results.unwrap_or(outputs.answer);
-            batch::run(host, &mut session, &documents, &lines, &mut results)
+            batch::run(host, &mut session, &documents, input, &mut results)
         }
     }
 }

@@ -4,21 +4,32 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use texts::Document;
 
 use crate::host::{Host, warn};
 use crate::peer::Peer;
 use crate::session::{Reason, Session, Update};
-use protocol::{Stop, TextKind, TurnStats};
+use protocol::{Spoken, Stop, TextKind, TurnStats};
+
+/// The answer has nothing in it.
+const NOTHING_SAID: &str =
+    "the model ended its answer without saying anything; rephrase the message";
 
 /// The answer had no end of its thinking.
 const ONLY_THOUGHT: &str = "the model only thought and did not come to an answer";
 
+/// It was cancelled.
+const STOPPED: &str = "the answer was stopped before it began";
+
 /// The outcome of a turn. Field names are part of the interface: `--json`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Outcome {
     /// Whether there is an answer, whole or cut by `max_tokens`.
     pub answered: bool,
+    /// In a batch, what the line was called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Box<RawValue>>,
     /// Why it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
@@ -45,6 +56,23 @@ impl Outcome {
     pub(crate) fn not_kept(&mut self, why: &str) {
         self.answered = false;
         self.error = Some(format!("not kept: {why}"));
+    }
+
+    /// An answer of a batch.
+    pub(crate) fn of(host: Host, spoken: Spoken, load_ms: u64) -> Self {
+        let mut outcome = Self {
+            text: spoken.text,
+            reasoning: spoken.reasoning,
+            ..Self::default()
+        };
+        outcome.end(host, spoken.stats, load_ms);
+        if outcome.text.is_empty() && outcome.reasoning.is_empty() {
+            outcome.error = Some(match outcome.stop {
+                Some(Stop::Cancelled) => STOPPED.to_owned(),
+                _ => NOTHING_SAID.to_owned(),
+            });
+        }
+        outcome
     }
 
     fn because(mut self, error: String) -> Self {
@@ -171,7 +199,7 @@ pub(crate) fn run<P: Peer>(
             } => return Ok(outcome.because(error)),
             Update::TakenBack { reason, .. } => {
                 return Ok(outcome.because(match reason {
-                    Reason::Cancelled => "the answer was stopped before it began".to_owned(),
+                    Reason::Cancelled => STOPPED.to_owned(),
                     Reason::NoEngine(why) | Reason::TooLong(why) | Reason::Failed(why) => why,
                 }));
             }
@@ -186,6 +214,7 @@ pub(crate) fn run<P: Peer>(
             | Update::Prefill(..)
             | Update::Measured(_)
             | Update::Rendered { .. }
+            | Update::Answered { .. }
             | Update::Counted(_)
             | Update::Sized(_)
             | Update::NotRendered(_) => {}

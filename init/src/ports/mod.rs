@@ -71,11 +71,23 @@ pub(crate) enum Order {
         /// Whether the answer goes to a terminal.
         at_terminal: bool,
     },
-    /// `batch LENGTH\n`, then lines of JSON: a conversation of its own for each.
-    Batch(String),
+    /// `batch LAST SKIP\n`, then lines of JSON, a conversation of its own for each, and
+    /// behind them the line `LAST`. The host has the results of the first `SKIP` of them.
+    /// `batch LAST SKIP terminal\n`: how far it is is shown at a terminal.
+    Batch {
+        /// The line that says that there are no more.
+        last: String,
+        /// How many have their results.
+        skip: u64,
+        /// Whether progress goes to a terminal.
+        at_terminal: bool,
+    },
 }
 
-/// Reads one order.
+/// The longest header.
+const HEADER_BYTES: usize = 128;
+
+/// Reads one order; the lines of a batch are left to be read.
 ///
 /// # Errors
 /// The device's; `InvalidData` for a header that is not one, for more than
@@ -87,14 +99,24 @@ pub(crate) fn read_order(from: &mut impl Read, bytes_max: u64) -> io::Result<Ord
         from.read_exact(&mut byte)?;
         match byte {
             [b'\n'] => break,
-            [b] if header.len() < 32 => header.push(char::from(b)),
-            _ => return Err(invalid(&format!("{header:?} is not a header of a prompt"))),
+            [b] if header.len() < HEADER_BYTES => header.push(char::from(b)),
+            _ => return Err(not_a_header(&header)),
         }
     }
-    let (kind, digits) = header.split_once(' ').unwrap_or(("", &header));
-    let length: u64 = digits
-        .parse()
-        .map_err(|_| invalid(&format!("{header:?} is not a header of a prompt")))?;
+    let words: Vec<&str> = header.split(' ').collect();
+    let number = |text: &str| text.parse().map_err(|_| not_a_header(&header));
+    let (at_terminal, length) = match words.as_slice() {
+        ["batch", last, skip, style @ ..] if style.is_empty() || style == ["terminal"] => {
+            return Ok(Order::Batch {
+                last: (*last).to_owned(),
+                skip: number(skip)?,
+                at_terminal: !style.is_empty(),
+            });
+        }
+        ["terminal", length] => (true, number(length)?),
+        [length] => (false, number(length)?),
+        _ => return Err(not_a_header(&header)),
+    };
     if length > bytes_max {
         return Err(invalid(&format!(
             "it has {} MiB, and {} MiB is the most with this machine's memory; shorten it, or \
@@ -106,14 +128,11 @@ pub(crate) fn read_order(from: &mut impl Read, bytes_max: u64) -> io::Result<Ord
     let mut text = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     from.read_exact(&mut text)?;
     let text = texts::utf8(text).map_err(|why| invalid(&format!("it {why}")))?;
-    match kind {
-        "batch" => Ok(Order::Batch(text)),
-        "" | "terminal" => Ok(Order::Prompt {
-            text,
-            at_terminal: kind == "terminal",
-        }),
-        _ => Err(invalid(&format!("{header:?} is not a header of a prompt"))),
-    }
+    Ok(Order::Prompt { text, at_terminal })
+}
+
+fn not_a_header(header: &str) -> io::Error {
+    invalid(&format!("{header:?} is not a header of a prompt"))
 }
 
 fn invalid(what: &str) -> io::Error {
@@ -126,16 +145,20 @@ mod tests {
 
     #[test]
     fn orders_are_read_to_their_length() {
-        let mut wire: &[u8] = b"5\nab\ncdterminal 1\nabatch 2\n{}";
+        let mut wire: &[u8] = b"5\nab\ncdterminal 1\nabatch END 7\n{}batch E 0 terminal\n";
         for (text, at_terminal) in [("ab\ncd", false), ("a", true)] {
             let text = text.to_owned();
             let order = Order::Prompt { text, at_terminal };
             assert_eq!(read_order(&mut wire, 100).unwrap(), order);
         }
-        assert_eq!(
-            read_order(&mut wire, 100).unwrap(),
-            Order::Batch("{}".into())
-        );
+        let batch = |last: &str, skip, at_terminal| Order::Batch {
+            last: last.to_owned(),
+            skip,
+            at_terminal,
+        };
+        assert_eq!(read_order(&mut wire, 100).unwrap(), batch("END", 7, false));
+        wire = &wire[2..];
+        assert_eq!(read_order(&mut wire, 100).unwrap(), batch("E", 0, true));
     }
 
     #[test]
@@ -148,7 +171,10 @@ mod tests {
             b"101\n",
             b"1\n\xff",
             b"other 1\na",
-            &[b'1'; 100],
+            b"batch 1\n",
+            b"batch END x\n",
+            b"batch END 1 x\n",
+            &[b'1'; 200],
         ] {
             assert!(read_order(&mut &*wire, 100).is_err(), "{wire:?}");
         }

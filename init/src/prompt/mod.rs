@@ -493,7 +493,7 @@ impl Chat {
             Update::Rendered { text, tokens } => {
                 show::rendered(&mut self.screen, &self.session, &text, &tokens);
             }
-            Update::Measured(_) => {}
+            Update::Measured(_) | Update::Answered { .. } => {}
             Update::Counted(counts) => show::counted(&mut self.screen, &self.session, &counts),
             Update::Sized(size) => self.on_sized(&size),
             Update::NotRendered(error) => {

@@ -71,6 +71,10 @@ impl<P: Peer> Session<P> {
             Event::Notice(line) => self.updates.push_back(Update::Notice(line)),
             Event::Prefill { done, total } => self.updates.push_back(Update::Prefill(done, total)),
             Event::Measured(measured) => self.on_result(Update::Measured(measured)),
+            Event::Answered { id, result } => {
+                self.deaths = 0;
+                self.on_result(Update::Answered { id, result });
+            }
             Event::Rendered { text, tokens } => self.on_result(Update::Rendered { text, tokens }),
             Event::Counted(counts) => self.on_result(Update::Counted(counts)),
             Event::NotRendered(error) => self.on_result(Update::NotRendered(error.to_string())),

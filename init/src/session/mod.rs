@@ -12,7 +12,7 @@
 
 mod engines;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transcript;
 mod update;
 
@@ -22,8 +22,8 @@ use std::path::Path;
 
 use protocol::memory::Budget;
 use protocol::{
-    Change, ChatParams, Config, Load, Message, ModelInfo, Request, Role, Sampling, Size, TooLong,
-    TurnError, TurnStats, When, Workload,
+    Change, ChatParams, Config, Load, Message, ModelInfo, Order, Request, Role, Sampling, Size,
+    TooLong, TurnError, TurnStats, When, Workload,
 };
 use rustix::event::PollFlags;
 
@@ -387,6 +387,20 @@ impl<P: Peer> Session<P> {
             depth_tokens: work.depth_tokens,
             sampling,
         })
+    }
+
+    /// Has a conversation of its own answered beside others.
+    ///
+    /// # Errors
+    /// One line: it is too long, or no model is ready.
+    pub(crate) fn order(&mut self, order: &Order) -> Result<(), String> {
+        let State::Ready(loaded) = &mut self.state else {
+            return Err("there is no engine to answer".to_owned());
+        };
+        let sent = loaded.peer.send(&Request::Answer(Box::new(order.clone())));
+        sent.map_err(|e| too_long(e).to_string())?;
+        loaded.asked = loaded.asked.saturating_add(1);
+        Ok(())
     }
 
     /// The answer has been asked to end, and has not yet.

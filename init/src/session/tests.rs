@@ -76,8 +76,9 @@ fn file() -> ModelFile {
     }
 }
 
-fn ready() -> Heard {
-    Heard::Event(Event::Ready(Box::new(ModelInfo {
+/// Of a model that is none.
+pub(crate) fn model_info() -> ModelInfo {
+    ModelInfo {
         name: "m".to_owned(),
         arch: "llama".to_owned(),
         description: "m 1B".to_owned(),
@@ -85,6 +86,7 @@ fn ready() -> Heard {
         parameters: 1,
         ctx_tokens: 4096,
         ctx_train_tokens: 4096,
+        parallel: 2,
         kv_bytes: 1,
         cpu: "v80".to_owned(),
         repacked: false,
@@ -95,7 +97,11 @@ fn ready() -> Heard {
         anonymous_bytes: 1,
         unconfined: None,
         before_kernel_ms: None,
-    })))
+    }
+}
+
+fn ready() -> Heard {
+    Heard::Event(Event::Ready(Box::new(model_info())))
 }
 
 fn silence(ticks: u32) -> Vec<Heard> {

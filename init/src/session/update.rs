@@ -1,7 +1,7 @@
 //! What a session tells its faces.
 
 use crate::host::Host;
-use protocol::{Measured, Progress, Size, Stop, TextKind, TurnStats};
+use protocol::{Measured, Progress, Size, Spoken, Stop, TextKind, TurnError, TurnStats};
 
 /// What the face should show.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +46,13 @@ pub(crate) enum Update {
         text: String,
         /// Token ids.
         tokens: Vec<i32>,
+    },
+    /// What has become of an order.
+    Answered {
+        /// Which.
+        id: u64,
+        /// The answer, or why there is none.
+        result: Result<Box<Spoken>, TurnError>,
     },
     /// What [`Session::measure`] asked for.
     Measured(Measured),

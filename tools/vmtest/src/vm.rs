@@ -247,7 +247,7 @@ impl VmSpec {
     #[must_use]
     pub fn batch(self, lines: &[&str]) -> Self {
         let lines = lines.join("\n");
-        self.order(format!("batch {}\n{lines}", lines.len()))
+        self.order(format!("batch END 0\n{lines}\nEND\n"))
     }
 
     /// What the host sends in the place of one turn or of a batch.

@@ -17,7 +17,7 @@ use llama_cpp_sys_2 as sys;
 use crate::model::Weights;
 use gguf::{Bytes, Header};
 use protocol::memory::{Budget, meminfo_bytes};
-use protocol::{CTX_TOKENS_MAX, KvType, Switch};
+use protocol::{CTX_TOKENS_MAX, KvType, PARALLEL_MAX, Switch};
 
 /// A shorter context does not hold a conversation.
 const CTX_TOKENS_MIN: u32 = 512;
@@ -54,6 +54,8 @@ pub(crate) struct Room {
 pub(crate) struct Wishes {
     /// Context length in tokens; `None`: the default.
     pub ctx_tokens: Option<u32>,
+    /// Sequences of that length side by side; `None`: as many as there is ample room for.
+    pub sequences: Option<u32>,
     /// Type of the KV cache.
     pub kv: KvType,
     /// Repacked weights.
@@ -74,6 +76,8 @@ pub(crate) struct Plan {
     pub ctx_tokens: u32,
     /// The longest that could be asked for.
     pub ctx_max_tokens: u32,
+    /// Sequences of that length.
+    pub sequences: u32,
     /// How the weights are loaded.
     pub weights: Weights,
     /// What the user should know about it.
@@ -157,6 +161,23 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
             },
         ));
     }
+    // Those that nobody asked for take no more than half of what is left.
+    let beside = there - need(ctx_tokens);
+    let beside = match wishes.sequences {
+        Some(_) => beside,
+        None => Saturating(beside.0 >> 1),
+    };
+    let hold = beside.0.checked_div(kv(ctx_tokens).0).unwrap_or(u64::MAX);
+    let hold = u32::try_from(hold).unwrap_or(u32::MAX).saturating_add(1);
+    let sequences = hold.min(wishes.sequences.unwrap_or(PARALLEL_MAX)).max(1);
+    if let Some(wanted) = wishes.sequences.filter(|wanted| *wanted > sequences) {
+        notices.push(format!(
+            "{sequences} prompts side by side instead of {wanted}: each has a context of \
+             {ctx_tokens} tokens, which takes {} MiB; a smaller zosia.ctx or more memory (run.sh \
+             --mem) holds more",
+            mib(kv(ctx_tokens))
+        ));
+    }
     // Repacked weights are in private memory; the file's pages are given back. So
     // it needs no more in the end, but room to work while loading.
     let repack_fits = need(ctx_tokens) + largest_tensor(header) <= available
@@ -171,6 +192,7 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
         ctx_max_tokens: holds
             .min(trained)
             .clamp(ctx_tokens, CTX_TOKENS_MAX.max(ctx_tokens)),
+        sequences,
         weights,
         notices,
     })

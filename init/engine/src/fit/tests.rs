@@ -44,6 +44,7 @@ pub(crate) fn header() -> Header {
 fn wishes() -> Wishes {
     Wishes {
         ctx_tokens: None,
+        sequences: Some(1),
         kv: KvType::F16,
         repack: Switch::Auto,
         repacked: &[sys::GGML_TYPE_Q4_0],
@@ -73,6 +74,29 @@ fn the_default_context_is_4096_or_what_the_model_was_trained_for() {
     let got = plan(&header(), &long, room(None)).unwrap();
     assert_eq!(got.ctx_tokens, 10_000);
     assert!(got.notices[0].contains("8192"), "{:?}", got.notices);
+}
+
+#[test]
+fn as_many_sequences_as_fit_beside_the_first() {
+    // One takes 256 MiB.
+    let planned = |sequences, available| {
+        let wishes = Wishes {
+            sequences,
+            ..wishes()
+        };
+        plan(&header(), &wishes, room(available)).unwrap()
+    };
+    assert_eq!(planned(None, None).sequences, 8);
+    let one = planned(Some(1), Some(2000 * MIB));
+    assert_eq!((one.sequences, one.notices.len()), (1, 0));
+    // Half of what is left, if nobody asked for more.
+    let some = planned(None, Some(2500 * MIB));
+    assert!((2..4).contains(&some.sequences), "{some:?}");
+    assert!(some.notices.is_empty());
+    let asked = planned(Some(8), Some(2500 * MIB));
+    assert!((4..6).contains(&asked.sequences), "{asked:?}");
+    assert!(asked.notices[0].contains("instead of 8"), "{asked:?}");
+    assert_eq!(planned(Some(8), Some(1400 * MIB)).sequences, 1);
 }
 
 #[test]

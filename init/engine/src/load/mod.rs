@@ -134,6 +134,7 @@ pub(crate) fn check(
     let threads = load.params.threads.unwrap_or(machine.processors);
     let wishes = Wishes {
         ctx_tokens: load.params.ctx_tokens,
+        sequences: load.params.parallel,
         kv: load.params.kv,
         repack: load.params.repack,
         repacked: machine.level.repacked,

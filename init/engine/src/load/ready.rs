@@ -56,14 +56,21 @@ impl Checked {
         outbox: &mut Outbox<impl Write>,
     ) -> Result<Loaded<'m>, LoadError> {
         let speculate = self.speculation(model, load.params.speculate);
+        let sequences = self.sequences(model);
         let per_token = self.header.kv_bytes_per_token(load.params.kv);
         let piece_bytes_max = piece_bytes_max(load);
-        let pieces = Pieces::of(model, per_token.0, piece_bytes_max.min(PIECE_BYTES));
+        // Answers side by side are given away by nobody.
+        let pieces = if sequences > 1 {
+            Pieces::Never
+        } else {
+            Pieces::of(model, per_token.0, piece_bytes_max.min(PIECE_BYTES))
+        };
         let mut wanted = ContextParams {
             ctx_tokens: self.plan.ctx_tokens,
+            sequences,
             batch_tokens: BATCH_TOKENS.min(self.plan.ctx_tokens),
             outputs: match speculate {
-                Switch::Off => 1,
+                Switch::Off => sequences as usize,
                 Switch::Auto | Switch::On => WIDTH_MAX,
             },
             kv: load.params.kv,
@@ -76,6 +83,7 @@ impl Checked {
         let context = loop {
             match Context::new(&machine.backend, model, &wanted, Arc::clone(interrupt)) {
                 Ok(context) => break context,
+                Err(ContextError::Llama(_)) if wanted.sequences > 1 => wanted.sequences /= 2,
                 Err(ContextError::Llama(_)) if wanted.ctx_tokens >= 2 * CTX_TOKENS_MIN => {
                     wanted.ctx_tokens /= 2;
                 }
@@ -99,13 +107,15 @@ impl Checked {
         let room = ContextRoom {
             ctx_tokens: context.ctx_tokens(),
             ctx_max_tokens: self.plan.ctx_max_tokens,
+            answer_bytes: load.budget.answer_bytes,
         };
         let prompter = Prompter::new(Vocab::of(model), source.as_deref(), now_s(), room)
             .map_err(LoadError::Template)?;
         let (threads, batch_threads) = wanted.most_threads();
         let file_name = load.path.file_name().unwrap_or(load.path.as_os_str());
         let name = self.header.name.clone();
-        let kv_bytes = per_token * Saturating(context.ctx_tokens() as u64);
+        let ctx_tokens = Saturating(context.ctx_tokens() as u64);
+        let kv_bytes = per_token * ctx_tokens * Saturating(u64::from(wanted.sequences));
         let info = ModelInfo {
             name: name.unwrap_or_else(|| file_name.display().to_string()),
             arch: self.header.arch.clone(),
@@ -114,6 +124,7 @@ impl Checked {
             parameters: model.parameters(),
             ctx_tokens: u32::try_from(context.ctx_tokens()).unwrap_or(u32::MAX),
             ctx_train_tokens: model.ctx_train_tokens(),
+            parallel: wanted.sequences,
             kv_bytes: kv_bytes.0,
             cpu: machine.backend.level().to_owned(),
             repacked: self.plan.weights == Weights::Repacked,
@@ -149,6 +160,16 @@ impl Checked {
         let setting = format!("{level} {kv:?} {weights:?} {ctx_tokens}");
         let end = self.header.data_end;
         Identity::new(&self.file, end, load.sha256.clone(), setting)
+    }
+
+    /// Sequences side by side. One where what is in a lane cannot be rewound, or where a
+    /// pass of several is summed in another order than one token.
+    fn sequences(&self, model: &Model<'_>) -> u32 {
+        if model.can_rewind() && self.plan.weights == Weights::Mapped {
+            self.plan.sequences
+        } else {
+            1
+        }
     }
 
     /// Whether several tokens may be tried at once.

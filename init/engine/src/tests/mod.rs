@@ -3,6 +3,7 @@
 //! and runs them; elsewhere they are ignored.
 
 mod kept;
+mod lanes;
 mod loading;
 mod memory;
 mod turns;
@@ -35,6 +36,7 @@ pub(crate) fn load_of(path: PathBuf) -> Load {
             threads: Some(1),
             poll: 0,
             ctx_tokens: Some(1024),
+            parallel: Some(1),
             speculate: Switch::Off,
             ..EngineParams::default()
         },
