@@ -1,9 +1,9 @@
 // Products of quantised weights with one or more columns of activations, NEON without
 // dot products of bytes.
 //
-// Weights are multiplied in lanes of 16 bits, and sums are widened lane by lane. An
-// emulator has an instruction or two for that, but calls a function for each float, for
-// products wider than their factors, and for most of what goes across a vector.
+// Weights are multiplied in lanes of 16 bits, eight at once. An emulator has an instruction
+// or two for that, but calls a function for each float, for products wider than their
+// factors, and for most of what goes across a vector: there are few of these.
 //
 // A lane holds two neighbours, w0 + 256 w1. It times a0, and w1 times a1 - 256 a0, are
 // w0 a0 + w1 a1 modulo 2^16: columns are kept so, and one shift separates the weights.
@@ -272,7 +272,7 @@ struct Q6_K : OfK<block_q6_K, 16> {
     }
 };
 
-// sum plus eight products a lane, times factor k.
+// sum plus eight products, times factor k.
 INLINE int32x4_t add_scaled(int32x4_t sum, uint16x8_t products, const int16x8_t (&factors)[2], int k) {
     const int16x8_t exact = vreinterpretq_s16_u16(products);
     sum = vmlal_laneq_s16(sum, vget_low_s16(exact), factors[k / 8], k % 8);
@@ -310,7 +310,7 @@ template <int COLUMNS> constexpr int AT_ONCE = COLUMNS == 1 ? ROWS : 2;
 // 31, four are 15748.
 template <class Type, int COLUMNS, typename Column>
 INLINE void some_of_256(const typename Type::Block * const * row, Column column, int at,
-                       int32x4_t (&scaled)[COLUMNS][ROWS], int32x4_t (&mins)[COLUMNS][ROWS]) {
+                        int32x4_t (&scaled)[COLUMNS][ROWS], int32x4_t (&mins)[COLUMNS][ROWS]) {
     constexpr int SCALES = Type::SCALES;
     int16x8_t factors[AT_ONCE<COLUMNS>][2];
     int32x4_t sum[COLUMNS][AT_ONCE<COLUMNS>] = {};
