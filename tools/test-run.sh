@@ -377,6 +377,14 @@ sessions() {
     try session_is_kept 0 run.sh -p x --session work "$model"
     says_not "made the session"
     [ "$(head -c 1 "$kept")" = x ] || fail "it was written to"
+    # The plain command's grows to a disk's size; what is no session stays as it is.
+    for begins in zosiases GGUFGGUF; do
+        printf '%s, and what follows' "$begins" >"$work/$begins"
+        try "session_of_$begins" 0 run.sh -p x --session "$work/$begins" "$model"
+        [ "$(head -c 26 "$work/$begins")" = "$begins, and what follows" ] || fail "it was changed"
+    done
+    [ "$(wc -c <"$work/zosiases" | tr -d ' ')" = 8589934592 ] || fail "it has not grown"
+    [ "$(wc -c <"$work/GGUFGGUF" | tr -d ' ')" = 26 ] || fail "it has grown"
     try session_by_its_path 0 run.sh --dry-run --session "$work/a, b" "$model"
     prints "file=$work/a,, b' -device"
     FAKE_GUEST=locked

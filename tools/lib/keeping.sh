@@ -27,7 +27,10 @@ data_directory() {
 # Nobody but the user may read it, from the beginning. dd makes a file that is all
 # hole: BSD has no other tool for it.
 make_session() {
-    [ -e "$session_file" ] && return 0
+    if [ -e "$session_file" ]; then
+        [ -n "$dry_run" ] || grow_session
+        return 0
+    fi
     if [ -n "$dry_run" ]; then
         say "would make the session $session_file"
         return 0
@@ -38,6 +41,15 @@ make_session() {
             dd if=/dev/null of="$session_file" bs=1048576 seek="$keeping_mib" count=0 2>/dev/null
     ) || die 3 "the session $session_file cannot be made; is its directory writable, and are files of $keeping_mib MiB allowed there?"
     say "made the session $session_file"
+}
+
+# One that the plain command made is as large as what is in it, and a guest's disk does
+# not grow. dd keeps what is before the hole.
+grow_session() {
+    [ "$(head -c 8 "$session_file" | tr -d '\000')" = zosiases ] || return 0
+    [ "$(file_bytes "$session_file")" -lt $((keeping_mib * 1048576)) ] || return 0
+    dd if=/dev/null of="$session_file" bs=1048576 seek="$keeping_mib" count=0 2>/dev/null ||
+        die 3 "the session $session_file cannot grow; is it writable, and are files of $keeping_mib MiB allowed there?"
 }
 
 # Another machine, or the plain command, has it: QEMU's own lock says so.

@@ -184,7 +184,7 @@ impl Contents {
 
     /// The records that nothing but `chat` needs.
     pub(crate) fn only_of(&self, chat: ChatId) -> Vec<u64> {
-        let needed: Vec<_> = self
+        let needed: BTreeSet<_> = self
             .chats
             .iter()
             .filter(|other| other.id != chat)

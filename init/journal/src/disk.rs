@@ -64,6 +64,11 @@ impl FileDisk {
             .open(path)
             .map_err(|e| Error::of(Action::Open, 0, e))?;
         let disk = Self::of(file)?;
+        if let Some(directory) = path.parent().filter(|_| create) {
+            // The file's name stays as well; where that cannot be asked for, it does so
+            // a moment later.
+            let _ = File::open(directory).and_then(|directory| directory.sync_all());
+        }
         match fcntl_lock(&disk.file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(disk),
             Err(e) => match io::Error::from(e) {

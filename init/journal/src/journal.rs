@@ -221,6 +221,13 @@ impl Journal {
             record,
         };
         let json = serde_json::to_vec(&stamped).map_err(|_| Error::TooLong { bytes: 0 })?;
+        let number = self.write_record(json, space)?;
+        self.contents.apply(number, stamped);
+        Ok(())
+    }
+
+    /// Writes a record whose payload is `json`, and returns its number when it stays.
+    pub(crate) fn write_record(&mut self, json: Vec<u8>, space: u32) -> Result<u64, Error> {
         let bytes = self.seal.stored_bytes(&json);
         if bytes > PAYLOAD_BYTES_MAX {
             return Err(Error::TooLong { bytes });
@@ -245,8 +252,7 @@ impl Journal {
         // The record stays without it: the head tells a loss of what has been flushed.
         let _ = self.head.write(self.disk.as_mut(), &self.id, &self.seal);
         self.contents.place(at, &header);
-        self.contents.apply(number, stamped);
-        Ok(())
+        Ok(number)
     }
 
     /// Whether the disk can be as large as `end`.

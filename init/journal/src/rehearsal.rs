@@ -5,6 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::disk::Disk;
+use crate::error::Error;
+use crate::journal::Journal;
 
 /// What is written whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
@@ -83,6 +85,19 @@ impl Memory {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// A session whose records have these payloads, whatever they say.
+///
+/// # Errors
+/// They are too long.
+pub fn session(payloads: &[&[u8]]) -> Result<Memory, Error> {
+    let disk = Memory::default();
+    let mut journal = Journal::create(Box::new(disk.clone()), None)?;
+    for payload in payloads {
+        journal.write_record(payload.to_vec(), 1)?;
+    }
+    Ok(disk)
 }
 
 impl Inner {
