@@ -238,7 +238,7 @@ jobs=${ZOSIA_JOBS:-$(getconf _NPROCESSORS_ONLN)}
 # A line for each file, which tells how far it is; few where only INIT is new.
 kbuild_words=
 measure=
-[ -f "$tree/vmlinux" ] || measure="lines_done $tree/initramfs/log 1000"
+[ -f "$tree/vmlinux" ] || measure="lines_done $tree/initramfs/log 1614"
 : >"$tree/initramfs/log"
 # shellcheck disable=SC2086 # words or none
 begin_step "building Linux, $jobs compilers at once" $measure

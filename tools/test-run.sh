@@ -934,7 +934,7 @@ owners_have() {
     gguf "$HOME/.lmstudio/models/infra ai/ocelot/$odd" 100
     gguf "$work/chosen/pub/two/a-Q4_0.gguf" 100
     gguf "$work/chosen/pub/two/b-Q4_0.gguf" 100
-    printf '{"x":[1,{"downloadsFolder":"no"}],"downloadsFolder":"%s"}' "$work\\u002fchosen" >"$HOME/.lmstudio/settings.json"
+    printf '{"note":"a \\"b \\\\","x":[1,{"downloadsFolder":"no"}],"downloadsFolder":"%s"}' "$work\\u002fchosen" >"$HOME/.lmstudio/settings.json"
 
     gguf "$LLAMA_CACHE/ggml-org_gemma-GGUF_gemma-Q8_0.gguf" 10
 

@@ -64,7 +64,8 @@ step() {
         end_step
     else
         hide_step
-        tail -n 30 "$step_log" >&2
+        # What apt tells for the measure is nothing for a reader.
+        grep -v '^[dp][lm]status:' "$step_log" | tail -n 30 >&2
     fi
     rm -f "$step_log"
     step_log=''
