@@ -65,6 +65,7 @@ fits() {
     if [ "$(($1 + 1024))" -le "$ram_here" ]; then echo yes; else echo no; fi
 }
 
+# shellcheck disable=SC2154 # is_part sets part_count
 list_owned() { # NAME FILE KIND
     if [ -n "$owned_header" ]; then
         printf '\n%9s %10s  %-5s %-20s %s\n' SIZE RAM FITS TYPE "KEPT BY OTHER PROGRAMS"
@@ -72,6 +73,10 @@ list_owned() { # NAME FILE KIND
     fi
     if [ "$3" = - ]; then
         printf '%9s %10s  %-5s %-20s %s\n' - - - "passed over" "$(visible "$1")"
+        return
+    fi
+    if is_part "${2##*/}" && [ "$part_count" -gt 1 ]; then
+        printf '%9s %10s  %-5s %-20s %s\n' - - - "in $part_count files" "$(visible "$1")"
         return
     fi
     if [ ! -r "$2" ]; then

@@ -1015,6 +1015,16 @@ owners() {
     for name in ollama:../../x ollama:/x hf:some hf:a/../b 'hf:a/b c' lms:../x hf:a/b@../c; do
         try "$name" 2 model.sh path "$name"
     done
+    gguf "$HOME/.lmstudio/models/pub/parts/m-Q4_0-00001-of-00003.gguf" 10
+    gguf "$HOME/.lmstudio/models/pub/parts/m-Q4_0-00003-of-00003.gguf" 10
+    try model_with_a_missing_part 4 run.sh lms:pub/parts
+    says "lms:pub/parts is in 3 files, of which this one is missing: $HOME/.lmstudio/models/pub/parts/m-Q4_0-00002-of-00003.gguf"
+    gguf "$HOME/.lmstudio/models/pub/parts/m-Q4_0-00002-of-00003.gguf" 10
+    try model_in_parts 4 run.sh lms:pub/parts:q4_0
+    says "lms:pub/parts:q4_0 is in 3 files, and zosia reads models of one"
+    try model_in_parts_is_listed_once 0 model.sh list
+    [ "$(grep -c 'in 3 files  *lms:pub/parts:Q4_0' "$work/out")" = 1 ] || fail "it is listed otherwise"
+    rm -r "$HOME/.lmstudio/models/pub"
     try lms_that_is_not_there 4 model.sh path lms:a/b
     find "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS" "$work/chosen" -exec ls -ld {} + | cmp -s - "$work/before" ||
         fail "something was changed there"
@@ -1140,6 +1150,8 @@ hubs() {
     says "there is no such repository or file at 127.0.0.1:$hub_port"
     try hub_without_the_revision 4 run.sh hf:good/repo@v1
     says "the repository has no revision v1"
+    try hub_with_parts 4 run.sh hf:good/repo:bf16
+    says "hf:good/repo:bf16 is in 2 files; fetch them by hand, or choose another QUANT"
     try hub_without_the_file 4 run.sh hf:good/repo:q3
     says "the repository has no such GGUF file; it has: mmproj-model-f16.gguf, sub/it's a model-Q8_0.gguf, model-Q4_K_M.gguf,"
     try gated 4 run.sh hf:gated/repo

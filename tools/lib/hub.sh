@@ -32,7 +32,9 @@ find_in_hub() {
     [ -n "$choice" ] ||
         die 4 "$1: the repository has no such GGUF file; it has:$(printf '%s\n' "$hub_files" | sed -n "s/.*$tab\(.*\.gguf\)$/ \1/p" | tr '\n' ',' | sed 's/,$//')"
     end_choice "$1"
-    ! is_part "${choice##*/}" || die 4 "$1 is in $part_count files; fetch them by hand, or choose another: $1:QUANT"
+    if is_part "${choice##*/}" && [ "$part_count" -gt 1 ]; then
+        die 4 "$1 is in $part_count files; fetch them by hand, or choose another QUANT"
+    fi
     is_sha256 "$model_sha256" || die 4 "$1: the hub tells no SHA-256 of $choice; download it by hand"
     model_name=$1
     model_file=$models_dir/hf/$repo_owner/$repo_name${repo_revision:+@$repo_revision}/${choice##*/}

@@ -75,7 +75,7 @@ is_part() {
         *) return 1 ;;
     esac
     part_stem=${1%.gguf}
-    part_count=${part_stem##*-}
+    part_count=$((1${part_stem##*-} - 100000))
     part_stem=${part_stem%-of-*}
     part_number=${part_stem##*-}
     part_stem=${part_stem%-*}
@@ -165,8 +165,21 @@ find_owned() {
     esac
 }
 
+# Ends where FILE is a part of a model that is in several: one that is missing is named.
+refuse_parts() { # NAME FILE
+    if ! is_part "${2##*/}" || [ "$part_count" -lt 2 ]; then return 0; fi
+    part=1
+    while [ "$part" -le "$part_count" ]; do
+        part_file=${2%/*}/$part_stem-$(printf '%05d-of-%05d' "$part" "$part_count").gguf
+        [ -f "$part_file" ] || die 4 "$1 is in $part_count files, of which this one is missing: $part_file"
+        part=$((part + 1))
+    done
+    die 4 "$1 is in $part_count files, and zosia reads models of one: join them with llama-gguf-split --merge $2 NEW.gguf, and give it NEW.gguf"
+}
+
 # use_owned NAME FILE [SHA256]
 use_owned() {
+    refuse_parts "$1" "$2"
     [ -r "$2" ] || die 4 "$2, which is $1, cannot be read; check its permissions"
     model_name=$1 model_file=$(absolute "$2") model_source='' model_licence='' model_sha256=${3:-}
     model_append='' model_bytes=$(file_bytes "$model_file")
