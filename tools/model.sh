@@ -43,7 +43,8 @@ named_or_die() {
 
 list_models() {
     detect_host
-    ram_here=$(host_ram_mib)
+    # Without /proc, as in some containers, nobody knows.
+    ram_here=$(host_ram_mib 2>/dev/null) || ram_here=
     printf '%-16s %9s %10s  %-5s %-12s %s\n' NAME SIZE RAM FITS LICENCE HERE
     for name in $(known_names); do
         named_or_die "$name"
@@ -62,7 +63,13 @@ list_models() {
 }
 
 fits() {
-    if [ "$(($1 + 1024))" -le "$ram_here" ]; then echo yes; else echo no; fi
+    if [ -z "$ram_here" ]; then
+        echo '?'
+    elif [ "$(($1 + 1024))" -le "$ram_here" ]; then
+        echo yes
+    else
+        echo no
+    fi
 }
 
 # shellcheck disable=SC2154 # is_part sets part_count
