@@ -339,7 +339,9 @@ fn whatever_kills_it_each_turn_that_was_shown_is_kept_500_times() {
 /// Kills the command, time after time, at a moment that chance chooses within a turn.
 fn kill_often(times: usize) {
     let fault = Fault::begins(23, "SIGKILL in the middle of a turn that is kept");
-    let desk = Desk::saying(&["yes"]);
+    let mut desk = Desk::saying(&["yes"]);
+    // All of them fit.
+    desk.flags.extend(["--ctx", "65536"]);
     let mut random = fastrand::Rng::with_seed(23);
     let mut shown = Vec::new();
     for round in 0..times {

@@ -87,7 +87,8 @@ fn kill_often(times: usize) {
     let mut random = fastrand::Rng::with_seed(5);
     let mut turns = 0;
     for round in 0..=times {
-        let vm = Vm::launch(&spec(&model, Drive::Session(session.clone())));
+        let spec = spec(&model, Drive::Session(session.clone())).parameter("zosia.ctx=65536");
+        let vm = Vm::launch(&spec);
         let shown = vm.expect_prompt(BOOT);
         let count = |turns: usize| {
             let s = if turns == 1 { "" } else { "s" };
