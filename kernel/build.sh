@@ -1,8 +1,9 @@
 #!/bin/sh
 # Links the static executable INIT into a kernel: one EFI file.
 #
-# Usage: kernel/build.sh [--locked] INIT EFI
+# Usage: kernel/build.sh [--locked] ARCH INIT EFI
 #
+#   ARCH       aarch64 or x86_64, which INIT is for
 #   --locked   fail if the source that kernel/source names cannot be had,
 #              instead of building the newest one with a warning
 #
@@ -42,7 +43,14 @@ if [ "${1-}" = --locked ]; then
     locked=yes
     shift
 fi
-[ $# -eq 2 ] || die 2 "usage: kernel/build.sh [--locked] INIT EFI"
+[ $# -eq 3 ] || die 2 "usage: kernel/build.sh [--locked] ARCH INIT EFI"
+case $1 in
+    aarch64) fragment=zosia.config kernel_arch=arm64 prefix=aarch64-linux-gnu- target=Image image=arch/arm64/boot/Image ;;
+    x86_64) fragment=x86_64.config kernel_arch=x86_64 prefix=x86_64-linux-gnu- target=bzImage image=arch/x86/boot/bzImage ;;
+    *) die 2 "there is no kernel for $1; ARCH is aarch64 or x86_64" ;;
+esac
+arch=$1
+shift
 [ -f "$1" ] || die 1 "$1: no such file"
 here=$(cd -P "$(dirname "$self")" && pwd -P)
 init=$(cd "$(dirname "$1")" && pwd -P)/$(basename "$1")
@@ -66,8 +74,7 @@ export LC_ALL TZ
 
 # kbuild TARGET...: make with all that goes into a build besides the source,
 # the configuration and the compiler.
-prefix=aarch64-linux-gnu-
-settings="ARCH=arm64 CROSS_COMPILE=$prefix KBUILD_BUILD_VERSION=1
+settings="ARCH=$kernel_arch CROSS_COMPILE=$prefix KBUILD_BUILD_VERSION=1
 KBUILD_BUILD_USER=zosia KBUILD_BUILD_HOST=zosia"
 kbuild_words=-s
 kbuild() {
@@ -158,7 +165,9 @@ places() {
 }
 
 # The lines of the fragment that ask for something.
-requests() { sed -n '/^CONFIG_/p;/^# CONFIG_.* is not set$/p' "$here/zosia.config"; }
+requests() {
+    sed -n '/^CONFIG_/p;/^# CONFIG_.* is not set$/p' "$here/$fragment"
+}
 
 # lost_requests: the lines that do not hold in .config. A symbol to be switched
 # off must be one that this kernel knows, or the line says nothing.
@@ -193,11 +202,11 @@ configure() {
     cd "$tree.new"
     mkdir initramfs
     kbuild tinyconfig >/dev/null
-    scripts/kconfig/merge_config.sh -m .config "$here/zosia.config" >/dev/null
+    scripts/kconfig/merge_config.sh -m .config "$here/$fragment" >/dev/null
     kbuild olddefconfig
     lost=$(lost_requests)
     end_step
-    [ -z "$lost" ] || die 1 "these lines of kernel/zosia.config did not survive into .config:
+    [ -z "$lost" ] || die 1 "these lines of kernel/$fragment did not survive into .config:
 $lost"
     cd "$here"
     mv "$tree.new" "$tree"
@@ -241,14 +250,14 @@ measure=
 [ -f "$tree/vmlinux" ] || measure="lines_done $tree/initramfs/log 1614"
 : >"$tree/initramfs/log"
 # shellcheck disable=SC2086 # words or none
-begin_step "building Linux, $jobs compilers at once" $measure
-kbuild -C "$tree" -j "$jobs" Image >"$tree/initramfs/log" 2>&1 || {
+begin_step "building Linux for $arch, $jobs compilers at once" $measure
+kbuild -C "$tree" -j "$jobs" "$target" >"$tree/initramfs/log" 2>&1 || {
     hide_step
     tail -n 20 "$tree/initramfs/log" >&2
     die 1 "the kernel did not build; the whole log is $tree/initramfs/log"
 }
 end_step
-cp "$tree/arch/arm64/boot/Image" "$efi.new"
+cp "$tree/$image" "$efi.new"
 mv "$efi.new" "$efi"
 {
     echo "kernel.key=$key"
@@ -265,11 +274,11 @@ mv "$efi.new" "$efi"
     echo "kernel.efi.sha256=$(hash_of "$efi")"
 } >"$record"
 
-# Two trees are kept: this one, and the last one before it.
+# Four trees are kept: two for each architecture, or those built last.
 touch "$tree"
 cd "$cache"
 for old in ????????????????; do
     printf '%s %s\n' "$(date -r "$old" +%s)" "$old"
-done | sort -rn | sed 1,2d | while read -r _ old; do
+done | sort -rn | sed 1,4d | while read -r _ old; do
     rm -rf "$old"
 done

@@ -1,24 +1,26 @@
 #!/bin/sh
-# Builds out/init, the static AArch64 executable, and out/zosia.efi, the kernel
-# with that executable inside.
+# Builds the EFI file, a kernel with one static executable inside: out/zosia.efi
+# for AArch64, out/zosia-x86_64.efi for PCs.
 #
-# Usage: tools/build.sh [--native | --init | --kernel-tests | --container] [--locked]
+# Usage: tools/build.sh [--arch ARCH] [--native | --init | --kernel-tests | --container]
+#                       [--locked]
 #
+#   --arch ARCH   aarch64, x86_64 or all (default: aarch64)
 #   --native      out/native/init instead: the same program for this machine
-#   --init        out/init alone, no kernel
+#   --init        the executable alone, no kernel: out/init, out/init-x86_64
 #   --kernel-tests  out/kernel-tests instead: the tests of ggml's kernels, linked
 #                 with the very objects that are in out/init
-#   --container   both artefacts, built in a Debian container by docker, podman
+#   --container   the artefacts, built in a Debian container by docker, podman
 #                 or Apple's container: for machines that are not Linux
 #   --locked      fail where the pinned source of the kernel cannot be had any
 #                 more, instead of building the newest one and saying so
 #
-# What is missing on a Debian machine is installed (tools/deps.sh build). The
-# Rust that is used is the PATH's, rustup's or the distribution's: the first
-# that has AArch64. Beside the artefacts, out/manifest.txt says from what and
-# with what they were made, and out/zosia.cdx.json lists every part (CycloneDX);
-# the same sources and tools give the same bytes in any directory. With nothing
-# changed it takes two seconds.
+# What is missing on a Debian machine is installed (tools/deps.sh). The Rust that
+# is used is the PATH's, rustup's or the distribution's: the first that builds for
+# ARCH. Beside the artefacts, out/manifest.txt says from what and with what they
+# were made, and out/zosia.cdx.json lists every part (CycloneDX), each with
+# -x86_64 in its name for that architecture; the same sources and tools give the
+# same bytes in any directory. With nothing changed it takes two seconds.
 #
 #   ZOSIA_CACHE   what is kept between builds (default ~/.cache/zosia)
 #   ZOSIA_JOBS    compilers at once (default: the processors)
@@ -63,7 +65,16 @@ rust_flags() {
     printf '\037--remap-path-prefix=%s=/rustc' "$("$rust_dir/rustc" --print sysroot)/lib/rustlib/src/rust"
 }
 
-# build_init TRIPLE FILE
+# for_arch ARCH: what is called how from here on.
+for_arch() {
+    arch=$1
+    suffix=
+    [ "$arch" = aarch64 ] || suffix=-$arch
+    triple=$arch-unknown-linux-gnu
+    tool=$arch-linux-gnu-
+}
+
+# build_init TRIPLE FILE: FILE for the machine has a list of its crates.
 build_init() {
     # The registry's folder has a name only when something is in it.
     show cargo fetch --quiet --locked --target "$1"
@@ -73,10 +84,10 @@ build_init() {
         --package init --bin init --target "$1" ${ZOSIA_JOBS:+--jobs "$ZOSIA_JOBS"} || exit 1
     mkdir -p "$(dirname "$2")"
     built=$CARGO_TARGET_DIR/$1/release/init
-    if [ "$1" = "$rust_target" ]; then
-        # The list of its crates, in a section that is never loaded.
+    if [ "$2" != out/native/init ]; then
+        # In a section that is never loaded.
         tools/sbom.py auditable "$1" >"$built.crates"
-        aarch64-linux-gnu-objcopy --add-section .dep-v0="$built.crates" "$built" "$built.listed"
+        "${tool}objcopy" --add-section .dep-v0="$built.crates" "$built" "$built.listed"
         built=$built.listed
     fi
     replace "$built" "$2"
@@ -91,10 +102,10 @@ compiled() { # TRIPLE LOG
 
 # build_kernel_tests FILE
 build_kernel_tests() {
-    show cargo fetch --quiet --locked --target "$rust_target"
+    show cargo fetch --quiet --locked --target "$triple"
     CARGO_ENCODED_RUSTFLAGS=$(rust_flags)
     export CARGO_ENCODED_RUSTFLAGS
-    show cargo test --quiet --release --locked --package ggml --lib --target "$rust_target" \
+    show cargo test --quiet --release --locked --package ggml --lib --target "$triple" \
         --no-run --message-format=json ${ZOSIA_JOBS:+--jobs "$ZOSIA_JOBS"} >"$1.json"
     built=$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' "$1.json")
     rm "$1.json"
@@ -106,16 +117,39 @@ write_manifest() {
         echo "zosia.version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)"
         echo "rustc=$(rustc --version)"
         echo "cargo=$(cargo --version)"
-        echo "cc=$(aarch64-linux-gnu-gcc --version | head -n 1)"
-        echo "cxx=$(aarch64-linux-gnu-g++ --version | head -n 1)"
-        echo "ld=$(aarch64-linux-gnu-ld --version | head -n 1)"
+        echo "cc=$("${tool}gcc" --version | head -n 1)"
+        echo "cxx=$("${tool}g++" --version | head -n 1)"
+        echo "ld=$("${tool}ld" --version | head -n 1)"
         echo "cmake=$(cmake --version | head -n 1)"
         echo "cargo.lock.sha256=$(hash_of Cargo.lock)"
-        cat out/zosia.kernel
-        echo "init.sha256=$(hash_of out/init)"
-        echo "zosia.efi.sha256=$(hash_of out/zosia.efi)"
-    } >out/manifest.txt.new
-    mv out/manifest.txt.new out/manifest.txt
+        cat "out/zosia$suffix.kernel"
+        echo "init.sha256=$(hash_of "out/init$suffix")"
+        echo "zosia.efi.sha256=$(hash_of "$efi")"
+    } >"$manifest.new"
+    mv "$manifest.new" "$manifest"
+}
+
+# build_machine: the executable of this architecture and, but for --init, the EFI
+# file and what tells of it.
+build_machine() {
+    efi=out/zosia$suffix.efi
+    manifest=out/manifest$suffix.txt
+    bom=out/zosia$suffix.cdx.json
+    build_init "$triple" "out/init$suffix"
+    if "${tool}readelf" -l "out/init$suffix" | grep -q INTERP; then
+        die 1 "out/init$suffix asks for an interpreter: it is not static"
+    fi
+    [ "$what" = efi ] || return 0
+    # shellcheck disable=SC2086 # one word or none
+    kernel/build.sh $locked "$arch" "out/init$suffix" "$efi"
+    write_manifest
+    tools/sbom.py cyclonedx "$triple" "$manifest" >"$bom.new"
+    mv "$bom.new" "$bom"
+    keep_efi "$sources" "$efi"
+    say "built $efi, $(wc -c <"$efi" | tr -d ' ') bytes; $manifest and $bom say from what"
+    recorded() { sed -n "s/^$1=//p" "out/zosia$suffix.kernel"; }
+    [ "$(recorded kernel.version)" = "$(recorded kernel.version.pinned)" ] ||
+        say "its kernel is NOT the pinned one: $(recorded kernel.package) $(recorded kernel.version), not $(recorded kernel.version.pinned)"
 }
 
 # container_engine: prints the first container tool that answers; one may be
@@ -147,13 +181,19 @@ in_container() {
         die 1 "$engine could not make the image; see above"
     # shellcheck disable=SC2086 # one word or none
     show "$engine" run --rm --volume "$top:/zosia" --volume zosia-cache:/cache \
-        --env ZOSIA_JOBS="${ZOSIA_JOBS:-}" zosia-build tools/build.sh $locked
+        --env ZOSIA_JOBS="${ZOSIA_JOBS:-}" zosia-build tools/build.sh --arch "$archs" $locked
 }
 
 what=efi
 locked=
-for option in "$@"; do
-    case $option in
+archs=aarch64
+while [ $# -gt 0 ]; do
+    case $1 in
+        --arch)
+            [ $# -ge 2 ] || die 2 "--arch needs a value (tools/build.sh --help)"
+            archs=$2
+            shift
+            ;;
         --native) what=native ;;
         --init) what=init ;;
         --kernel-tests) what=tests ;;
@@ -163,9 +203,14 @@ for option in "$@"; do
             usage
             exit 0
             ;;
-        *) die 2 "unknown option $option (tools/build.sh --help)" ;;
+        *) die 2 "unknown option $1 (tools/build.sh --help)" ;;
     esac
+    shift
 done
+case $archs in
+    aarch64 | x86_64 | all) ;;
+    *) die 2 "--arch $archs: not aarch64, x86_64 or all" ;;
+esac
 
 clean_steps
 cd "$top"
@@ -173,8 +218,14 @@ if [ "$what" = container ]; then
     in_container
     exit 0
 fi
-"$top/tools/deps.sh" build
-find_rust || die 1 "no Rust for $rust_target: run tools/deps.sh build"
+if [ "$what" = native ]; then archs=$(own_arch); fi
+[ "$archs" != all ] || archs='aarch64 x86_64'
+rust_targets=
+for arch in $archs; do
+    "$top/tools/deps.sh" "build-$arch"
+    rust_targets="$rust_targets $arch-unknown-linux-gnu"
+done
+find_rust || die 1 "no Rust for$rust_targets: run tools/deps.sh build"
 PATH=$rust_dir:$PATH
 ZOSIA_CACHE=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
 # A folder of its own: artefacts never mix with what cargo made with other flags,
@@ -187,34 +238,29 @@ TZ=UTC
 CMAKE_PROJECT_INCLUDE=$top/tools/lib/remap.cmake
 export PATH ZOSIA_CACHE CARGO_TARGET_DIR LC_ALL TZ CMAKE_PROJECT_INCLUDE
 unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS CFLAGS CXXFLAGS CPPFLAGS LDFLAGS
+# On a PC its own tools do; for AArch64 .cargo/config.toml says which.
+[ "$(own_arch)" = x86_64 ] ||
+    export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
+        OBJCOPY_x86_64_unknown_linux_gnu=x86_64-linux-gnu-objcopy
 [ -z "${ZOSIA_JOBS:-}" ] || export CMAKE_BUILD_PARALLEL_LEVEL="$ZOSIA_JOBS"
 
 # One build at a time in this checkout: cargo has a lock of its own, out/ has not.
 mkdir -p out
 lock "$top/out/build" "building in this checkout"
 if [ "$what" = native ]; then
-    build_init "$(rustc -vV | sed -n 's/^host: //p')" out/native/init
+    for_arch "$archs"
+    build_init "$triple" out/native/init
     say "built out/native/init"
     exit 0
 fi
 if [ "$what" = tests ]; then
+    for_arch aarch64
     build_kernel_tests out/kernel-tests
     exit 0
 fi
 # Before anything is read: what is changed meanwhile is not in it.
 sources=$(sources_key)
-build_init "$rust_target" out/init
-if aarch64-linux-gnu-readelf -l out/init | grep -q INTERP; then
-    die 1 "out/init asks for an interpreter: it is not static"
-fi
-[ "$what" = efi ] || exit 0
-# shellcheck disable=SC2086 # one word or none
-kernel/build.sh $locked out/init out/zosia.efi
-write_manifest
-tools/sbom.py cyclonedx "$rust_target" >out/zosia.cdx.json.new
-mv out/zosia.cdx.json.new out/zosia.cdx.json
-keep_efi "$sources" out/zosia.efi
-say "built out/zosia.efi, $(wc -c <out/zosia.efi | tr -d ' ') bytes; out/manifest.txt and out/zosia.cdx.json say from what"
-recorded() { sed -n "s/^$1=//p" out/zosia.kernel; }
-[ "$(recorded kernel.version)" = "$(recorded kernel.version.pinned)" ] ||
-    say "its kernel is NOT the pinned one: $(recorded kernel.package) $(recorded kernel.version), not $(recorded kernel.version.pinned)"
+for arch in $archs; do
+    for_arch "$arch"
+    build_machine
+done

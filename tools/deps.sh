@@ -3,12 +3,14 @@
 #
 # Usage: tools/deps.sh [GROUP]...
 #
-#   build   out/zosia.efi and out/init: compilers, Rust for AArch64, the
-#           kernel's source
-#   run     QEMU with AArch64, its UEFI firmware, what fetches a model
+#   build   what tools/build.sh needs: compilers, Rust, the kernel's source
+#   run     QEMU, its UEFI firmware, what fetches a model
 #   test    both of these, and what tools/test.sh checks and compares with
 #   bench   both of these, and what bench/ compares with
 #   docs    mkdocs
+#
+# build and run are for this machine's own architecture; build-aarch64,
+# build-x86_64, run-aarch64 and run-x86_64 say which, and test needs both.
 #
 # Without GROUP: build and run. On Debian 12 or newer the packages are installed
 # with apt, as root or with sudo, after showing the command; a suite of the same
@@ -154,6 +156,12 @@ install() {
         die 1 "apt-get could not install: $*"
 }
 
+# tools_arch: whose tools are meant where nobody says.
+tools_arch() {
+    case $(own_arch) in x86_64) echo x86_64 ;; *) echo aarch64 ;; esac
+}
+
+# need_build ARCH
 need_build() {
     need make make
     need gcc gcc
@@ -166,13 +174,18 @@ need_build() {
     need perl perl
     need cmake cmake
     need python3 python3
-    need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
-    need g++-aarch64-linux-gnu aarch64-linux-gnu-g++
-    if [ "$(uname -m)" != aarch64 ]; then
-        need_file libc6-dev-arm64-cross /usr/aarch64-linux-gnu/lib/libc.a
-    fi
+    case $1 in
+        aarch64) need_compiler aarch64 aarch64 arm64 ;;
+        x86_64)
+            need_compiler x86_64 x86-64 amd64
+            # What the kernel's build checks its objects with, and packs it with.
+            need_file libelf-dev /usr/include/libelf.h
+            need lz4 lz4
+            ;;
+    esac
     need_file libclang-dev /usr/lib/llvm-*/lib/libclang.so /usr/lib*/libclang.so \
         /usr/lib/*/libclang.so
+    rust_targets="$rust_targets $1-unknown-linux-gnu"
     find_rust || rust_missing=yes
     # The kernel's source is a package; kernel/build.sh fetches it by itself.
     if debian_codename >/dev/null && [ ! -f "$cache/kernel/$(pinned sha256).deb" ]; then
@@ -180,18 +193,39 @@ need_build() {
     fi
 }
 
+# need_compiler ARCH NAME DEBIAN: NAME is that of its packages, DEBIAN that of
+# Debian's architecture. The machine's own compiler has such names as well.
+need_compiler() {
+    [ "$(own_arch)" != "$1" ] || return 0
+    need "gcc-$2-linux-gnu" "$1-linux-gnu-gcc"
+    need "g++-$2-linux-gnu" "$1-linux-gnu-g++"
+    need_file "libc6-dev-$3-cross" "/usr/$1-linux-gnu/lib/libc.a"
+}
+
+# need_run ARCH
 need_run() {
-    need qemu-system-arm qemu-system-aarch64
-    need_file qemu-efi-aarch64 /usr/share/qemu-efi-aarch64/QEMU_EFI.fd \
-        /usr/share/AAVMF/AAVMF_CODE.fd /usr/share/edk2/aarch64/QEMU_EFI.fd \
-        /usr/share/qemu/edk2-aarch64-code.fd
+    case $1 in
+        aarch64)
+            need qemu-system-arm qemu-system-aarch64
+            need_file qemu-efi-aarch64 /usr/share/qemu-efi-aarch64/QEMU_EFI.fd \
+                /usr/share/AAVMF/AAVMF_CODE.fd /usr/share/edk2/aarch64/QEMU_EFI.fd \
+                /usr/share/qemu/edk2-aarch64-code.fd
+            ;;
+        x86_64)
+            need qemu-system-x86 qemu-system-x86_64
+            need_file ovmf /usr/share/ovmf/OVMF.fd /usr/share/edk2/x64/OVMF.4m.fd \
+                /usr/share/qemu/edk2-x86_64-code.fd
+            ;;
+    esac
     need curl curl
     need python3-pip pip3
 }
 
 need_test() {
-    need_build
-    need_run
+    for test_arch in aarch64 x86_64; do
+        need_build "$test_arch"
+        need_run "$test_arch"
+    done
     need shellcheck shellcheck
     need dash dash
     need busybox busybox
@@ -210,9 +244,10 @@ need_test() {
     lints_missing=yes
 }
 
+# What is counted and compared with is AArch64's.
 need_bench() {
-    need_build
-    need_run
+    need_build aarch64
+    need_run aarch64
     need cpio cpio
     need_docs
 }
@@ -231,17 +266,22 @@ candidate_minor() {
 install_rust() {
     if have rustup || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/rustup" ]; then
         rustup=$(command -v rustup) || rustup=${CARGO_HOME:-$HOME/.cargo}/bin/rustup
-        if show "$rustup" target add "$rust_target" >&2 && find_rust; then
+        # shellcheck disable=SC2086 # words
+        if show "$rustup" target add $rust_targets >&2 && find_rust; then
             return 0
         fi
-        say "rustup has no working $rust_target: taking the distribution's Rust"
+        say "rustup has no working$rust_targets: taking the distribution's Rust"
     fi
     [ -n "$codename" ] || return 1
-    if [ "$(dpkg --print-architecture)" != arm64 ] &&
-        ! dpkg --print-foreign-architectures | grep -Fxq arm64; then
-        as_root dpkg --add-architecture arm64
+    foreign=
+    for target in $rust_targets; do
+        case $target in aarch64-*) foreign_arch=arm64 ;; *) foreign_arch=amd64 ;; esac
+        [ "$(dpkg --print-architecture)" != "$foreign_arch" ] || continue
+        foreign="$foreign $foreign_arch"
+        dpkg --print-foreign-architectures | grep -Fxq "$foreign_arch" && continue
+        as_root dpkg --add-architecture "$foreign_arch"
         updated=
-    fi
+    done
     update
     # Debian 12 has a current Rust only under the second name, for browsers; the
     # security suite and backports have newer ones than the release.
@@ -250,7 +290,12 @@ install_rust() {
         for rust_name in rustc rustc-web; do
             [ "$(candidate_minor "$rust_name")" -ge "$rust_needs" ] || continue
             web=${rust_name#rustc}
-            install "cargo$web" "rustc$web" "libstd-rust$web-dev:arm64"
+            libraries=
+            for foreign_arch in $foreign; do
+                libraries="$libraries libstd-rust$web-dev:$foreign_arch"
+            done
+            # shellcheck disable=SC2086 # words
+            install "cargo$web" "rustc$web" $libraries
             if find_rust; then return 0; fi
         done
     done
@@ -273,6 +318,7 @@ cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
 rust_missing=
 source_missing=
 lints_missing=
+rust_targets=
 [ $# -gt 0 ] || set -- build run
 for group in "$@"; do
     case $group in
@@ -280,7 +326,9 @@ for group in "$@"; do
             usage
             exit 0
             ;;
-        build | run | test | bench | docs) "need_$group" ;;
+        build | run) "need_$group" "$(tools_arch)" ;;
+        build-aarch64 | build-x86_64 | run-aarch64 | run-x86_64) "need_${group%-*}" "${group#*-}" ;;
+        test | bench | docs) "need_$group" ;;
         *) die 2 "unknown group $group; groups are build, run, test, bench and docs" ;;
     esac
 done
@@ -294,7 +342,7 @@ if ! codename=$(debian_codename); then
         say "this is not Debian; please install what provides:$commands"
     [ -z "$commands" ] || say "(Debian's packages are called:$packages)"
     [ -z "$rust_missing" ] ||
-        say "please install Rust 1.$rust_needs or newer with rustup, then: rustup target add $rust_target"
+        say "please install Rust 1.$rust_needs or newer with rustup, then: rustup target add$rust_targets"
     [ -z "$lints_missing" ] || say "please install: rustup component add rustfmt clippy"
     [ -z "$commands$rust_missing$lints_missing" ] || exit 1
     exit 0
@@ -338,7 +386,7 @@ if [ -n "$packages" ]; then
     [ -z "$qemu" ] || install $options $qemu
 fi
 if [ -n "$rust_missing" ]; then
-    install_rust || die 1 "there is no Rust 1.$rust_needs or newer for $rust_target to be had: install rustup"
+    install_rust || die 1 "there is no Rust 1.$rust_needs or newer for$rust_targets to be had: install rustup"
 fi
 [ -z "$lints_missing" ] || install_lints ||
     die 1 "rustfmt and clippy could not be installed"

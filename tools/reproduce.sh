@@ -80,8 +80,9 @@ else
     trap 'exit 143' TERM
 fi
 chmod 755 "$work"
-"$top/tools/deps.sh" build
-find_rust || die 1 "no Rust for $rust_target: run tools/deps.sh build"
+"$top/tools/deps.sh" build-aarch64
+rust_targets=aarch64-unknown-linux-gnu
+find_rust || die 1 "no Rust for $rust_targets: run tools/deps.sh build"
 
 first=$work/a/zosia
 second=$work/b/a/longer/path/to/zosia-again

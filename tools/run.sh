@@ -33,11 +33,14 @@
 #   --smp N          processors of the guest   (default: --threads, or the
 #                    host's performance or physical cores)
 #   --mem SIZE       RAM of the guest, MiB or with G (default: by the model)
+#   --arch NAME      the guest's: aarch64, x86_64 (default: aarch64)
 #   --accel NAME     hvf, kvm or tcg           (default: what runs a guest)
-#   --cpu NAME       QEMU's -cpu               (default: host; tcg neoverse-n1)
+#   --cpu NAME       QEMU's -cpu               (default: host; tcg neoverse-n1
+#                    or Haswell)
+#   --native         no virtual machine: the same program as a command here
 #   --no-firmware    start the kernel without UEFI firmware
 #   --append TEXT    more kernel parameters, such as 'zosia.temp=0'; repeatable
-#   --efi FILE       boot this EFI file, not out/zosia.efi, and build nothing
+#   --efi FILE       boot this EFI file, not one in out/, and build nothing
 #   --log FILE       keep the console's log
 #   --vmm NAME       qemu, or vfkit on macOS   (default: qemu)
 #   --dry-run        print the command, start and fetch nothing
@@ -82,6 +85,8 @@ transcripts=$top/transcripts
 . "$tools/lib/session.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/keeping.sh
 . "$tools/lib/keeping.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/native.sh
+. "$tools/lib/native.sh"
 
 case ${1:-} in
     models)
@@ -95,7 +100,7 @@ esac
 usage_error() { die 2 "$* (tools/run.sh --help)"; }
 
 model='' prompt='' turn='' json='' batch='' output='' resume='' parallel='' session='' encrypt='' attach='' threads='' smp='' mem='' accel_wanted='' cpu_wanted=''
-firmware_wanted=1 append='' efi='' log='' vmm=qemu dry_run=''
+firmware_wanted=1 append='' efi='' log='' vmm=qemu dry_run='' arch_wanted='' native_wanted=''
 while [ $# -gt 0 ]; do
     case $1 in
         --*=*)
@@ -105,7 +110,7 @@ while [ $# -gt 0 ]; do
             ;;
     esac
     case $1 in
-        -p | --batch | --output | --parallel | --session | --attach | --threads | --smp | --mem | --accel | --cpu | --append | --efi | --log | --vmm)
+        -p | --batch | --output | --parallel | --session | --attach | --threads | --smp | --mem | --accel | --cpu | --arch | --append | --efi | --log | --vmm)
             [ $# -ge 2 ] || usage_error "$1 needs a value"
             ;;
     esac
@@ -126,6 +131,8 @@ while [ $# -gt 0 ]; do
         --threads) threads=$2 && shift ;;
         --smp) smp=$2 && shift ;;
         --mem) mem=$2 && shift ;;
+        --arch) arch_wanted=$2 && shift ;;
+        --native) native_wanted=1 ;;
         --accel) accel_wanted=$2 && shift ;;
         --cpu) cpu_wanted=$2 && shift ;;
         --no-firmware) firmware_wanted='' ;;
@@ -158,6 +165,7 @@ are_counts "${smp:-1}" || usage_error "--smp $smp: not a whole number above 0"
 are_counts "${mem:-1}" || usage_error "--mem: not a size such as 4096 or 4G"
 case $parallel in '' | [1-8]) ;; *) usage_error "--parallel $parallel: not a number from 1 to 8" ;; esac
 case $accel_wanted in '' | auto) accel_wanted='' ;; hvf | kvm | tcg) ;; *) usage_error "--accel $accel_wanted: not hvf, kvm or tcg" ;; esac
+case $arch_wanted in '' | aarch64 | x86_64) ;; *) usage_error "--arch $arch_wanted: not aarch64 or x86_64" ;; esac
 case $vmm in qemu | vfkit) ;; *) usage_error "--vmm $vmm: not qemu or vfkit" ;; esac
 [ -z "$json" ] || [ "$turn" = text ] || usage_error "--json goes with -p"
 [ -z "$encrypt" ] || [ -n "$session" ] || usage_error "--encrypt goes with --session"
@@ -177,16 +185,47 @@ if [ "$vmm" = vfkit ]; then
         usage_error "--accel, --cpu, --no-firmware and --log are for --vmm qemu"
 fi
 
+if [ -n "$native_wanted" ]; then
+    [ "$arch_wanted$accel_wanted$cpu_wanted$efi$log$smp$mem$firmware_wanted$vmm" = 1qemu ] ||
+        usage_error "--native has no machine: --arch, --accel, --cpu, --efi, --log, --smp, --mem, --no-firmware and --vmm are for one"
+fi
+
 # What is opened next would get its number, and the answer.
 (: 3>&1) 2>/dev/null || die 1 "standard output is closed: there is nowhere to write to [ZE-61]"
 detect_host
 [ -z "$session" ] || find_session
-open_scratch
-[ -z "$attach" ] || eval "attach_texts $attach"
+if [ -n "$native_wanted" ]; then
+    [ "$host_os" = Linux ] || die 3 "--native: the program runs on Linux only"
+else
+    open_scratch
+    [ -z "$attach" ] || eval "attach_texts $attach"
+fi
+
+# The model that find_model found is fetched, or where its site cannot be reached
+# and nobody named it, a much smaller one.
+provide_model() {
+    if [ -z "$model_source" ] || model_is_here; then return 0; fi
+    if [ -n "$dry_run" ]; then
+        say "would fetch $model_name ($(human_bytes "$model_bytes")) to $model_file"
+        return 0
+    fi
+    ! fetch_model || return 0
+    [ -z "$named" ] || die 4 "$model_name cannot be fetched from ${model_source%%!*}; see what is here: $tools/model.sh list"
+    say "$model_name cannot be reached from here; going on with smollm2-135m, a much smaller model"
+    find_model smollm2-135m
+    ram_need=$(model_ram_mib "$model_bytes" "$ctx")
+    model_is_here || fetch_model ||
+        die 4 "smollm2-135m cannot be fetched either; give a .gguf file: tools/run.sh FILE"
+}
 
 # --- the model: refused before anything is installed, fetched or built ----------
 
-[ -n "$efi" ] || require_efi
+if [ -n "$efi" ] && [ -r "$efi" ] && ! efi_arch=$(arch_of_efi "$efi"); then
+    die 3 "--efi: $efi is no EFI file for AArch64 or x86_64"
+fi
+for_machine "${arch_wanted:-${efi_arch:-$(default_arch)}}"
+[ "${efi_arch:-$arch}" = "$arch" ] || die 2 "--efi: $efi is for $efi_arch, and --arch says $arch"
+[ -n "$efi$native_wanted" ] || require_efi
 named=$model
 [ -n "$model" ] || choose_default
 find_model "$model"
@@ -196,20 +235,23 @@ case " $append" in
 esac
 are_counts "$ctx" || ctx=4096
 ram_need=$(model_ram_mib "$model_bytes" "$ctx")
-[ -n "$mem" ] || require_ram "$model_name" "$ram_need" ", or set --mem"
+[ -n "$mem$native_wanted" ] || require_ram "$model_name" "$ram_need" ", or set --mem"
 
 # --- the machine ----------------------------------------------------------------
 
+if [ -n "$native_wanted" ]; then
+    provide_native
+    provide_model
+    run_native
+fi
 if [ "$vmm" = qemu ]; then
-    if ! find_qemu; then
-        { have apt-get && [ -z "$dry_run" ] && "$tools/deps.sh" run >&2 && find_qemu; } ||
-            die 3 "QEMU (qemu-system-aarch64) is not installed: $(qemu_remedy)"
+    provide_qemu
+    if ! find_accel "$accel_wanted" "$cpu_wanted"; then
+        case $accel_wanted in
+            '' | tcg) emulate ;;
+            *) die 3 "--accel $accel_wanted: $why_slow" ;;
+        esac
     fi
-    if [ -n "$firmware_wanted" ] && ! find_firmware; then
-        { have apt-get && [ -z "$dry_run" ] && "$tools/deps.sh" run >&2 && find_firmware; } ||
-            die 3 "no AArch64 UEFI firmware beside $qemu; set ZOSIA_FIRMWARE, or --no-firmware, or: $(qemu_remedy)"
-    fi
-    choose_accel "$accel_wanted" "$cpu_wanted"
 else
     [ "$host_os/$host_arch" = Darwin/arm64 ] || die 3 "vfkit is for Macs with Apple Silicon; elsewhere: --vmm qemu"
     have vfkit || [ -n "$dry_run" ] || die 3 "vfkit is not installed: brew install vfkit"
@@ -217,18 +259,7 @@ else
     [ -t 0 ] || [ -n "$dry_run" ] || die 2 "--vmm vfkit talks at a terminal only, and standard input is none"
 fi
 
-if [ -n "$model_source" ] && ! model_is_here; then
-    if [ -n "$dry_run" ]; then
-        say "would fetch $model_name ($(human_bytes "$model_bytes")) to $model_file"
-    elif ! fetch_model; then
-        [ -z "$named" ] || die 4 "$model_name cannot be fetched from ${model_source%%!*}; see what is here: $tools/model.sh list"
-        say "$model_name cannot be reached from here; going on with smollm2-135m, a much smaller model"
-        find_model smollm2-135m
-        ram_need=$(model_ram_mib "$model_bytes" "$ctx")
-        model_is_here || fetch_model ||
-            die 4 "smollm2-135m cannot be fetched either; give a .gguf file: tools/run.sh FILE"
-    fi
-fi
+provide_model
 
 # As much again for weights copied into the processor's favourite layout, if
 # that leaves the host a quarter; the guest takes what it uses, not what it may.
@@ -245,7 +276,7 @@ fi
 # --- the EFI file ---------------------------------------------------------------
 
 if [ -z "$efi" ]; then
-    efi=$top/out/zosia.efi
+    efi=$top/out/$efi_name
     provide_efi
 elif [ ! -r "$efi" ] && [ -z "$dry_run" ]; then
     die 3 "--efi: $efi cannot be read"
@@ -257,7 +288,7 @@ efi=$(absolute "$efi")
 # Kernel lines below KERN_ALERT stay off the console: PID 1 says what matters.
 # quiet also silences the EFI stub. A panic reboots, which ends QEMU; in vfkit
 # it would begin again, so there it stays in sight.
-if [ "$vmm" = vfkit ]; then console=hvc0 panic=0; else console=ttyAMA0 panic=-1; fi
+if [ "$vmm" = vfkit ]; then console=hvc0 panic=0; else console=$serial panic=-1; fi
 parameters="console=$console quiet loglevel=2 panic=$panic"
 if [ -z "$turn" ] && [ -t 0 ] && tty_size=$(stty size 2>/dev/null) && [ "${tty_size% *}" != 0 ]; then
     parameters="$parameters zosia.cols=${tty_size#* } zosia.rows=${tty_size% *}"
@@ -306,31 +337,27 @@ if [ "$vmm" = vfkit ]; then
     run_vfkit "$@"
 fi
 
-# virtio-mmio and a device tree, no ACPI and no PCI device. High memory stays
-# on, as models want more than the 3 GiB below it; QEMU leaves out the windows
-# that a chip with 36-bit addresses cannot have. KVM's own newest interrupt
-# controller; elsewhere QEMU's choice.
-machine=virt,acpi=off
-[ "$accel" != kvm ] || machine=$machine,gic-version=max
+# KVM's own newest interrupt controller; elsewhere QEMU's choice.
+[ "$arch/$accel" != aarch64/kvm ] || board=$board,gic-version=max
 set -- -name zosia -no-user-config -nodefaults -display none -nic none -no-reboot \
-    -machine "$machine" -accel "$accel" -cpu "$cpu" -smp "$smp" -m "$mem"
+    -machine "$board" -accel "$accel" -cpu "$cpu" -smp "$smp" -m "$mem"
 [ -z "$firmware_wanted" ] || set -- "$@" -bios "$firmware"
 [ -z "$attach" ] || set -- "$@" \
     -drive "if=none,id=texts,format=raw,readonly=on,file=$(qemu_value "$scratch/texts")" \
-    -device "virtio-blk-device,drive=texts,serial=zosia-texts-$(file_bytes "$scratch/texts")"
+    -device "virtio-blk-$bus,drive=texts,serial=zosia-texts-$(file_bytes "$scratch/texts")"
 # The model through the host's page cache: a second start finds it there, and
 # the host may drop it, as it is never written. Its serial number tells the
 # guest the file's exact length, which a disk of whole sectors does not.
 set -- "$@" -kernel "$efi" -append "$parameters" \
     -drive "if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$(qemu_value "$model_file")" \
-    -device "virtio-blk-device,drive=model,serial=zosia-$model_bytes" \
+    -device "virtio-blk-$bus,drive=model,serial=zosia-$model_bytes" \
     -chardev "pipe,id=control,path=$(qemu_value "$scratch/control")" -mon chardev=control,mode=control \
-    -device virtio-serial-device
+    -device "virtio-serial-$bus"
 # The one disk that is written: a flush reaches the host's disk, an error the guest.
 if [ -n "$session" ]; then
     set -- "$@" \
         -drive "if=none,id=session,format=raw,cache=writeback,aio=threads,werror=report,rerror=report,file.locking=on,file=$(qemu_value "$session_file")" \
-        -device "virtio-blk-device,drive=session,serial=zosia-session"
+        -device "virtio-blk-$bus,drive=session,serial=zosia-session"
 fi
 if [ -n "$turn" ]; then
     set -- "$@" \

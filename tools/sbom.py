@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Tells what out/init and out/zosia.efi are made of.
+"""Tells what out/init and out/zosia.efi are made of, of either architecture.
 
 Usage: tools/sbom.py auditable TARGET > FILE
-       tools/sbom.py cyclonedx TARGET > out/zosia.cdx.json
+       tools/sbom.py cyclonedx TARGET out/manifest.txt > out/zosia.cdx.json
 
 auditable writes the list of crates that `cargo auditable` would embed: JSON,
 compressed with zlib, for the section .dep-v0, where scanners such as `cargo
 audit bin` look for it. cyclonedx writes a software bill of materials (CycloneDX
 1.6) of everything in the EFI file: the crates, llama.cpp inside one of them,
-the C libraries, the kernel. It reads out/manifest.txt. Both depend on nothing
+the C libraries, the kernel. It reads the manifest. Both depend on nothing
 but Cargo.lock, the target and the tools: the same input, the same bytes.
 """
 
@@ -79,8 +79,8 @@ def auditable(target):
     sys.stdout.buffer.write(zlib.compress(text.encode(), 9))
 
 
-def manifest():
-    lines = (TOP / "out/manifest.txt").read_text().splitlines()
+def manifest(path):
+    lines = (TOP / path).read_text().splitlines()
     return dict(line.split("=", 1) for line in lines)
 
 
@@ -106,14 +106,15 @@ def ggml_version(package):
     return ".".join(part.group(1) for part in parts)
 
 
-def glibc_version():
-    command = ["aarch64-linux-gnu-gcc", "-E", "-dM", "-include", "features.h", "-x", "c", "/dev/null"]
+def glibc_version(target):
+    compiler = target.replace("-unknown", "") + "-gcc"
+    command = [compiler, "-E", "-dM", "-include", "features.h", "-x", "c", "/dev/null"]
     macros = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return ".".join(re.search(rf"define {name} (\d+)", macros).group(1) for name in ("__GLIBC__", "__GLIBC_MINOR__"))
 
 
-def cyclonedx(target):
-    made = manifest()
+def cyclonedx(target, manifest_path):
+    made = manifest(manifest_path)
     version = made["zosia.version"]
     crates = Crates(target)
     archives = checksums()
@@ -139,7 +140,7 @@ def cyclonedx(target):
     gcc = re.search(r"(\d+\.\d+\.\d+)$", made["cc"]).group(1)
     linked = [
         component("library", "rust-std", rust, "MIT OR Apache-2.0"),
-        component("library", "glibc", glibc_version(), "LGPL-2.1-or-later"),
+        component("library", "glibc", glibc_version(target), "LGPL-2.1-or-later"),
         component("library", "libstdc++", gcc, "GPL-3.0-or-later WITH GCC-exception-3.1"),
     ]
     depends[init] += [library["bom-ref"] for library in linked]
@@ -166,10 +167,13 @@ def cyclonedx(target):
 
 
 def main():
-    commands = {"auditable": auditable, "cyclonedx": cyclonedx}
-    if len(sys.argv) != 3 or sys.argv[1] not in commands:
-        sys.exit(__doc__)
-    commands[sys.argv[1]](sys.argv[2])
+    match sys.argv[1:]:
+        case ["auditable", target]:
+            auditable(target)
+        case ["cyclonedx", target, manifest_path]:
+            cyclonedx(target, manifest_path)
+        case _:
+            sys.exit(__doc__)
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ machine() {
     for command in $everywhere uname stty "$@"; do
         ln -s "$tools/testdata/fake-host.sh" "$prefix/bin/$command"
     done
-    firmware=$prefix/share/qemu/edk2-aarch64-code.fd
-    : >"$firmware"
+    firmware=$prefix/share/qemu/edk2-$guest-code.fd
+    for kind in aarch64 x86_64; do : >"$prefix/share/qemu/edk2-$kind-code.fd"; done
     FAKE_QEMU=10.1.0 FAKE_GUEST=answers FAKE_CURL=ok
     ZOSIA_PROC=$work/proc ZOSIA_CGROUP=$work/proc ZOSIA_KVM=$work/kvm
     rm -rf "$work/proc" "$work/kvm"
@@ -64,6 +64,7 @@ machine() {
 }
 
 mac() { # PERFORMANCE_CORES RAM_GIB COMMAND...
+    guest=aarch64
     FAKE_OS=Darwin FAKE_ARCH=arm64 FAKE_SYSCTL=$work/sysctl FAKE_RUNS='hvf:host hvf:max'
     printf '%s: %s\n' hw.optional.arm64 1 hw.perflevel0.physicalcpu "$1" hw.physicalcpu $(($1 + 4)) \
         hw.memsize $(($2 * 1073741824)) kern.hv_support 1 >"$work/sysctl"
@@ -71,9 +72,17 @@ mac() { # PERFORMANCE_CORES RAM_GIB COMMAND...
     machine mac sysctl sw_vers brew curl shasum python3 "$@"
 }
 
+# What the Mac that was made before is, but for its name.
+intel_mac() {
+    FAKE_ARCH=x86_64 FAKE_SYSCTL=$work/sysctl.intel guest=x86_64
+    firmware=$prefix/share/qemu/edk2-$guest-code.fd
+    printf '%s: %s\n' hw.physicalcpu 6 hw.memsize 17179869184 kern.hv_support 1 >"$FAKE_SYSCTL"
+}
+
 linux() { # ARCH RAM_GIB RUNS
+    guest=$1
     FAKE_OS=Linux FAKE_ARCH=$1 FAKE_RUNS=$3
-    machine linux lscpu getconf sha256sum qemu-system-aarch64
+    machine linux lscpu getconf sha256sum qemu-system-aarch64 qemu-system-x86_64
     echo "MemTotal: $(($2 * 1048576)) kB" >"$work/proc/meminfo"
 }
 
@@ -108,9 +117,13 @@ got_prompt() { printf '%b' "$1" | cmp -s - "$FAKE_LOG.prompt" || fail "the guest
 # The whole command of an interactive session. Its private directory, another in
 # each run, is called SCRATCH.
 command_is() { # ACCEL CPU SMP MEM [MACHINE] [PARAMETERS]
+    case $guest in
+        aarch64) efi=zosia.efi board=virt,acpi=off bus=device serial=ttyAMA0 ;;
+        x86_64) efi=zosia-x86_64.efi board=q35,hpet=off,vmport=off,smm=off bus=pci serial=ttyS0 ;;
+    esac
     sed "s|$TMPDIR/zosia\.[A-Za-z0-9]*|SCRATCH|g" "$work/out" >"$work/command"
     cat >"$work/expected" <<END
-$prefix/bin/qemu-system-aarch64 -name zosia -no-user-config -nodefaults -display none -nic none -no-reboot -machine ${5:-virt,acpi=off} -accel $1 -cpu $2 -smp $3 -m $4 -bios $firmware -kernel $checkout/out/zosia.efi -append '${6:-console=ttyAMA0 quiet loglevel=2 panic=-1}' -drive if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$model -device virtio-blk-device,drive=model,serial=zosia-$model_bytes -chardev pipe,id=control,path=SCRATCH/control -mon chardev=control,mode=control -device virtio-serial-device -chardev stdio,id=console,mux=on,signal=off,logfile=SCRATCH/console.log,logappend=off -serial chardev:console -echr 0x1d -chardev pipe,id=save,path=SCRATCH/save -device virtserialport,chardev=save,name=zosia.save
+$prefix/bin/qemu-system-$guest -name zosia -no-user-config -nodefaults -display none -nic none -no-reboot -machine ${5:-$board} -accel $1 -cpu $2 -smp $3 -m $4 -bios $firmware -kernel $checkout/out/$efi -append '${6:-console=$serial quiet loglevel=2 panic=-1}' -drive if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$model -device virtio-blk-$bus,drive=model,serial=zosia-$model_bytes -chardev pipe,id=control,path=SCRATCH/control -mon chardev=control,mode=control -device virtio-serial-$bus -chardev stdio,id=console,mux=on,signal=off,logfile=SCRATCH/console.log,logappend=off -serial chardev:console -echr 0x1d -chardev pipe,id=save,path=SCRATCH/save -device virtserialport,chardev=save,name=zosia.save
 END
     cmp -s "$work/expected" "$work/command" || {
         fail "the command differs"
@@ -166,12 +179,15 @@ macs() {
     try rosetta 0 run.sh --dry-run "$model"
     command_is hvf host 4 896
 
-    FAKE_SYSCTL=$work/sysctl.intel
-    printf '%s: %s\n' hw.physicalcpu 6 hw.memsize 17179869184 kern.hv_support 1 >"$work/sysctl.intel"
-    try intel_mac 0 run.sh --dry-run "$model"
-    command_is tcg neoverse-n1 6 896
-    says "this is an x86_64 machine"
-    says "slow"
+    intel_mac
+    try intel_mac_without_its_qemu 3 run.sh --dry-run --arch x86_64 "$model"
+    says "QEMU (qemu-system-x86_64) is not installed: brew install qemu"
+    mac 6 16 qemu-system-x86_64
+    intel_mac
+    FAKE_RUNS='hvf:host'
+    try intel_mac 0 run.sh --dry-run --arch x86_64 "$model"
+    command_is hvf host 6 896
+    says_not slow
 
     mac 4 16
     try mac_without_qemu 3 run.sh "$model"
@@ -234,7 +250,7 @@ macs() {
     mac 4 16 qemu-system-aarch64
     mv "$checkout/out/zosia.efi" "$checkout/out/hidden"
     try mac_without_efi_file_and_containers 3 run.sh "$model"
-    says "there is no EFI file here yet: brew install podman && podman machine init --now; or have it built on Linux (tools/build.sh), and give it: --efi FILE"
+    says "there is no EFI file here yet: brew install podman && podman machine init --now; or have it built on Linux (tools/build.sh --arch aarch64), and give it: --efi FILE"
     logged_not curl
     mac 4 16
     try mac_with_nothing 3 run.sh
@@ -244,7 +260,7 @@ macs() {
     releases
     machine mac sysctl curl shasum qemu-system-aarch64 podman
     try mac_with_containers_builds_in_one 0 run.sh -p x "$model"
-    logged "build.sh --container"
+    logged "build.sh --arch aarch64 --container"
     rm "$checkout/out/hidden"
     made_from >"$checkout/out/zosia.efi.sources"
 }
@@ -308,19 +324,49 @@ linuxes() {
     try linux_arm64_without_kvm 0 run.sh --dry-run "$model"
     says "there is no $work/kvm"
 
-    # KVM for x86 guests is of no use here and is not even tried.
     linux x86_64 16 'kvm:host'
     : >"$work/kvm"
-    try linux_x86_64 0 run.sh --dry-run "$model"
+    try linux_x86_64_with_kvm 0 run.sh --dry-run --arch x86_64 "$model"
+    command_is kvm host 4 896
+    says_not AVX2
+    says_not slow
+
+    # KVM for PCs runs no other guest and is not even tried.
+    try linux_x86_64_with_the_other_guest 0 run.sh --dry-run --arch aarch64 "$model"
+    guest=aarch64 firmware=$prefix/share/qemu/edk2-aarch64-code.fd
     command_is tcg neoverse-n1 4 896
+    says "the guest's processor is aarch64"
     logged_not probe.bin
+    try efi_file_of_the_other_guest 0 run.sh --dry-run --efi "$work/aarch64.efi" "$model"
+    prints "qemu-system-aarch64 -name"
+    try efi_file_and_guest_that_differ 2 run.sh --efi "$work/aarch64.efi" --arch x86_64 "$model"
+    says "is for aarch64, and --arch says x86_64"
+    try efi_file_of_nothing 3 run.sh --efi "$model" "$model"
+    says "is no EFI file for AArch64 or x86_64"
+
+    linux x86_64 16 'old:kvm:host'
+    : >"$work/kvm"
+    try linux_x86_64_without_avx2 0 run.sh --dry-run --arch x86_64 "$model"
+    command_is kvm host 4 896
+    says "has no AVX2"
+
+    linux x86_64 16 'hang:kvm:host'
+    : >"$work/kvm"
+    try linux_x86_64_whose_kvm_runs_nothing 0 run.sh --dry-run --arch x86_64 "$model"
+    command_is tcg Haswell 4 896
+    says "runs no guest: it hangs"
+    says "run.sh --native"
+    try accelerator_that_runs_nothing 3 run.sh --accel kvm --arch x86_64 "$model"
+    says "--accel kvm: $work/kvm runs no guest: it hangs"
+    try accelerator_of_another_machine 3 run.sh --accel hvf --arch aarch64 "$model"
+    says "--accel hvf: this is an x86_64 machine"
 
     linux x86_64 16 ''
     echo 2147483648 >"$work/proc/memory.max"
     try container_with_little_memory 3 run.sh phi-3.5-mini
     says "this machine has 2048 MiB"
 
-    linux x86_64 16 ''
+    linux aarch64 16 ''
     try fresh_efi_file_is_not_built_again 0 run.sh -p x "$model"
     logged_not build.sh
     touch "$checkout/kernel/fragment"
@@ -331,7 +377,7 @@ linuxes() {
     says "would build out/zosia.efi: what is there was made from other sources"
     logged_not build.sh
     try stale_efi_file_is_built_again 0 run.sh -p x "$model"
-    logged "build.sh "
+    logged "build.sh --arch aarch64"
     printed_exactly 'Paris is the capital.\n'
     # Another checkout has made one from what is here now.
     ZOSIA_CACHE=$work/cache
@@ -358,7 +404,7 @@ linuxes() {
 }
 
 sessions() {
-    linux x86_64 16 ''
+    linux aarch64 16 ''
     unset XDG_DATA_HOME
     kept=$HOME/.local/share/zosia/work.session
     rm -rf "$HOME/.local"
@@ -408,6 +454,33 @@ sessions() {
     says "would make the session $HOME/Library/Application Support/zosia/work.session"
     try session_with_vfkit 0 run.sh --dry-run --vmm vfkit --session "$work/s" "$model"
     prints "virtio-blk,path=$work/s,deviceId=zosia-session"
+}
+
+natively() {
+    linux x86_64 16 'kvm:host'
+    ZOSIA_NATIVE=$work/native
+    # shellcheck disable=SC2016 # of the program
+    printf '#!%s\nprintf "<%%s>" "$@"\nexit 7\n' "$(command -v sh)" >"$ZOSIA_NATIVE"
+    chmod +x "$ZOSIA_NATIVE"
+    try native_chat 0 run.sh --native --dry-run "$model"
+    printed_exactly "$ZOSIA_NATIVE -- $model\n"
+    try native_turn 7 run.sh --native --threads 3 --json -p "what's a b?" \
+        --append 'zosia.temp=0 zosia.system="it'"'"'s %22brief%22,%0Ażółć"' "$model"
+    printed_exactly "<--threads=3><--temp=0><--system=it's \"brief\",\nżółć><-p><what's a b?><--json><--><$model>"
+    try native_texts 7 run.sh --native --attach "a 'b'.md" -p x "$model"
+    printed_exactly "<--attach><a 'b'.md><-p><x><--><$model>"
+    echo '{"prompt":"x"}' >"$work/batch"
+    try native_batch 7 run.sh --native --batch "$work/batch" "$model"
+    printed_exactly "<--batch><$work/batch><--><$model>"
+    logged_not qemu-system
+    try native_without_a_machine 2 run.sh --native --mem 4G "$model"
+    says "--native has no machine"
+    ZOSIA_NATIVE=''
+    try native_is_built 0 run.sh --native --dry-run "$model"
+    says "would build out/native/init"
+    mac 4 16
+    try native_on_a_mac 3 run.sh --native "$model"
+    says "runs on Linux only"
 }
 
 refusals() {
@@ -1075,14 +1148,14 @@ installations() {
     try install_as_a_package 0 install.sh --package apt --destdir "$work" --prefix /usr
     try uninstall_a_package 2 "$work/usr/bin/zosia" --uninstall
     says "sudo apt remove zosia"
-    FAKE_EFI=$ZOSIA_CACHE/sources/$(made_from)/out/zosia.efi
+    FAKE_OUT=$ZOSIA_CACHE/sources/$(made_from)/out
     linux aarch64 16 ''
     ln -s "$tools/testdata/fake-host.sh" "$prefix/bin/chmod"
     try package_builds_elsewhere 0 "$work/usr/bin/zosia" -p x "$model"
     logged "build.sh "
     logged "-kernel $ZOSIA_CACHE/efi/$(made_from)/zosia.efi"
     [ ! -e "$work/usr/lib/zosia/out" ] || fail "something was written beside the package's files"
-    FAKE_EFI=$checkout/out/zosia.efi ZOSIA_CACHE=''
+    FAKE_OUT=$checkout/out ZOSIA_CACHE=''
     rm -rf "$work/cache" "${work:?}/usr" "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS"
 }
 
@@ -1190,7 +1263,7 @@ run_all() {
     ZOSIA_CATALOGUE='' ZOSIA_MODELS=$work/none ZOSIA_CACHE='' ZOSIA_RELEASE='' ZOSIA_NATIVE=''
     HF_ENDPOINT='' HF_TOKEN=''
     rm -rf "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS"
-    for part in ${ZOSIA_TEST_PARTS:-macs linuxes sessions refusals turns attached outputs links terminals downloads owners hubs installations}; do
+    for part in ${ZOSIA_TEST_PARTS:-macs linuxes natively sessions refusals turns attached outputs links terminals downloads owners hubs installations}; do
         "$part"
     done
 }
@@ -1202,13 +1275,16 @@ mkdir "$checkout/.cargo" "$checkout/bench"
 : >"$checkout/LICENSE"
 cp -R "$tools/run.sh" "$tools/model.sh" "$tools/install.sh" "$tools/models.tsv" "$tools/release" "$tools/lib" "$tools/packaging" "$checkout/tools/"
 ln -s "$tools/testdata/fake-host.sh" "$checkout/tools/build.sh"
-FAKE_EFI=$checkout/out/zosia.efi
-export FAKE_EFI
-: >"$FAKE_EFI"
+FAKE_OUT=$checkout/out
+export FAKE_OUT
+: >"$FAKE_OUT/zosia.efi"
+: >"$FAKE_OUT/zosia-x86_64.efi"
 echo CONFIG_OLD=y >"$checkout/kernel/fragment"
 : >"$checkout/Cargo.toml"
 : >"$checkout/Cargo.lock"
-made_from >"$FAKE_EFI.sources"
+for efi in zosia zosia-x86_64; do made_from >"$FAKE_OUT/$efi.efi.sources"; done
+# A header, and where it begins: all that is looked at.
+{ head -c 60 /dev/zero && printf '\100\0\0\0PE\0\0\144\252'; } >"$work/aarch64.efi"
 model=$work/model.gguf
 model_bytes=99614720
 head -c "$model_bytes" /dev/zero >"$model"

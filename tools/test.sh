@@ -222,6 +222,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 show tools/deps.sh test
+rust_targets=aarch64-unknown-linux-gnu
 find_rust || die 1 "there is no Rust for AArch64, although deps.sh should have installed it"
 PATH=$rust_dir:$PATH
 for part in ${parts:-lint unit fuzz build levels vm docs}; do

@@ -40,7 +40,8 @@ are_counts() {
     done
 }
 
-# detect_host sets host_os (Darwin, Linux, ...) and host_arch (arm64, x86_64, ...).
+# detect_host sets host_os (Darwin, Linux, ...), host_arch (arm64, x86_64, ...) and
+# own_arch, the same as guests are named by it.
 detect_host() {
     host_os=$(uname -s)
     host_arch=$(uname -m)
@@ -49,6 +50,8 @@ detect_host() {
     if [ "$host_os" = Darwin ] && [ "$(sysctl -n hw.optional.arm64 2>/dev/null)" = 1 ]; then
         host_arch=arm64
     fi
+    own_arch=$host_arch
+    [ "$own_arch" != arm64 ] || own_arch=aarch64
 }
 
 # Whether guests run at the processor's own speed here, as far as can be told without

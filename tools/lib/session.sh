@@ -117,13 +117,13 @@ wait_for_machine() {
 # Ends, before anything is fetched, where there is no way to an EFI file.
 require_efi() {
     if [ "$host_os" = Linux ] || [ -n "$dry_run$(release_pin version)" ] || have docker || have podman || have container; then return 0; fi
-    if [ -f "$top/out/zosia.efi" ] || find_made_efi "$(sources_key)" "$top/out/zosia.efi"; then return 0; fi
+    if [ -f "$top/out/$efi_name" ] || find_made_efi "$(sources_key)" "$top/out/$efi_name"; then return 0; fi
     efi_tools=podman
-    [ "$vmm" != qemu ] || have "${ZOSIA_QEMU:-qemu-system-aarch64}" || efi_tools="qemu podman"
-    die 3 "there is no EFI file here yet: brew install $efi_tools && podman machine init --now; or have it built on Linux (tools/build.sh), and give it: --efi FILE"
+    [ "$vmm" != qemu ] || have "${ZOSIA_QEMU:-$qemu_name}" || efi_tools="qemu podman"
+    die 3 "there is no EFI file here yet: brew install $efi_tools && podman machine init --now; or have it built on Linux (tools/build.sh --arch $arch), and give it: --efi FILE"
 }
 
-# Builds out/zosia.efi where there is none that was made from these sources. A Mac
+# Builds the EFI file where there is none that was made from these sources. A Mac
 # takes that of the release, or from the container build; what it has, it keeps.
 provide_efi() {
     efi_key=$(sources_key)
@@ -131,7 +131,7 @@ provide_efi() {
     if [ -f "$efi" ]; then
         if [ "$host_os" != Linux ]; then
             [ ! -f "$efi.sources" ] ||
-                say "out/zosia.efi was made from other sources than are here; to rebuild it: tools/build.sh --container"
+                say "out/$efi_name was made from other sources than are here; to rebuild it: tools/build.sh --arch $arch --container"
             return 0
         fi
         efi_why="what is there was made from other sources"
@@ -140,17 +140,17 @@ provide_efi() {
         if [ "$host_os" != Linux ] && fetch_release; then return 0; fi
     fi
     if [ -n "$dry_run" ]; then
-        say "would build out/zosia.efi: $efi_why"
+        say "would build out/$efi_name: $efi_why"
         return 0
     fi
-    say "building out/zosia.efi: $efi_why"
+    say "building out/$efi_name: $efi_why"
     choose_build_top
     if [ "$host_os" = Linux ]; then
-        show "$build_top/tools/build.sh" >&2 || die 3 "the build failed; see above, or build elsewhere and use --efi FILE"
+        show "$build_top/tools/build.sh" --arch "$arch" >&2 || die 3 "the build failed; see above, or build elsewhere and use --efi FILE"
     elif have docker || have podman || have container; then
-        show "$build_top/tools/build.sh" --container >&2 || die 3 "the build in a container failed; see above"
+        show "$build_top/tools/build.sh" --arch "$arch" --container >&2 || die 3 "the build in a container failed; see above"
     else
-        die 3 "zosia.efi $release_version cannot be fetched from $release_url, and building it takes a container tool; check the network, or: brew install podman && podman machine init --now"
+        die 3 "$efi_name $release_version cannot be fetched from $release_url, and building it takes a container tool; check the network, or: brew install podman && podman machine init --now"
     fi
     [ "$build_top" = "$top" ] || keep_efi "$efi_key" "$build_top/out/${efi##*/}"
     find_made_efi "$efi_key" "$efi" || [ -f "$efi" ] || die 3 "the build left no $efi"
@@ -172,12 +172,12 @@ choose_build_top() {
 # or not at all. Fails if there is no release, or it cannot be reached.
 fetch_release() {
     release_version=$(release_pin version)
-    release_url=$(release_pin url)
-    [ -n "$release_version" ] || return 1
-    release_file=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}/release/$release_version/zosia.efi
+    release_url=$(release_pin "url$suffix")
+    [ -n "$release_version" ] && [ -n "$release_url" ] || return 1
+    release_file=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}/release/$release_version/$efi_name
     if [ ! -f "$release_file" ]; then
         if [ -n "$dry_run" ]; then
-            say "would fetch zosia.efi $release_version to $release_file"
+            say "would fetch $efi_name $release_version to $release_file"
         else
             fetch_release_file || return 1
         fi
@@ -187,21 +187,22 @@ fetch_release() {
 
 fetch_release_file() {
     mkdir -p "${release_file%/*}"
-    lock "$release_file" "fetching zosia.efi $release_version"
+    lock "$release_file" "fetching $efi_name $release_version"
     if [ -f "$release_file" ]; then
         unlock
         return 0
     fi
-    begin_step "fetching zosia.efi $release_version"
+    begin_step "fetching $efi_name $release_version"
     if ! transfer "$release_url" -C - -o "$release_file.part"; then
         hide_step
         unlock
         return 1
     fi
     release_got=$(file_sha256 "$release_file.part")
-    if [ "$release_got" != "$(release_pin sha256)" ]; then
+    release_wanted=$(release_pin "sha256$suffix")
+    if [ "$release_got" != "$release_wanted" ]; then
         rm -f "$release_file.part"
-        die 3 "what was fetched as zosia.efi $release_version has SHA-256 $release_got, not $(release_pin sha256), and was removed; try again"
+        die 3 "what was fetched as $efi_name $release_version has SHA-256 $release_got, not $release_wanted, and was removed; try again"
     fi
     mv "$release_file.part" "$release_file"
     end_step
@@ -319,7 +320,7 @@ report_end() {
     fi
     ! session_is_in_use || die 6 "the session $session_file is in use by another machine or command; end that first, or give another --session [ZE-72]"
     end_line=$(grep . "$scratch/qemu.log" | tail -n 1)
-    end_line=${end_line#*qemu-system-aarch64: }
+    end_line=${end_line#*"$qemu_name": }
     die 6 "QEMU $qemu_version ended with status $1: ${end_line:-it gave no reason} [ZE-64]"
 }
 

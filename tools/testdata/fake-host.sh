@@ -9,7 +9,7 @@
 # FAKE_SYSCTL         file of "key: value" lines
 # FAKE_QEMU           version, or "broken"
 # FAKE_RUNS           accel:cpu pairs that run a guest; a pair with "hang:"
-#                     before it never returns
+#                     before it never returns, one with "old:" has no AVX2
 # FAKE_GUEST          how the guest behaves: answers, refuses, silent, saves,
 #                     saves-again, floods, panics, killed, waits, fails
 # FAKE_FULL           a file: while it exists, tee finds the disk full
@@ -17,7 +17,7 @@
 # FAKE_CURL           ok, unreachable, breaks-once, breaks, wrong; real: the
 #                     host's own
 # FAKE_CURL_DATA      the file that curl downloads
-# FAKE_EFI            what build.sh makes
+# FAKE_OUT            where build.sh makes its files
 # FAKE_PATH           PATH to the real tools
 
 set -eu
@@ -59,28 +59,36 @@ end_guest() {
 }
 
 run_qemu() {
-    accel='' cpu='' kernel=''
+    accel='' cpu='' kernel='' bios=''
     previous=''
     for word in "$@"; do
         case $previous in
             -accel) accel=$word ;;
             -cpu) cpu=$word ;;
             -kernel) kernel=$word ;;
+            -bios) bios=$word ;;
         esac
         case $word in if=none,id=texts,*) cp "${word##*,file=}" "$FAKE_LOG.texts" ;; esac
         previous=$word
     done
-    if [ "${kernel##*/}" = probe.bin ]; then
-        # The probe itself is checked: the code of "PSCI, switch off".
-        [ "$(od -An -tx1 "$kernel" | tr -d ' \n')" = 000180d20080b0f2020000d400000014 ] ||
-            violation "the probe is not the code that switches off"
+    probed=$kernel$bios
+    if [ "${probed##*/}" = probe.bin ]; then
+        # The probe itself is checked: the code of "PSCI, switch off", or what a PC
+        # begins with.
+        case $name in
+            *-aarch64) want=000180d20080b0f2020000d400000014 status=0 ;;
+            *) want=e99dff00000000000000000000000000 status=87 ;;
+        esac
+        [ "$(tail -c 16 "$probed" | od -An -tx1 | tr -d ' \n')" = "$want" ] ||
+            violation "the probe is not the code that ends the machine"
         case " ${FAKE_RUNS:-} " in
             *" hang:$accel:$cpu "*) exec sleep 60 ;;
-            *" $accel:$cpu "*) exit 0 ;;
+            *" old:$accel:$cpu "*) exit 85 ;;
+            *" $accel:$cpu "*) exit "$status" ;;
         esac
         case $accel in
-            hvf) echo "qemu-system-aarch64: Property 'host-arm-cpu.sme' not found" >&2 ;;
-            kvm) echo "qemu-system-aarch64: -accel kvm: failed to initialize kvm: Permission denied" >&2 ;;
+            hvf) echo "$name: Property 'host-arm-cpu.sme' not found" >&2 ;;
+            kvm) echo "$name: -accel kvm: failed to initialize kvm: Permission denied" >&2 ;;
         esac
         exit 1
     fi
@@ -193,7 +201,7 @@ x'; do
             exit 1
             ;;
         fails)
-            echo "qemu-system-aarch64: Could not open '/x': No such file or directory" >&2
+            echo "$name: Could not open '/x': No such file or directory" >&2
             exit 1
             ;;
     esac
@@ -276,7 +284,7 @@ run_curl() {
 
 arguments=$*
 case $name in
-    uname | sysctl | sw_vers | brew | stty | qemu-system-aarch64 | curl | shasum | vfkit | podman | build.sh | deps.sh)
+    uname | sysctl | sw_vers | brew | stty | qemu-system-* | curl | shasum | vfkit | podman | build.sh | deps.sh)
         printf '%s %s\n' "$name" "$*" >>"$FAKE_LOG"
         ;;
     *) refuse_gnu "$@" ;;
@@ -325,7 +333,7 @@ case $name in
             *) exec sleep 0.1 ;;
         esac
         ;;
-    qemu-system-aarch64)
+    qemu-system-*)
         if [ "$*" = --version ]; then
             if [ "$FAKE_QEMU" = broken ]; then
                 echo "dyld[123]: Library not loaded: /opt/homebrew/opt/gnutls/lib/libgnutls.30.dylib" >&2
@@ -354,9 +362,13 @@ case $name in
     build.sh)
         echo "building" # on standard output, where only the answer belongs
         sleep 0.1
-        mkdir -p "${FAKE_EFI%/*}"
-        : >"$FAKE_EFI"
-        echo new >"$FAKE_EFI.sources"
+        case $* in
+            *"--arch x86_64"*) made=$FAKE_OUT/zosia-x86_64.efi ;;
+            *) made=$FAKE_OUT/zosia.efi ;;
+        esac
+        mkdir -p "$FAKE_OUT"
+        : >"$made"
+        echo new >"$made.sources"
         ;;
     *) exec "$name" "$@" ;;
 esac

@@ -155,13 +155,32 @@ fn program(
     SeccompFilter::new(rules, otherwise, listed, architecture)?.try_into()
 }
 
-/// A row of [`FORBIDDEN`]: the name is the kernel's.
+/// A row of [`forbidden`]: the name is the kernel's.
 macro_rules! forbidden {
     ($($number:ident),* $(,)?) => { [$((name_of(stringify!($number)), sys::$number)),*] };
 }
 
 /// What a program that has taken over the engine would try first.
-pub(crate) const FORBIDDEN: [(&str, u32); 21] = forbidden![
+pub(crate) fn forbidden() -> impl Iterator<Item = (&'static str, u32)> {
+    FORBIDDEN.into_iter().chain(FORBIDDEN_HERE.iter().copied())
+}
+
+/// Calls that only x86 still has beside their successors.
+#[cfg(target_arch = "x86_64")]
+const FORBIDDEN_HERE: &[(&str, u32)] = &forbidden![
+    __NR_open,
+    __NR_creat,
+    __NR_fork,
+    __NR_vfork,
+    __NR_modify_ldt,
+    __NR_iopl,
+    __NR_arch_prctl,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const FORBIDDEN_HERE: &[(&str, u32)] = &[];
+
+/// Those of every architecture.
+const FORBIDDEN: [(&str, u32); 21] = forbidden![
     __NR_openat,
     __NR_openat2,
     __NR_execve,
@@ -190,17 +209,17 @@ unsafe extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
 }
 
-/// Makes the system call of this name in [`FORBIDDEN`], with zeros for arguments;
+/// Makes the system call of this name in [`forbidden`], with zeros for arguments;
 /// returns only if nothing has stopped it.
 pub(crate) fn attempt(name: &str) {
-    let Some((_, number)) = FORBIDDEN.iter().find(|(known, _)| *known == name) else {
+    let Some((_, number)) = forbidden().find(|(known, _)| *known == name) else {
         return;
     };
     // SAFETY: with null pointers and empty sets none of them does anything to this
     // process, except that `clone` makes another, which goes the same way.
     unsafe {
         syscall(
-            c_long::from(*number),
+            c_long::from(number),
             0_usize,
             0_usize,
             0_usize,

@@ -82,7 +82,7 @@ pub fn template_fault(header: &gguf::Header) -> Option<String> {
 
 /// The system calls that [`attempt`] knows.
 pub fn forbidden() -> impl Iterator<Item = &'static str> {
-    filter::FORBIDDEN.iter().map(|(name, _)| *name)
+    filter::forbidden().map(|(name, _)| name)
 }
 
 /// The system calls that an engine may make, some with certain arguments only.
