@@ -27,7 +27,7 @@
 #                    file NAME if it has a /; made on first use. Without it
 #                    nothing is ever written: amnesic is the default
 #   --encrypt        with a new --session: the guest asks for a passphrase
-#   --attach PATH    a text file, or a directory's text files, for /read at the prompt;
+#   --attach FILE    a text file, or a directory's text files, for /read at the prompt;
 #                    with -p and --batch before every prompt; repeatable
 #   --threads N      threads of the engine     (default: what gives the most)
 #   --smp N          processors of the guest   (default: --threads, or the

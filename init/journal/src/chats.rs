@@ -336,9 +336,10 @@ impl Contents {
     }
 }
 
-/// The beginning of `text` in one line.
-fn first_words(text: &str) -> String {
-    let words = text.split_whitespace();
+/// The beginning of what was typed of a message, in one line.
+fn first_words(message: &str) -> String {
+    let (_, typed) = texts::split(message);
+    let words = typed.split_whitespace();
     let mut line = String::new();
     for word in words.take(WORDS_CHARS) {
         if !line.is_empty() {

@@ -37,7 +37,7 @@ pub fn help_text() -> String {
          in their order; - reads them from standard input as they come.\n\
          \x20 --output FILE\n      With --batch: the results go to this new file.\n\
          \x20 --resume\n      With --output: go on behind the last answer of that file.\n\
-         \x20 --attach PATH\n      A text file, or a directory's text files, for /read at the prompt; with -p and\n\
+         \x20 --attach FILE\n      A text file, or a directory's text files, for /read at the prompt; with -p and\n\
          \x20     --batch before every prompt. Repeatable.\n\
          \x20 -h, --help\n      This text.\n\
          \x20 -V, --version\n      The version.\n\n\

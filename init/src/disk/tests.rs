@@ -197,6 +197,57 @@ fn the_disk_of_the_session_is_never_taken_for_a_models() {
 }
 
 #[test]
+fn texts_are_found_on_a_disk_of_theirs_and_in_file_systems() {
+    let machine = Machine::new();
+    let texts = b"zosia texts 1\ntext 4 3\na.mdoneend\n";
+    let sectors = with(512, 0, texts);
+    machine.disk("vda", 1, b"GGUF");
+    machine.disk("vdb", 1, &sectors);
+    machine.disk("vdc", 8, &ext4());
+    machine.file_on("vdc", "notes/b.md", b"two");
+    machine.file_on("vdc", "m.gguf", b"GGUF\x03\0\0\0");
+    let found = machine.finder().scan();
+    assert_eq!(names(&found), ["vda", "m.gguf"]);
+    let read: Vec<(&str, bool, String)> = found
+        .texts
+        .iter()
+        .map(|text| {
+            let document = text.read(100).unwrap().document;
+            (text.name.as_str(), text.is_given, document.text)
+        })
+        .collect();
+    let expected = [("a.md", true, "one"), ("notes/b.md", false, "two")];
+    assert_eq!(
+        read,
+        expected.map(|(name, given, text)| (name, given, text.to_owned()))
+    );
+    assert!(
+        found.notes.is_empty() && found.unread.is_empty(),
+        "{found:?}"
+    );
+
+    // One that is cut or cannot be read is told, whatever it begins with.
+    machine.disk("vdb", 1, &with(512, 0, &texts[..20]));
+    machine.disk("vdd", 1, &[0; 512]);
+    machine.sys("vdd", "serial", "zosia-texts-500\n");
+    machine.disk("vde", 1, &[]);
+    machine.sys("vde", "serial", "zosia-texts-500\n");
+    fs::remove_file(machine.path("dev/vde")).unwrap();
+    let found = machine.finder().scan();
+    let told: Vec<&str> = found
+        .unread
+        .iter()
+        .map(|why| why.split_once(' ').unwrap().0)
+        .collect();
+    assert_eq!(told, ["vdb", "vdd", "vde"], "{:?}", found.unread);
+    assert!(
+        found.unread.iter().all(|why| why.ends_with("[ZE-23]")),
+        "{:?}",
+        found.unread
+    );
+}
+
+#[test]
 fn finds_files_on_file_systems_two_levels_deep() {
     let machine = Machine::new();
     machine.disk("vda", 8, &erofs());

@@ -87,7 +87,9 @@ impl Kept {
     /// These are its turns.
     fn hold(&mut self, turns: Vec<Turn>) {
         let first = turns.first().map(|turn| turn.question.text.as_str());
-        first.unwrap_or_default().clone_into(&mut self.words);
+        // What was read for it may be long, and says less.
+        let (_, typed) = texts::split(first.unwrap_or_default());
+        typed.clone_into(&mut self.words);
         self.count = turns.len();
         self.turns = Some(turns);
     }

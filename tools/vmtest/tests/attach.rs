@@ -147,11 +147,11 @@ fn texts_are_listed_with_their_tokens_and_what_cannot_be_read_with_the_reason() 
     chat.type_keys("\r");
     let told = chat.expect("goes with your next message", SOON);
     assert_eq!(tokens_told(&told, "texts/my notes.txt"), listed);
-    chat.type_line("/read wide.txt '-x␛[31m.md' latin.txt nots.md");
+    chat.type_line("/read wide.txt '-x␛[31m.md' latin.txt texts/nots.md");
     for words in [
         "texts/wide.txt was UTF-16 and is read as UTF-8",
         "zosia: texts/latin.txt is not UTF-8 text: see byte 3 [ZE-61]",
-        "zosia: nots.md: nothing of that name is attached; did you mean",
+        "zosia: texts/nots.md: nothing of that name is attached; did you mean",
         "-x␛[31m.md · ",
     ] {
         let _ = chat.expect(words, SOON);

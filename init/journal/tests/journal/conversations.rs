@@ -227,3 +227,16 @@ fn what_is_no_session_is_refused_and_left_alone() {
     one[3 * 4096 + 40] ^= 1;
     assert!(line(&one).contains("copies"), "{}", line(&one));
 }
+
+#[test]
+fn what_was_read_for_a_question_is_no_part_of_a_title() {
+    let (disk, mut journal) = new();
+    let chat = journal.begin().unwrap();
+    let question = "File a.md:\n```\nA text.\n```\n\nWhat is it?";
+    turn(&mut journal, chat, question);
+    assert_eq!(journal.current().unwrap().title(), "What is it?");
+    drop(journal);
+    let (journal, _) = reopen(&disk);
+    assert_eq!(journal.current().unwrap().title(), "What is it?");
+    assert_eq!(texts(&journal, chat), [question]);
+}
