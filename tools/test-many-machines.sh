@@ -20,6 +20,8 @@ done
 tools=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 # shellcheck source-path=SCRIPTDIR source=lib/script.sh
 . "$tools/lib/script.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/host.sh
+. "$tools/lib/host.sh"
 case ${1:-} in -h | --help) usage && exit 0 ;; esac
 
 for command in parallel ssh ssh-keygen slurmctld slurmd sbatch munged pgrep; do
@@ -73,7 +75,7 @@ by_parallel() {
     ssh-keygen -q -t ed25519 -N '' -f "$scratch/user"
     cp "$scratch/user.pub" "$scratch/authorized"
     mkdir -p /run/sshd
-    /usr/sbin/sshd -D -e -f /dev/null -h "$scratch/host" -p "${SSH_PORT:-22022}" -o ListenAddress=127.0.0.1 \
+    /usr/sbin/sshd -D -e -f /dev/null -h "$scratch/host" -p "${SSH_PORT:-22022}" -o ListenAddress=127.0.0.1 -o ListenAddress=127.0.0.2 \
         -o StrictModes=no -o PermitRootLogin=prohibit-password -o AuthorizedKeysFile="$scratch/authorized" \
         -o PidFile=none 2>"$scratch/sshd.log" &
     started="$started $!"

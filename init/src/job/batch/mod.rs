@@ -108,11 +108,15 @@ pub(crate) fn run<P: Peer>(
     let mut ended = false;
     loop {
         let mut moved = batch.listen();
+        let mut starved = false;
         while !ended && batch.has_room() {
             match lines.take(&mut number) {
                 Taken::Line(_) if skip > 0 => skip = skip.saturating_sub(1),
                 Taken::Line(line) => batch.hold(number, line),
-                Taken::NotYet => break,
+                Taken::NotYet => {
+                    starved = true;
+                    break;
+                }
                 Taken::End => ended = true,
             }
         }
@@ -122,7 +126,9 @@ pub(crate) fn run<P: Peer>(
         if ended && batch.held.is_empty() {
             return Ok(batch.progress.end());
         }
-        if !moved && batch.wait(lines.source().filter(|_| batch.has_room())) {
+        // Results that were written make room for lines that have been read already.
+        moved |= !ended && !starved && batch.has_room();
+        if !moved && batch.wait(lines.source().filter(|_| starved)) {
             lines.read_more()?;
         }
     }
