@@ -86,6 +86,7 @@ prepare_native() {
         case $1 in
             --runs) runs=$2 && shift ;;
             --ctx) ctx=$2 && shift ;;
+            --tokens) tokens=$2 && shift ;;
             --pace) pace=$2 && shift ;;
             --parallel) parallel=$2 && shift ;;
             --threads) threads=$2 && shift ;;

@@ -99,6 +99,8 @@ pub struct Start {
     pub session: Option<String>,
     /// A new session is to be encrypted.
     pub encrypt: bool,
+    /// MiB of it that evaluated contexts may take.
+    pub contexts_mib: u32,
 }
 
 impl Default for Start {
@@ -111,6 +113,7 @@ impl Default for Start {
             bench: Workload::default(),
             session: None,
             encrypt: false,
+            contexts_mib: 2048,
         }
     }
 }

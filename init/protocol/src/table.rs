@@ -295,6 +295,14 @@ pub const PARAMS: &[Param] = &[
         get: |c| on_off_text(c.start.encrypt),
     },
     Param {
+        name: "contexts",
+        value: "N",
+        help: "MiB of a session for what is evaluated, so that a conversation goes on at once; 0: it is evaluated again.",
+        when: When::Start,
+        set: |c, v| number(v, 0..=u32::MAX).map(|v| c.start.contexts_mib = v),
+        get: |c| c.start.contexts_mib.to_string(),
+    },
+    Param {
         name: "mode",
         value: "chat|diag|selftest|bench",
         help: "diag says what was found; selftest loads, answers and checks; bench measures; all end then.",

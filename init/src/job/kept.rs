@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use protocol::Config;
+use protocol::{Config, Piece, PieceKey};
 
 use crate::host::Host;
+use crate::keeper::contexts;
 use crate::keeper::{Keeper, News, Now, Place, Settings, Shelf};
 use crate::peer::Peer;
 use crate::session::Session;
@@ -55,11 +56,16 @@ impl Kept {
         session.restore(chat.messages().unwrap_or_default());
     }
 
+    /// A piece of what was evaluated of it, if there is one.
+    pub(super) fn fetch(&mut self, key: PieceKey) -> Piece {
+        contexts::fetch(&mut self.keeper, key, PATIENCE)
+    }
+
     /// Keeps what `session` has come to; returns when it is on the disk.
     ///
     /// # Errors
     /// One line: it is not.
-    pub(super) fn keep<P: Peer>(mut self, session: &Session<P>) -> Result<(), String> {
+    pub(super) fn keep<P: Peer>(mut self, session: &mut Session<P>) -> Result<(), String> {
         let ops = self.shelf.keep(Now {
             messages: session.messages(),
             settings: Settings::of(session.config()),
@@ -67,6 +73,9 @@ impl Kept {
             tokens: session.last_stats().map(|s| s.ctx_used_tokens.into()),
         });
         self.keeper.keep(ops);
+        if let Some(chat) = self.shelf.current().map(|chat| chat.key) {
+            contexts::keep(session, &mut self.keeper, chat, PATIENCE);
+        }
         self.keeper.close(PATIENCE)
     }
 }

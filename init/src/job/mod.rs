@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Write};
 
 use protocol::memory::Budget;
-use protocol::{Config, Mode};
+use protocol::{Config, Mode, Piece};
 use texts::Document;
 
 use crate::attached;
@@ -129,13 +129,24 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
                 Ok((session, kept, read_given(&models, &budget)?))
             });
             let outcome = match loaded {
-                Ok((mut session, kept, documents)) => {
+                Ok((mut session, mut kept, documents)) => {
                     if let Some(kept) = &kept {
                         kept.resume(&mut session);
                     }
+                    let mut fetch = |key| match &mut kept {
+                        Some(kept) => kept.fetch(key),
+                        None => Piece { key, bytes: None },
+                    };
                     let answer = &mut outputs.answer;
-                    let mut outcome = turn::run(host, &mut session, &documents, &message, answer)?;
-                    if let Some(Err(why)) = kept.map(|kept| kept.keep(&session)) {
+                    let mut outcome = turn::run_recalling(
+                        host,
+                        &mut session,
+                        &documents,
+                        &message,
+                        answer,
+                        &mut fetch,
+                    )?;
+                    if let Some(Err(why)) = kept.map(|kept| kept.keep(&mut session)) {
                         outcome.not_kept(&why);
                     }
                     outcome

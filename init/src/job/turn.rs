@@ -2,6 +2,7 @@
 //! of JSON with its counts where that is wanted.
 
 use std::io::{self, Write};
+use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -9,8 +10,8 @@ use texts::Document;
 
 use crate::host::{Host, warn};
 use crate::peer::Peer;
-use crate::session::{Reason, Session, Update};
-use protocol::{Spoken, Stop, TextKind, TurnStats};
+use crate::session::{Evaluated, Reason, Session, Update};
+use protocol::{Piece, PieceKey, Spoken, Stop, TextKind, TurnStats};
 
 /// The answer has nothing in it.
 const NOTHING_SAID: &str =
@@ -118,6 +119,12 @@ impl Outcome {
 pub(crate) struct Timings {
     /// From the engine's start to ready.
     pub load_ms: u64,
+    /// Tokens of a conversation that goes on whose evaluation was kept.
+    #[serde(skip_serializing_if = "is_none")]
+    pub recalled_tokens: u32,
+    /// From ready until they were in the context.
+    #[serde(skip_serializing_if = "is_no_time")]
+    pub recall_ms: f64,
     /// Tokens of the rendered prompt.
     pub prompt_tokens: u32,
     /// Of these, evaluated for this turn.
@@ -137,11 +144,29 @@ pub(crate) struct Timings {
     pub tokens: Vec<i32>,
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_none(count: &u32) -> bool {
+    *count == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_no_time(ms: &f64) -> bool {
+    *ms == 0.0
+}
+
 impl Timings {
     fn new(stats: TurnStats, load_ms: u64) -> Self {
         let decode_tokens_per_s = stats.decode_tokens_per_s();
         Self {
             load_ms,
+            recalled_tokens: 0,
+            recall_ms: 0.0,
             prompt_tokens: stats.prompt_tokens,
             evaluated_tokens: stats.evaluated_tokens,
             prefill_ms: stats.prefill_ms,
@@ -166,11 +191,29 @@ pub(crate) fn run<P: Peer>(
     prompt: &str,
     out: &mut impl Write,
 ) -> io::Result<Outcome> {
+    let mut fetch = |key| Piece { key, bytes: None };
+    run_recalling(host, session, documents, prompt, out, &mut fetch)
+}
+
+/// As [`run`], in a conversation that goes on: `fetch` has what was evaluated of it.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_recalling<P: Peer>(
+    host: Host,
+    session: &mut Session<P>,
+    documents: &[Document],
+    prompt: &str,
+    out: &mut impl Write,
+    fetch: &mut dyn FnMut(PieceKey) -> Piece,
+) -> io::Result<Outcome> {
     let mut outcome = Outcome::default();
     if prompt.trim().is_empty() {
         return Ok(outcome.because("the message is empty: nothing to answer".to_owned()));
     }
     session.ask(texts::compose(documents, prompt));
+    let mut ready = Instant::now();
+    let mut recalled = (0, 0.0);
     while let Some(update) = session.next() {
         match update {
             Update::Text(TextKind::Answer, text) => {
@@ -191,6 +234,9 @@ pub(crate) fn run<P: Peer>(
                 }
                 let load_ms = session.info().map_or(0, |info| info.load_ms);
                 outcome.end(host, stats, load_ms);
+                if let Some(timings) = &mut outcome.timings {
+                    (timings.recalled_tokens, timings.recall_ms) = recalled;
+                }
                 return Ok(outcome);
             }
             Update::Refused {
@@ -207,12 +253,17 @@ pub(crate) fn run<P: Peer>(
                 let why = "the engine died in the middle of the answer; ask again [ZE-40]";
                 return Ok(outcome.because(why.to_owned()));
             }
+            Update::Ready => ready = Instant::now(),
+            Update::Evaluated(Evaluated::Wanted(key)) => session.hand_piece(fetch(key)),
+            Update::Evaluated(Evaluated::Recalled(tokens)) => {
+                recalled = (tokens, ready.elapsed().as_secs_f64() * 1e3);
+            }
             // The question is given back with the same reason.
             Update::Refused { question: None, .. }
             | Update::Progress(_)
-            | Update::Ready
             | Update::Prefill(..)
             | Update::Measured(_)
+            | Update::Evaluated(_)
             | Update::Rendered { .. }
             | Update::Answered { .. }
             | Update::Counted(_)

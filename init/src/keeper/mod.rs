@@ -3,6 +3,7 @@
 //! written goes to it through a bounded channel, what became of it comes back with a
 //! descriptor to poll.
 
+pub(crate) mod contexts;
 mod place;
 mod settings;
 mod shelf;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
+use protocol::{Piece, PieceKey};
 use rustix::event::{EventfdFlags, eventfd};
 use term::Secret;
 
@@ -36,6 +38,15 @@ enum Ask {
     Keep(u64, Op),
     /// Read a conversation's turns.
     Read(Key),
+    /// Tell which of these pieces are not kept, of which all that are take no more than
+    /// so many MiB.
+    Missing(Vec<PieceKey>, u32),
+    /// Keep a piece.
+    Store(Piece),
+    /// Read a piece.
+    Fetch(PieceKey),
+    /// These pieces are a conversation's.
+    Context(Key, Vec<PieceKey>),
     /// Write what there is, and end.
     Close,
 }
@@ -61,6 +72,12 @@ pub(crate) enum News {
     Resumed,
     /// The turns of a conversation.
     Read(Key, Result<Vec<Turn>, String>),
+    /// Of the pieces that were asked about those that are not kept.
+    Missing(Vec<PieceKey>),
+    /// Whether this piece is kept now.
+    Stored(PieceKey, bool),
+    /// A piece, if it is there.
+    Fetched(Piece),
     /// Everything is written, and the thread has ended.
     Closed,
 }
@@ -188,6 +205,36 @@ impl Keeper {
             let why = "the session's disk does not answer [ZE-77]".to_owned();
             self.heard.push_back(News::Read(key, Err(why)));
         }
+    }
+
+    /// Has it told which of these pieces are not kept: [`News::Missing`]. All that are take
+    /// no more than `mib`.
+    pub(crate) fn ask_missing(&mut self, keys: Vec<PieceKey>, mib: u32) {
+        if self.asks.try_send(Ask::Missing(keys, mib)).is_err() {
+            self.heard.push_back(News::Missing(Vec::new()));
+        }
+    }
+
+    /// Has a piece kept: [`News::Stored`].
+    pub(crate) fn store(&mut self, piece: Piece) {
+        let key = piece.key;
+        if self.asks.try_send(Ask::Store(piece)).is_err() {
+            self.heard.push_back(News::Stored(key, false));
+        }
+    }
+
+    /// Has a piece read: [`News::Fetched`].
+    pub(crate) fn fetch(&mut self, key: PieceKey) {
+        if self.asks.try_send(Ask::Fetch(key)).is_err() {
+            let piece = Piece { key, bytes: None };
+            self.heard.push_back(News::Fetched(piece));
+        }
+    }
+
+    /// These pieces, of which each needs those before it, are a conversation's.
+    pub(crate) fn set_context(&mut self, chat: Key, keys: Vec<PieceKey>) {
+        // A disk that takes nothing any more keeps none, either.
+        let _ = self.asks.try_send(Ask::Context(chat, keys));
     }
 
     /// Whether something is not on the disk yet, and it is not known that it cannot.

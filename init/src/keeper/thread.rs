@@ -8,9 +8,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use journal::{Chat, ChatId, Disk, Error, Found, Journal, Model, State, look};
-use protocol::Message;
+use protocol::{Message, PieceKey};
 use term::Secret;
 
+use super::contexts;
 use super::shelf::turns_of;
 use super::{Ask, Kept, Key, News, Op, Opened, Place, Settings, Turn, WAITING_MAX};
 use crate::host::chain;
@@ -182,6 +183,19 @@ impl Writer {
             match ask {
                 Ok(Ask::Keep(number, op)) => waiting.push_back((number, op)),
                 Ok(Ask::Read(key)) => voice.say(News::Read(key, self.read(key))),
+                Ok(Ask::Missing(mut keys, mib)) => {
+                    self.journal.set_budget(u64::from(mib) << 20);
+                    keys.retain(|key| self.journal.piece(&journal::Key(key.0)).is_none());
+                    voice.say(News::Missing(keys));
+                }
+                Ok(Ask::Store(piece)) => {
+                    let stored = contexts::write(&mut self.journal, &piece);
+                    voice.say(News::Stored(piece.key, stored));
+                }
+                Ok(Ask::Fetch(key)) => {
+                    voice.say(News::Fetched(contexts::read(&self.journal, key)));
+                }
+                Ok(Ask::Context(chat, keys)) => self.set_context(chat, &keys),
                 Ok(Ask::Close) | Err(RecvTimeoutError::Disconnected) => closing = true,
                 Ok(Ask::Unlock(_)) | Err(RecvTimeoutError::Timeout) => {}
             }
@@ -218,6 +232,15 @@ impl Writer {
         let messages: Result<Vec<Message>, Error> =
             self.id(key).and_then(|id| self.journal.messages(id));
         messages.map(|m| turns_of(&m)).map_err(|e| chain(&e))
+    }
+
+    fn set_context(&mut self, chat: Key, keys: &[PieceKey]) {
+        let keys: Vec<_> = keys.iter().map(|key| journal::Key(key.0)).collect();
+        if let Ok(id) = self.id(chat) {
+            // Without it they are found by their names all the same, and go first when
+            // room is needed.
+            let _ = self.journal.set_context(id, &keys);
+        }
     }
 
     fn id(&self, key: Key) -> Result<ChatId, Error> {

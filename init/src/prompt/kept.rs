@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use protocol::{Config, Message, Role, TurnStats};
 use term::{Secret, Submission};
 
+use super::contexts::Saver;
 use super::{Chat, room, show};
 use crate::keeper::{Keeper, Kept, Key, News, Now, Op, Opened, Settings, Shelf, Turn};
 
@@ -32,11 +33,12 @@ enum Waits {
 
 /// A session, and what is to be done with its disk.
 pub(super) struct Keeping {
-    keeper: Keeper,
+    pub(super) keeper: Keeper,
     pub(super) shelf: Shelf,
     /// As it was given at the start.
     start: Config,
     waits: Waits,
+    pub(super) saver: Saver,
     /// Typed lines that are written with what they lead to.
     lines: Vec<Op>,
     /// The session is new, and is encrypted with what is typed twice.
@@ -55,6 +57,7 @@ impl Keeping {
             shelf: Shelf::default(),
             start,
             waits: Waits::Opening,
+            saver: Saver::default(),
             lines: Vec::new(),
             making: false,
             typed: None,
@@ -132,6 +135,7 @@ impl Chat {
                 .screen
                 .quiet("saving goes on: everything is on the disk"),
             News::Read(key, turns) => self.on_read(key, turns),
+            News::Missing(_) | News::Stored(..) | News::Fetched(_) => self.on_context_news(news),
             News::Closed => {}
         }
     }
@@ -264,6 +268,9 @@ impl Chat {
     /// A turn has ended: its counts are shown when it is on the disk.
     pub(super) fn end_turn(&mut self, stats: TurnStats) {
         self.keep(Some(stats.ctx_used_tokens.into()));
+        if let Some(keeping) = &mut self.keeping {
+            keeping.saver.turn_ended();
+        }
         match &mut self.keeping {
             Some(keeping) if keeping.keeper.owes() => {
                 keeping.waits = Waits::Saving(Box::new(stats), Instant::now());
@@ -356,6 +363,7 @@ impl Chat {
             let _ = self.session.undo();
         }
         self.keep(None);
+        self.keep_rest_of_context();
         let Some(keeping) = self.keeping.take() else {
             return;
         };

@@ -4,6 +4,7 @@
 mod answer_view;
 mod chats;
 mod commands;
+mod contexts;
 mod draft;
 mod execute;
 mod kept;
@@ -189,6 +190,7 @@ impl Chat {
         while self.take_updates() | self.take_actions() | self.take_news() {}
         self.size_texts();
         self.draft();
+        self.keep_context();
         Ok(())
     }
 
@@ -228,6 +230,7 @@ impl Chat {
             self.draft_due(),
             self.line_due(),
             self.keeping.as_ref().and_then(Keeping::due),
+            self.context_due(),
             self.awaits_word()
                 .then(|| TICK.saturating_sub(self.looked.elapsed())),
         ];
@@ -494,6 +497,7 @@ impl Chat {
                 show::rendered(&mut self.screen, &self.session, &text, &tokens);
             }
             Update::Measured(_) | Update::Answered { .. } => {}
+            Update::Evaluated(evaluated) => self.on_evaluated(evaluated),
             Update::Counted(counts) => show::counted(&mut self.screen, &self.session, &counts),
             Update::Sized(size) => self.on_sized(&size),
             Update::NotRendered(error) => {

@@ -5,7 +5,7 @@ use protocol::{Event, Load, ModelInfo, Stop, TextKind, TurnError, TurnStats};
 
 use crate::peer::Peer;
 
-use super::{Loaded, Reason, Request, Session, State, Update};
+use super::{Evaluated, Loaded, Reason, Request, Session, State, Update};
 
 /// An engine that dies this often in a row, without an answer between, is not
 /// started again until the user asks for it.
@@ -79,19 +79,22 @@ impl<P: Peer> Session<P> {
             Event::Counted(counts) => self.on_result(Update::Counted(counts)),
             Event::NotRendered(error) => self.on_result(Update::NotRendered(error.to_string())),
             Event::Sized(size) => self.on_result(Update::Sized(size)),
-            // Nobody waits for a draft; who works has been heard; nothing is kept.
-            Event::Drafted
-            | Event::Working
-            | Event::Pieces(_)
-            | Event::Piece(_)
-            | Event::Wanted(_)
-            | Event::Recalled { .. } => {}
+            Event::Pieces(list) => self.on_evaluated(Evaluated::Listed(list)),
+            Event::Piece(piece) => self.on_evaluated(Evaluated::Given(piece)),
+            Event::Wanted(key) => self.on_evaluated(Evaluated::Wanted(key)),
+            Event::Recalled { tokens } => self.on_evaluated(Evaluated::Recalled(tokens)),
+            // Nobody waits for a draft; who works has been heard.
+            Event::Drafted | Event::Working => {}
             Event::Ready(info) => self.on_ready(info),
             Event::Refused { error } => self.refuse(error),
             Event::Text { kind, text } => self.on_text(kind, text),
             Event::TurnDone(stats) => self.on_turn_done(stats),
             Event::TurnFailed(error) => self.on_turn_failed(&error),
         }
+    }
+
+    fn on_evaluated(&mut self, evaluated: Evaluated) {
+        self.updates.push_back(Update::Evaluated(evaluated));
     }
 
     /// A request that is not a turn has been answered.
@@ -109,6 +112,7 @@ impl<P: Peer> Session<P> {
                 let loaded = Loaded { peer, info, asked };
                 self.state = State::Ready(loaded);
                 self.updates.push_back(Update::Ready);
+                self.begin_recall();
                 if waiting {
                     self.answer_question();
                 }

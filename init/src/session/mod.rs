@@ -11,6 +11,7 @@
 //! | `Gone` | why there is no engine | `Loading` |
 
 mod engines;
+mod pieces;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transcript;
@@ -19,6 +20,7 @@ mod update;
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use protocol::memory::Budget;
 use protocol::{
@@ -31,6 +33,7 @@ use crate::constraint;
 use crate::disk::ModelFile;
 use crate::host::Host;
 use crate::peer::{Heard, Peer, StartError, Wait};
+pub(crate) use pieces::Evaluated;
 pub(crate) use transcript::Transcript;
 pub(crate) use update::{Phase, Reason, Update, stop_text};
 
@@ -97,6 +100,8 @@ pub(crate) struct Session<P> {
     silence: u32,
     last_stats: Option<TurnStats>,
     updates: VecDeque<Update>,
+    /// What is kept of the conversation's evaluation is to be taken back.
+    recalls: bool,
 }
 
 /// The model in use.
@@ -120,6 +125,7 @@ impl<P: Peer> Session<P> {
             silence: 0,
             last_stats: None,
             updates: VecDeque::new(),
+            recalls: false,
         }
     }
 
@@ -298,6 +304,9 @@ impl<P: Peer> Session<P> {
         if self.phase() != Phase::Answering {
             self.stop_waiting();
             self.transcript.restore(messages);
+            let keeps = self.config.start.contexts_mib > 0;
+            self.recalls = keeps && !self.transcript.messages().is_empty();
+            self.begin_recall();
         }
     }
 
@@ -431,6 +440,21 @@ impl<P: Peer> Session<P> {
             }
             if !self.listen(Wait::Tick) {
                 self.tick();
+            }
+        }
+    }
+
+    /// What has happened next; waits for it, also where it is not owed, but no longer than
+    /// `patience` and a tick.
+    pub(crate) fn next_within(&mut self, patience: Duration) -> Option<Update> {
+        let began = Instant::now();
+        loop {
+            if let Some(update) = self.take_update() {
+                return Some(update);
+            }
+            self.peer()?;
+            if !self.listen(Wait::Tick) && began.elapsed() >= patience {
+                return None;
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What a session tells its faces.
 
+use super::Evaluated;
 use crate::host::Host;
 use protocol::{Measured, Progress, Size, Spoken, Stop, TextKind, TurnError, TurnStats};
 
@@ -56,6 +57,8 @@ pub(crate) enum Update {
     },
     /// What [`Session::measure`] asked for.
     Measured(Measured),
+    /// Of what is evaluated, given away and taken back.
+    Evaluated(Evaluated),
 }
 
 impl Update {

@@ -131,6 +131,58 @@ fn a_conversation_goes_on_as_if_it_had_not_been_left() {
 }
 
 #[test]
+fn what_was_evaluated_is_back_the_next_day_and_no_answer_differs() {
+    let desk = Desk {
+        model: model().into(),
+        flags: vec![
+            "--temp",
+            "0",
+            "--threads",
+            "1",
+            "--max-tokens",
+            "8",
+            "--json",
+        ],
+        folder: Disks::new(),
+    };
+    let timings = |flags: &[&str]| {
+        let output = desk.turn(flags);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).or_fail("parse it");
+        let count = |name: &str| told["timings"][name].as_u64().unwrap_or(0);
+        let counts = ["recalled_tokens", "evaluated_tokens", "prompt_tokens"].map(count);
+        (told["text"].as_str().map(str::to_owned), counts)
+    };
+    let long = format!("Read this: {}", "the road by the sea is long. ".repeat(120));
+    let (_, [recalled, evaluated, prompt]) = timings(&["-p", &long]);
+    assert_eq!((recalled, evaluated), (0, prompt));
+    let kept = fs::read(desk.session()).or_fail("read the session");
+
+    let (text, [recalled, evaluated, next]) = timings(&["-p", "And then?"]);
+    assert!(recalled >= prompt, "{recalled} of {prompt}");
+    assert_eq!(recalled + evaluated, next);
+    let from = |session: &[u8], flags: &[&str]| {
+        fs::write(desk.session(), session).or_fail("write the session");
+        timings(&[flags, &["-p", "And then?"]].concat())
+    };
+    assert_eq!(
+        from(&kept, &["--contexts", "0"]),
+        (text.clone(), [0, next, next])
+    );
+    assert_eq!(
+        from(&kept, &["--kv", "q8_0"]).1,
+        [0, next, next],
+        "of another kind"
+    );
+    // In the middle there are pieces only.
+    let mut damaged = kept.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    let (damaged_text, [recalled, ..]) = from(&damaged, &[]);
+    assert_eq!(damaged_text, text);
+    assert!(recalled < prompt, "{recalled} of {prompt}");
+}
+
+#[test]
 fn conversations_are_listed_left_copied_named_and_deleted() {
     let desk = Desk::saying(&["yes"]);
     let (command, _) = desk.open();

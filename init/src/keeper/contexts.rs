@@ -1,0 +1,185 @@
+//! What the engine has evaluated of a conversation, kept beside it: so that it goes on
+//! another day as fast as a disk is read. Nothing of it is owed to the user: what cannot
+//! be kept or read is evaluated again.
+
+use std::time::{Duration, Instant};
+
+use journal::{Error, Journal};
+use protocol::{Piece, PieceInfo, PieceKey, TurnStats};
+
+use super::{Keeper, Key, News};
+use crate::peer::Peer;
+use crate::session::{Evaluated, Session, Update};
+
+/// What a disk gives and takes in a millisecond, if it is not a fast one.
+const DISK_BYTES_A_MS: f64 = 200e3;
+/// What evaluates in this time is not worth a byte.
+const WORTH_MS: f64 = 100.0;
+
+/// Whether reading `pieces` is sooner done than evaluating their tokens again, by what the
+/// turn of `stats` took.
+pub(crate) fn is_worth_keeping(pieces: &[PieceInfo], stats: &TurnStats) -> bool {
+    let bytes: u64 = pieces.iter().map(|piece| piece.bytes).sum();
+    let tokens: u32 = pieces.iter().map(|piece| piece.tokens).sum();
+    let evaluated = f64::from(stats.evaluated_tokens.max(1));
+    #[expect(clippy::cast_precision_loss, reason = "a duration is estimated")]
+    let reading_ms = bytes as f64 / DISK_BYTES_A_MS;
+    f64::from(tokens) * stats.prefill_ms / evaluated > reading_ms + WORTH_MS
+}
+
+/// Keeps what is evaluated of the conversation `chat`, no longer than `patience`:
+/// one piece after the other, so that no more than one is in memory.
+pub(crate) fn keep<P: Peer>(
+    session: &mut Session<P>,
+    keeper: &mut Keeper,
+    chat: Key,
+    patience: Duration,
+) {
+    let began = Instant::now();
+    let left = || patience.saturating_sub(began.elapsed());
+    let mib = session.config().start.contexts_mib;
+    let Some(stats) = session.last_stats().cloned() else {
+        return;
+    };
+    if mib == 0 || !session.list_pieces() {
+        return;
+    }
+    let list = next_evaluated(session, left(), |evaluated| match evaluated {
+        Evaluated::Listed(list) => Some(list),
+        _ => None,
+    });
+    let Some(list) = list.filter(|list| is_worth_keeping(list, &stats)) else {
+        return;
+    };
+    let keys = list.iter().map(|piece| piece.key).collect();
+    keeper.ask_missing(keys, mib);
+    let missing = next_news(keeper, left(), |news| match news {
+        News::Missing(missing) => Some(missing),
+        _ => None,
+    });
+    for key in missing.into_iter().flatten() {
+        session.give_piece(key);
+        let piece = next_evaluated(session, left(), |evaluated| match evaluated {
+            Evaluated::Given(piece) if piece.key == key => Some(piece),
+            _ => None,
+        });
+        let Some(piece) = piece.filter(|piece| piece.bytes.is_some()) else {
+            return;
+        };
+        keeper.store(piece);
+        let stored = next_news(keeper, left(), |news| match news {
+            News::Stored(of, stored) if of == key => Some(stored),
+            _ => None,
+        });
+        if stored != Some(true) {
+            return;
+        }
+    }
+    keeper.set_context(chat, list.iter().map(|piece| piece.key).collect());
+}
+
+/// Reads a piece, no longer than `patience`.
+pub(crate) fn fetch(keeper: &mut Keeper, key: PieceKey, patience: Duration) -> Piece {
+    keeper.fetch(key);
+    let piece = next_news(keeper, patience, |news| match news {
+        News::Fetched(piece) if piece.key == key => Some(piece),
+        _ => None,
+    });
+    piece.unwrap_or(Piece { key, bytes: None })
+}
+
+fn next_evaluated<P: Peer, T>(
+    session: &mut Session<P>,
+    patience: Duration,
+    pick: impl Fn(Evaluated) -> Option<T>,
+) -> Option<T> {
+    let began = Instant::now();
+    loop {
+        let left = patience.saturating_sub(began.elapsed());
+        if let Update::Evaluated(evaluated) = session.next_within(left)?
+            && let Some(picked) = pick(evaluated)
+        {
+            return Some(picked);
+        }
+    }
+}
+
+fn next_news<T>(
+    keeper: &mut Keeper,
+    patience: Duration,
+    pick: impl Fn(News) -> Option<T>,
+) -> Option<T> {
+    let began = Instant::now();
+    loop {
+        match keeper.next_news(patience.saturating_sub(began.elapsed()))? {
+            News::Closed => return None,
+            news => {
+                if let Some(picked) = pick(news) {
+                    return Some(picked);
+                }
+            }
+        }
+    }
+}
+
+/// The piece under `key`; without content if it is not there, or has changed.
+pub(super) fn read(journal: &Journal, key: PieceKey) -> Piece {
+    let id = journal::Key(key.0);
+    let parts = journal.piece(&id).map_or(0, |piece| piece.parts);
+    let read: Result<Vec<Vec<u8>>, Error> = (0..parts)
+        .map(|part| journal.read_part(&id, part))
+        .collect();
+    let bytes = read.ok().filter(|parts| !parts.is_empty());
+    Piece {
+        key,
+        bytes: bytes.map(|parts| parts.concat()),
+    }
+}
+
+/// Writes a piece. `false`: there is no room, or the disk takes nothing.
+pub(super) fn write(journal: &mut Journal, piece: &Piece) -> bool {
+    let Some(bytes) = &piece.bytes else {
+        return false;
+    };
+    let key = journal::Key(piece.key.0);
+    let Ok(mut writer) = journal.begin_piece(key, bytes.len() as u64) else {
+        return false;
+    };
+    if journal.write_piece(&mut writer, bytes).is_err() {
+        journal.abandon_piece(writer);
+        return false;
+    }
+    journal.finish_piece(writer).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::Stop;
+
+    #[test]
+    fn only_what_is_slow_to_evaluate_is_kept() {
+        let pieces = [PieceInfo {
+            key: PieceKey([0; 32]),
+            bytes: 400_000_000,
+            tokens: 1000,
+        }];
+        let stats = |ms| TurnStats {
+            stop: Stop::EndOfTurn,
+            prompt_tokens: 100,
+            evaluated_tokens: 100,
+            prefill_ms: ms,
+            generated_tokens: 1,
+            decode_ms: 0.0,
+            decode_calls: 1,
+            ctx_used_tokens: 1100,
+            tokens: Vec::new(),
+        };
+        assert!(
+            is_worth_keeping(&pieces, &stats(220.0)),
+            "2200 ms against 2000"
+        );
+        assert!(!is_worth_keeping(&pieces, &stats(200.0)));
+        assert!(!is_worth_keeping(&[], &stats(1e6)));
+    }
+}
