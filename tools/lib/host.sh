@@ -59,7 +59,7 @@ detect_host() {
 host_accelerates() {
     case $host_os/$host_arch in
         Darwin/arm64) ;;
-        Linux/arm64) [ -e "${ZOSIA_KVM:-/dev/kvm}" ] ;;
+        Linux/arm64 | Linux/x86_64) [ -e "${ZOSIA_KVM:-/dev/kvm}" ] ;;
         *) return 1 ;;
     esac
 }
