@@ -81,11 +81,11 @@ by_parallel() {
     started="$started $!"
     kill_one 2 &
     killer=$!
-    parallel --pipepart -a "$scratch/prompts.jsonl" --block 4k --keep-order --retries 3 --jobs 1 \
+    parallel --pipe --block 4k --keep-order --retries 3 --jobs 1 \
         --ssh "ssh -q -p ${SSH_PORT:-22022} -i $scratch/user -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null" \
         --sshlogin 127.0.0.1,127.0.0.2 \
         "$scratch/zosia $scratch/model.gguf --batch - --temp 0 --max-tokens 6 --threads 1 --ctx 512" \
-        >"$scratch/results.jsonl" 2>"$scratch/parallel.log" || die 1 "parallel: status $?: $(tail -n 3 "$scratch/parallel.log")"
+        <"$scratch/prompts.jsonl" >"$scratch/results.jsonl" 2>"$scratch/parallel.log" || die 1 "parallel: status $?: $(tail -n 3 "$scratch/parallel.log")"
     wait "$killer"
     check "$scratch/results.jsonl"
     sed 's/.*"id":\([0-9]*\),.*/\1/' "$scratch/results.jsonl" | sort -nc || die 1 "the order is another"
