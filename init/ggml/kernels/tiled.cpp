@@ -261,9 +261,46 @@ template <class Type> void compute_by_blocks(Work & work, int64_t at, int64_t ne
     strips<Type>(here.count, product.blocks, x, product.nb01 / sizeof(Block), after, product.width, y, out, stride);
 }
 
+// The columns of a pass.
+template <class Type> void quantize_pass(const Product & product, int64_t from, int64_t to) {
+    const auto columns = (int) product.width;
+    for (int64_t matrix = 0; matrix < product.ne12 * product.ne13; matrix++) {
+        const char * source = product.source + matrix % product.ne12 * product.nb12 + matrix / product.ne12 * product.nb13;
+        const char * const own = product.columns + matrix * product.bytes_columns;
+        for (int j = 0; j < columns; j++) {
+            const auto * column = (const float *) (source + j * product.nb11);
+            for (int64_t block = from; block < to; block++) {
+                block_q8_K quants;
+                ggml_get_type_traits_cpu(GGML_TYPE_Q8_K)->from_float(column + block * QK_K, &quants, QK_K);
+                PassBlock{ own + block * PassBlock::bytes(columns), columns }.put(quants, j);
+            }
+        }
+    }
+}
+
+template <class Type, int N> void compute_pass(Work & work, int64_t at, int64_t next, float * out, int64_t stride) {
+    const auto & product = (const Product &) work;
+    using Block = typename Type::Block;
+    const Chunk here = chunk_of(product, at);
+    const auto * const after = (const Block *) chunk_of(product, next).weights;
+    for (int i = 0; i < here.count; i++) {
+        const auto row = [&](int i) { return (const Block *) (here.weights + i * product.nb01); };
+        row_of_pass<Type, N>(product.blocks, row(i), i + 1 < here.count ? row(i + 1) : after, here.columns, out + i, stride);
+    }
+}
+
+template <class Type, int N = ZOSIA_PASS_TOKENS> bool plan_pass(Product & product) {
+    if constexpr (N > 1) {
+        if (product.width != N) return plan_pass<Type, N - 1>(product);
+        product.quantize = quantize_pass<Type>;
+        product.compute = compute_pass<Type, N>;
+        return true;
+    }
+    return false;
+}
+
 template <class Type> bool plan_by_blocks(Product & product) {
-    // Passes are not exact unless all their widths sum alike: all are llama.cpp's.
-    if (product.width <= ZOSIA_PASS_TOKENS) return false;
+    if (product.width <= ZOSIA_PASS_TOKENS) return plan_pass<Type>(product);
     product.quantize = quantize_by_blocks<Type>;
     product.compute = compute_by_blocks<Type>;
     return true;
