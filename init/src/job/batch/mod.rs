@@ -199,6 +199,7 @@ impl<P: Peer> Batch<'_, P> {
                 | Update::TakenBack { .. }
                 | Update::Counted(_)
                 | Update::Sized(_)
+                | Update::Evaluated(_)
                 | Update::Rendered { .. }
                 | Update::Measured(_) => {}
             }
