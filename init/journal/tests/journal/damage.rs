@@ -47,8 +47,8 @@ fn losing(bytes: Vec<u8>, passphrase: Option<&str>) -> (Vec<(u64, u64)>, Vec<Str
     assert_eq!(texts(&journal, chat), there);
     turn(&mut journal, chat, "later");
     drop(journal);
-    let (journal, found) = open();
-    assert!(found.is_quiet(), "{found}");
+    let (journal, last) = open();
+    assert!(last.is_quiet(), "{last}");
     assert_eq!(texts(&journal, chat).last().unwrap(), "later");
     (found.lost, there)
 }
