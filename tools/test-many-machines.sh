@@ -40,6 +40,8 @@ scratch=$(mktemp -d "${TMPDIR:-/tmp}/zosia-many.XXXXXX")
 started=''
 end() {
     for id in $started; do kill "$id" 2>/dev/null || :; done
+    # They write to the last.
+    for id in $started; do wait "$id" 2>/dev/null || :; done
     rm -rf "$scratch"
 }
 trap end EXIT
