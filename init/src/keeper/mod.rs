@@ -12,14 +12,13 @@ mod tests;
 mod thread;
 
 use std::collections::VecDeque;
-use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::io::{self, PipeReader, Read as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use protocol::{Piece, PieceKey};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::ioctl_fionbio;
 use term::Secret;
 
 pub(crate) use place::Place;
@@ -100,7 +99,7 @@ pub(crate) struct Keeper {
     asks: SyncSender<Ask>,
     news: Receiver<News>,
     heard: VecDeque<News>,
-    wake: Arc<OwnedFd>,
+    wake: PipeReader,
     /// Number of the last thing that was to be written, and of the last that is.
     sent: u64,
     saved: u64,
@@ -115,11 +114,13 @@ impl Keeper {
     /// # Errors
     /// The system has no thread, or no descriptor.
     pub(crate) fn start(place: Place, encrypt: bool) -> io::Result<Self> {
-        let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
-        let wake = Arc::new(eventfd(0, flags)?);
+        let (wake, waker) = io::pipe()?;
+        for end in [wake.as_fd(), waker.as_fd()] {
+            ioctl_fionbio(end, true)?;
+        }
         let (asks, asked) = sync_channel(WAITING_MAX);
         let (say, news) = channel();
-        let voice = thread::Voice::new(say, Arc::clone(&wake));
+        let voice = thread::Voice::new(say, waker);
         std::thread::Builder::new()
             .name("keeper".to_owned())
             .spawn(move || thread::run(&place, encrypt, &asked, &voice))?;
@@ -142,8 +143,8 @@ impl Keeper {
 
     /// What has happened next; never waits.
     pub(crate) fn try_news(&mut self) -> Option<News> {
-        // It counts; what it counts is in the channel.
-        let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
+        // That there is news, often more than once; the news is in the channel.
+        let _ = self.wake.read(&mut [0; 512]);
         let news = self.heard.pop_front().or_else(|| self.news.try_recv().ok());
         self.note(news)
     }

@@ -2,8 +2,7 @@
 //! tried again where the disk takes nothing. It may wait for the disk for ever.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::io::{PipeWriter, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
@@ -22,18 +21,19 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How the thread is heard.
 pub(super) struct Voice {
     news: Sender<News>,
-    wake: Arc<OwnedFd>,
+    wake: PipeWriter,
 }
 
 impl Voice {
-    pub(super) fn new(news: Sender<News>, wake: Arc<OwnedFd>) -> Self {
+    pub(super) fn new(news: Sender<News>, wake: PipeWriter) -> Self {
         Self { news, wake }
     }
 
     fn say(&self, news: News) {
         // Nobody hears any more when the prompt has ended.
         let _ = self.news.send(news);
-        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+        // A full pipe wakes, too.
+        let _ = (&self.wake).write(&[0]);
     }
 }
 
