@@ -279,7 +279,7 @@ fn a_window_that_is_resized_heals_at_once() {
     let _ = chat.expect_line(&format!(">>> {words}!"), 51);
     // Answers and texts wrap at the new width.
     chat.ctrl_c();
-    chat.resize(44, 30);
+    chat.resize(44, 100);
     let help = chat.ask("/help", SOON);
     assert!(help.contains("this list"));
     let screen = chat.picture();
