@@ -246,44 +246,6 @@ fn a_text_is_neither_a_command_nor_markup_nor_a_control_sequence() {
     }
 }
 
-/// Nobody is told how far a draft has come: on a machine that is busy with other things
-/// it may not even have begun when the question is sent. Then another text is read.
-#[test]
-fn a_text_is_evaluated_while_the_question_is_typed() {
-    let (disks, texts) = folder();
-    for book in 0..10 {
-        let words = format!("Book {book} of the wind, the swell and the ships. ").repeat(40);
-        let path = disks.path("texts").join(format!("book-{book}.md"));
-        fs::write(path, words).or_fail("write a text");
-    }
-    let flags = ["--max-tokens", "1", "--ctx", "2048", "--attach", &texts];
-    let chat = Chat::start(&flags, &[]);
-    let left_over = |book: u32| {
-        chat.type_line(&format!("/read book-{book}.md"));
-        let told = chat.expect("goes with your next message", ANSWER);
-        let tokens = tokens_told(&told, &format!("book-{book}.md"));
-        assert!(tokens > 400, "{told}");
-        let mut line = ">>> ".to_owned();
-        for key in "What does it say of the swell, of the wind and of the ships".chars() {
-            line.push(key);
-            chat.type_keys(&key.to_string());
-            let _ = chat.expect_line(line.trim_end(), line.len());
-        }
-        // Longer at the keys each time, until a batch is evaluated meanwhile.
-        for _ in 0..1 << book {
-            chat.type_keys("x");
-            let _ = chat.expect_line(&format!("{line}x"), line.len() + 1);
-            chat.type_keys("\x7f");
-            let _ = chat.expect_line(&line, line.len());
-        }
-        let new = chat.count_new_tokens("?", ANSWER);
-        let _ = chat.ask("/clear", SOON);
-        (new, tokens)
-    };
-    let drafted = (0..10).map(left_over).find(|(new, tokens)| new < tokens);
-    assert!(drafted.is_some(), "no draft was of any use");
-}
-
 fn run(arguments: &[&OsStr]) -> Output {
     run_plain(arguments, LOAD + ANSWER)
 }
