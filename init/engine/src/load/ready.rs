@@ -20,7 +20,7 @@ use crate::vocab::Vocab;
 use crate::wire::Outbox;
 use protocol::{Event, Load, ModelInfo, Switch};
 
-/// A piece of this length is no pause for who waits, and holds enough tokens.
+/// A piece of this length holds nobody up who waits, and holds enough tokens.
 const PIECE_BYTES: u64 = 4 << 20;
 /// What a message has besides the piece, at most.
 const PIECE_HEAD_BYTES: u32 = 128;
