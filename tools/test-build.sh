@@ -27,7 +27,7 @@ machine() {
     rm -rf "${work:?}/bin"
     mkdir "$work/bin"
     : >"$work/log"
-    for command in dirname sed; do
+    for command in dirname readlink sed uname; do
         ln -s "$(command -v "$command")" "$work/bin/$command"
     done
     for tool in "$@"; do
