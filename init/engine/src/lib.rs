@@ -35,6 +35,7 @@ mod threads;
 mod utterance;
 mod vocab;
 mod warm;
+mod widths;
 mod wire;
 
 use std::ffi::OsStr;

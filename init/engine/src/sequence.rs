@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::context::{Context, DecodeError};
 use super::vocab::Token;
+use super::widths::{PASS_TOKENS, Widths};
 
 /// What a context does for a sequence: llama.cpp's, or a test's.
 pub(crate) trait Memory {
@@ -77,6 +78,9 @@ impl Memory for Context<'_> {
 pub(crate) struct Sequence<M> {
     memory: M,
     tokens: Vec<Token>,
+    widths: Widths,
+    /// What was evaluated before, and how.
+    past: (Vec<Token>, Widths),
     /// How many tokens were held before the latest batch.
     batch_start: usize,
 }
@@ -87,6 +91,8 @@ impl<M: Memory> Sequence<M> {
         Self {
             memory,
             tokens: Vec::new(),
+            widths: Widths::default(),
+            past: Default::default(),
             batch_start: 0,
         }
     }
@@ -94,6 +100,16 @@ impl<M: Memory> Sequence<M> {
     /// The tokens held.
     pub(crate) fn tokens(&self) -> &[Token] {
         &self.tokens
+    }
+
+    /// How they were evaluated.
+    pub(crate) fn widths(&self) -> &Widths {
+        &self.widths
+    }
+
+    /// `tokens` are evaluated as they were before, until everything is forgotten.
+    pub(crate) fn follow(&mut self, tokens: &[Token], widths: Widths) {
+        self.past = (tokens.to_vec(), widths);
     }
 
     /// Tokens that the context holds at most.
@@ -116,16 +132,47 @@ impl<M: Memory> Sequence<M> {
         let common = common_prefix(&self.tokens, target);
         self.rewind(common.min(target.len().saturating_sub(1)));
         let new = target.get(self.tokens.len()..).unwrap_or(&[]);
-        let mut done = 0;
-        for batch in new.chunks(self.memory.batch_tokens().max(1)) {
+        let start = self.tokens.len();
+        while self.tokens.len() < target.len() {
+            let done = self.tokens.len() - start;
             if done > 0 {
                 progress(done, new.len());
             }
-            done += batch.len();
-            let outputs = usize::from(done == new.len());
-            self.extend(batch, outputs)?;
+            self.advance(target, self.memory.batch_tokens(), 1)?;
         }
         Ok(new.len())
+    }
+
+    /// Evaluates the next tokens of `target`, about `at_most`; with logits for the last
+    /// `outputs` of it.
+    ///
+    /// # Errors
+    /// As [`Self::extend`].
+    pub(crate) fn advance(
+        &mut self,
+        target: &[Token],
+        at_most: usize,
+        outputs: usize,
+    ) -> Result<(), DecodeError> {
+        let start = self.tokens.len();
+        let known = common_prefix(&self.past.0, target);
+        let run = self.past.1.run(start).filter(|_| start < known);
+        let end = run.map_or(target.len(), |run| run.end.min(known));
+        let width = match run {
+            Some(run) if !run.is_wide => PASS_TOKENS.min(at_most),
+            _ => at_most.max(1),
+        };
+        let end = end.min(start + width).min(target.len());
+        // A batch takes some of what follows with it, to be one.
+        let least = run.filter(|run| run.is_wide).map_or(0, |_| PASS_TOKENS + 1);
+        let batch_end = end.max((start + least.min(at_most)).min(target.len()));
+        let batch = target.get(start..batch_end).unwrap_or_default();
+        let is_last = batch_end == target.len();
+        self.extend(batch, if is_last { outputs } else { 0 })?;
+        if !is_last {
+            self.rewind(end);
+        }
+        Ok(())
     }
 
     /// Appends `tokens`, no more than a batch, with logits for the last
@@ -139,6 +186,7 @@ impl<M: Memory> Sequence<M> {
             Ok(()) => {
                 self.batch_start = self.tokens.len();
                 self.tokens.extend_from_slice(tokens);
+                self.widths.push(tokens.len());
             }
             Err(_) if self.memory.held_tokens() != self.tokens.len() => self.forget(),
             Err(_) => {}
@@ -158,6 +206,7 @@ impl<M: Memory> Sequence<M> {
         }
         if keep > 0 && self.memory.truncate(keep) {
             self.tokens.truncate(keep);
+            self.widths.truncate(keep);
         } else {
             self.forget();
         }
@@ -189,6 +238,7 @@ impl<M: Memory> Sequence<M> {
         let restored = fits && self.memory.restore(&positions, state);
         if restored {
             self.tokens.extend_from_slice(tokens);
+            self.widths.follow(&self.past.1, positions.end);
             // There are no logits after any of them.
             self.batch_start = self.tokens.len();
         }
@@ -216,6 +266,8 @@ impl<M: Memory> Sequence<M> {
     pub(crate) fn forget(&mut self) {
         self.memory.clear();
         self.tokens.clear();
+        self.widths.truncate(0);
+        self.past = Default::default();
     }
 }
 
@@ -233,12 +285,13 @@ pub(crate) fn count(tokens: usize) -> u32 {
 pub(crate) mod tests {
     use super::*;
 
-    /// A memory of 32 tokens in batches of 4 that counts what it evaluates.
+    /// A memory of 32 tokens in batches of 4, or of 16, that counts what it evaluates.
     #[derive(Default)]
     pub(crate) struct Fake {
         pub held: Vec<Token>,
         pub evaluated: usize,
         pub rewinds: bool,
+        pub is_wide: bool,
         /// Fail when a batch begins here, and lose that many tokens more.
         pub fail_at: Option<(usize, usize)>,
         /// Take this many positions fewer than are to be restored.
@@ -255,7 +308,7 @@ pub(crate) mod tests {
             outputs: usize,
         ) -> Result<(), DecodeError> {
             assert_eq!(start, self.held.len(), "positions have no gap");
-            assert!(tokens.len() <= 4);
+            assert!(tokens.len() <= self.batch_tokens());
             if let Some((at, lose)) = self.fail_at.filter(|(at, _)| *at == start) {
                 self.held.truncate(at - lose);
                 return Err(DecodeError::Interrupted);
@@ -281,7 +334,7 @@ pub(crate) mod tests {
             32
         }
         fn batch_tokens(&self) -> usize {
-            4
+            if self.is_wide { 16 } else { 4 }
         }
         fn logits(&mut self, index: usize) -> Option<&mut [f32]> {
             (self.outputs.0..self.outputs.1)
@@ -390,6 +443,47 @@ pub(crate) mod tests {
         sequence.memory.lose = 1;
         assert!(!sequence.restore(&target[..4], &pieces[0].0));
         assert!(sequence.tokens().is_empty(), "the two never disagree");
+    }
+
+    #[test]
+    fn what_was_evaluated_before_is_evaluated_as_it_was() {
+        let target: Vec<Token> = (0..30).collect();
+        let evaluate = |past: Option<&Sequence<Fake>>| {
+            let mut sequence = sequence(true);
+            sequence.memory.is_wide = true;
+            if let Some(past) = past {
+                sequence.follow(past.tokens(), past.widths().clone());
+            }
+            sequence
+        };
+        let mut before = evaluate(None);
+        for (end, keep) in [(12, 4), (6, 6), (16, 16), (19, 18), (20, 20), (29, 29)] {
+            before.set(&target[..end], &mut |_, _| {}).unwrap();
+            before.rewind(keep);
+        }
+        // Of the first batch few are left.
+        let runs: Vec<bool> = (0..29)
+            .map(|at| before.widths().run(at).unwrap().is_wide)
+            .collect();
+        let wide = [0..4, 6..16, 20..29].into_iter().flatten();
+        assert!(wide.eq((0..29).filter(|at| runs[*at])));
+
+        let mut after = evaluate(Some(&before));
+        assert_eq!(set(&mut after, &target), 30);
+        after.rewind(29);
+        assert_eq!(after.widths(), before.widths());
+        let mut drafted = evaluate(Some(&before));
+        while drafted.tokens().len() < 29 {
+            drafted.advance(&target[..29], 10, 0).unwrap();
+        }
+        assert_eq!(drafted.widths(), before.widths());
+
+        let state = before.state(&(0..8)).unwrap();
+        let mut restored = evaluate(Some(&before));
+        assert!(restored.restore(&target[..8], &state));
+        assert_eq!(set(&mut restored, &target), 22);
+        restored.rewind(29);
+        assert_eq!(restored.widths(), before.widths());
     }
 
     #[test]

@@ -366,12 +366,9 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
             return;
         }
         self.sequence.rewind_to_common(certain);
-        let new = certain
-            .get(self.sequence.tokens().len()..)
-            .unwrap_or(&[])
-            .to_vec();
-        for batch in new.chunks(DRAFT_BATCH_TOKENS) {
-            if self.sequence.extend(batch, 0).is_err() || self.interrupt.is_superseded() {
+        while self.sequence.tokens().len() < certain.len() {
+            let evaluated = self.sequence.advance(certain, DRAFT_BATCH_TOKENS, 0);
+            if evaluated.is_err() || self.interrupt.is_superseded() {
                 return;
             }
         }

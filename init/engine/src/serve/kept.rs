@@ -1,6 +1,7 @@
 //! What is evaluated, given away in pieces and taken back. The engine names them and keeps
 //! none. With them goes an index, a small piece that says how the model has spelled its
-//! answers: without it, what follows one could have been computed from other tokens.
+//! answers, and how many tokens were evaluated at once: without it, what follows one could
+//! have been computed from other tokens, and what is missing be computed otherwise.
 
 use std::io::Write;
 use std::ops::Range;
@@ -15,6 +16,7 @@ use crate::identity::{Identity, Part};
 use crate::sequence::count;
 use crate::spelling::Answers;
 use crate::vocab::Token;
+use crate::widths::Widths;
 use chat::{Message, Next};
 use protocol::{Event, Piece, PieceInfo, PieceKey, Request, Role};
 
@@ -40,6 +42,7 @@ pub(crate) struct Keeping<'m> {
 struct Index {
     /// Its first tokens, up to here, have been kept.
     kept_tokens: usize,
+    widths: Widths,
     answers: Answers,
 }
 
@@ -77,6 +80,7 @@ impl<W: Write> Server<'_, '_, W> {
         };
         let index = Index {
             kept_tokens: kept.range.end,
+            widths: self.sequence.widths().clone(),
             answers: self.answers.clone(),
         };
         let Ok(bytes) = protocol::encode(&index, u32::MAX) else {
@@ -121,13 +125,17 @@ impl<W: Write> Server<'_, '_, W> {
         };
         let index = self.fetch_index(index, messages);
         let mut kept_tokens = usize::MAX;
+        let mut widths = Widths::default();
         if let Ok(Some(index)) = &index {
             kept_tokens = index.kept_tokens;
+            widths.clone_from(&index.widths);
             self.answers.clone_from(&index.answers);
         }
         let target = self.splice(&canonical);
         let kept = target.get(..kept_tokens).unwrap_or(&target);
         if index.is_ok() {
+            self.sequence.rewind_to_common(kept);
+            self.sequence.follow(kept, widths);
             let mut parts = self.keeping.identity.parts(self.keeping.pieces, kept);
             let held = self.held_of(kept);
             parts.retain(|part| part.range.end > held);

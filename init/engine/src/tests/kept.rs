@@ -138,16 +138,28 @@ fn a_conversation_taken_back_goes_on_as_if_it_had_never_been_left() {
 #[test]
 #[ignore = "needs a model: tools/test.sh unit"]
 fn what_is_missing_is_evaluated() {
-    let (mut before, mut store) = talk(load_with(KvType::F16), &greedy());
+    let (mut before, mut store) = talk(load_with(KvType::F16), &hot());
     let list = list(&mut before);
-    store.0.remove(&list[2].key).unwrap();
-    let mut after = resumed(&before, load_with(KvType::F16));
-    recall(&mut after);
-    let tokens = store.serve(&mut after);
-    assert_eq!(tokens, list[1].tokens);
-    after.ask("What was the first one about?", greedy());
-    let resumed = after.answer().unwrap().1;
-    assert_eq!(tokens + resumed.evaluated_tokens, resumed.prompt_tokens);
+    let question = "What was the first one about?";
+    let ask = |session: &mut Session| {
+        session.ask(question, hot());
+        session.answer().unwrap().1
+    };
+    let mut others = [5, 2].map(|missing| {
+        store.0.remove(&list[missing].key).unwrap();
+        let mut after = resumed(&before, load_with(KvType::F16));
+        recall(&mut after);
+        let tokens = store.serve(&mut after);
+        let held = list[..missing].iter().map(|piece| piece.tokens);
+        assert_eq!(tokens, held.sum());
+        (after, tokens)
+    });
+    let uninterrupted = ask(&mut before);
+    for (after, tokens) in &mut others {
+        let resumed = ask(after);
+        assert_eq!(*tokens + resumed.evaluated_tokens, resumed.prompt_tokens);
+        assert_eq!(resumed.tokens, uninterrupted.tokens);
+    }
 }
 
 #[test]
