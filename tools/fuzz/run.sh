@@ -3,8 +3,8 @@
 #
 # Usage: tools/fuzz/run.sh [--seconds N | --runs N] [TARGET]...
 #
-# Targets: header, template, protocol, keys, markdown, parameters, texts, loader; without
-# any, all of them, one after the other on each processor. --seconds is for each (default 30);
+# Targets: header, template, protocol, keys, markdown, parameters, texts, journal, loader;
+# without any, all of them, one after the other on each processor. --seconds is for each (30);
 # --runs tries so many inputs of each, the same ones every time, and keeps no finds.
 # The loader is about what is not ours: what the header's check accepts, llama.cpp
 # survives, in the plain command that ZOSIA_FUZZ_COMMAND names (default: one is built);
@@ -38,7 +38,7 @@ while [ $# -gt 0 ]; do
             runs=$2
             shift
             ;;
-        header | template | protocol | keys | markdown | parameters | texts | loader) targets="$targets $1" ;;
+        header | template | protocol | keys | markdown | parameters | texts | journal | loader) targets="$targets $1" ;;
         -h | --help)
             usage
             exit 0
@@ -47,7 +47,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-: "${targets:=header template protocol keys markdown parameters texts loader}"
+: "${targets:=header template protocol keys markdown parameters texts journal loader}"
 case $seconds in '' | *[!0-9]*) die 2 "--seconds: not a number: $seconds" ;; esac
 case $runs in *[!0-9]*) die 2 "--runs: not a number: $runs" ;; esac
 finds_dir=$cache/fuzz
