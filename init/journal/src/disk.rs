@@ -60,9 +60,10 @@ impl FileDisk {
         let mut options = OpenOptions::new();
         // What is said is nobody else's.
         options.read(true).write(true).create(create).mode(0o600);
-        let file = options
-            .open(path)
-            .map_err(|e| Error::of(Action::Open, 0, e))?;
+        let file = options.open(path).map_err(|e| match e.kind() {
+            io::ErrorKind::PermissionDenied if File::open(path).is_ok() => Error::ReadOnly,
+            _ => Error::of(Action::Open, 0, e),
+        })?;
         let disk = Self::of(file)?;
         if let Some(directory) = path.parent().filter(|_| create) {
             // The file's name stays as well; where that cannot be asked for, it does so

@@ -121,6 +121,8 @@ impl Error {
             | io::ErrorKind::QuotaExceeded
             | io::ErrorKind::FileTooLarge => Self::Full { at },
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            // Of a disk that was opened: the machine's, which the host does not let it write.
+            io::ErrorKind::PermissionDenied if action == Action::Write => Self::ReadOnly,
             _ => Self::Io { action, at, source },
         }
     }

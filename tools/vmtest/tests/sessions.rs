@@ -420,6 +420,23 @@ fn kill_often(times: usize) {
 }
 
 #[test]
+fn a_session_that_is_read_only_is_told() {
+    let desk = Desk::saying(&["yes"]);
+    let fault = Fault::begins(23, "a session that is read-only");
+    // Not even root can write to it.
+    let file = "/sys/devices/system/cpu/possible";
+    std::os::unix::fs::symlink(file, desk.session()).or_fail("make a link");
+    let mut command = desk.start(&[]);
+    let told = command.expect("[ZE-72]", LOAD);
+    assert_eq!(command.wait_exit(SOON).code(), Some(1));
+    let (_, line) = told
+        .split_once(".session: ")
+        .or_fail("find the session's line");
+    assert!(line.starts_with("the session is read-only"), "{told}");
+    fault.told(line, "it is left as it is");
+}
+
+#[test]
 fn a_session_that_cannot_be_opened_is_told_and_left_alone() {
     let desk = Desk::saying(&["yes"]);
     for (what, contents, words) in [
