@@ -114,9 +114,13 @@ pub(crate) fn walk(disk: &dyn Disk, id: &[u8; 16], seal: &Seal) -> Result<Walked
                 walked.found.lose(expected, last, at);
             }
             let stamped = read(disk, at, &header, id, seal)?;
-            // The header was written and the payload was not.
             let counted = told.is_some_and(|head| head.count >= header.number);
-            if stamped.is_none() && !counted && !is_followed(disk, at, &header, id)? {
+            if stamped.is_none()
+                && !counted
+                && !is_followed(disk, at, &header, id)?
+                && scan(disk, at, limit, id, expected.saturating_add(1))?.is_none()
+            {
+                // The header was written and the payload was not.
                 break;
             }
             walked.contents.place(at, &header);

@@ -108,6 +108,12 @@ fn records_that_were_flushed_and_are_gone_are_told() {
         bytes[4096..3 * 4096].fill(0xff);
         bytes[places[3]..places[5]].fill(0);
         assert_eq!(losing(bytes, passphrase).0, [(4, 5)]);
+        // A text, and the next record's header, which would say that it was written.
+        let mut bytes = whole.clone();
+        bytes[4096..3 * 4096].fill(0xff);
+        bytes[places[3] + 520] ^= 1;
+        bytes[places[4] + 20] ^= 1;
+        assert_eq!(losing(bytes, passphrase).0, [(4, 5)]);
     }
 }
 
