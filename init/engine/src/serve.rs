@@ -172,9 +172,9 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
             }
             Request::Draft { messages } => {
                 self.interrupt.begin(number);
-                self.draft(&messages);
+                let tokens = self.draft(&messages).map_or(0, count);
                 self.interrupt.end();
-                self.outbox.send(&Event::Drafted);
+                self.outbox.send(&Event::Drafted { tokens });
             }
             Request::Render { messages } => {
                 let event = match self.prompter.show(&messages) {
@@ -342,36 +342,33 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         Ok(evaluated)
     }
 
-    /// Evaluates what is known of the next turn, until anything else is asked.
-    /// Nobody hears of it: what goes wrong will go wrong again in the turn, and
+    /// Evaluates what is known of the next turn, until anything else is asked. Returns
+    /// how much of it is evaluated. What goes wrong will go wrong again in the turn, and
     /// be told there.
     ///
     /// A batch under way is finished: what was typed before is mostly still
     /// true after the next key, so its tokens are rarely lost work, and a small
     /// batch is soon done.
-    fn draft(&mut self, messages: &[Message]) {
+    fn draft(&mut self, messages: &[Message]) -> Option<usize> {
         if self.interrupt.is_superseded() {
-            return;
+            return None;
         }
-        let Ok(prompt) = self.prompter.prompt(messages, Next::Typing) else {
-            return;
-        };
+        let prompt = self.prompter.prompt(messages, Next::Typing).ok()?;
         let target = self.splice(&prompt.tokens);
         // The last token may yet grow: what is typed next can join it.
-        let Some((_, certain)) = target.split_last() else {
-            return;
-        };
+        let (_, certain) = target.split_last()?;
         // It is only a guess: it must not cost the room of an answer.
         if certain.len() >= self.sequence.ctx_tokens() {
-            return;
+            return None;
         }
         self.sequence.rewind_to_common(certain);
         while self.sequence.tokens().len() < certain.len() {
             let evaluated = self.sequence.advance(certain, DRAFT_BATCH_TOKENS, 0);
             if evaluated.is_err() || self.interrupt.is_superseded() {
-                return;
+                break;
             }
         }
+        Some(self.sequence.tokens().len())
     }
 
     fn cancelled(&self, target: &[Token], started: Instant) -> TurnStats {

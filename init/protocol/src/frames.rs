@@ -142,7 +142,10 @@ pub enum Event {
     /// What [`Request::Render`] or [`Request::Count`] asked for cannot be had.
     NotRendered(TurnError),
     /// [`Request::Draft`] has been evaluated, or was ended.
-    Drafted,
+    Drafted {
+        /// Tokens of the next prompt that are evaluated.
+        tokens: u32,
+    },
     /// What [`Request::Measure`] cost.
     Measured(Measured),
     /// In the order in which they are worth keeping: each needs those before it.

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use protocol::Config;
 use protocol::memory::{meminfo_bytes, mib};
 
+use crate::attached::Text;
 use crate::disk::ModelFile;
 use crate::host::chain;
 use crate::models::Models;
@@ -30,6 +31,8 @@ pub(crate) fn diagnosis(config: &Config, models: &Models) -> String {
     }
     lines.push(memory());
     lines.extend(models.all().iter().map(|m| model_line(config, m)));
+    let text = |text: &Text| format!("text: {}: {} bytes", text.name, text.bytes);
+    lines.extend(models.texts().iter().map(text));
     lines.extend(models.notes().iter().map(|note| format!("note: {note}")));
     if models.all().is_empty() && models.notes().is_empty() {
         let why = models.choose(None).err().map(|e| e.to_string());

@@ -87,6 +87,14 @@ pub(super) fn stats(screen: &mut Screen, session: &Session<Engine>) {
             s.decode_calls,
         );
     }
+    if session.ahead_tokens() > 0 {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "ahead       {} tokens of the next prompt are evaluated",
+            session.ahead_tokens()
+        );
+    }
     screen.tell(&text);
 }
 

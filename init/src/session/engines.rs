@@ -83,8 +83,9 @@ impl<P: Peer> Session<P> {
             Event::Piece(piece) => self.on_evaluated(Evaluated::Given(piece)),
             Event::Wanted(key) => self.on_evaluated(Evaluated::Wanted(key)),
             Event::Recalled { tokens } => self.on_evaluated(Evaluated::Recalled(tokens)),
-            // Nobody waits for a draft; who works has been heard.
-            Event::Drafted | Event::Working => {}
+            Event::Drafted { tokens } => self.ahead_tokens = tokens,
+            // Who works has been heard.
+            Event::Working => {}
             Event::Ready(info) => self.on_ready(info),
             Event::Refused { error } => self.refuse(error),
             Event::Text { kind, text } => self.on_text(kind, text),
@@ -147,6 +148,7 @@ impl<P: Peer> Session<P> {
     }
 
     fn on_turn_done(&mut self, mut stats: TurnStats) {
+        self.ahead_tokens = 0;
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Answering { loaded, answer } => {
                 self.deaths = 0;

@@ -99,6 +99,8 @@ pub(crate) struct Session<P> {
     /// Ticks since the engine that owes something was last heard.
     silence: u32,
     last_stats: Option<TurnStats>,
+    /// Of the next prompt, tokens that the latest draft found evaluated.
+    ahead_tokens: u32,
     updates: VecDeque<Update>,
     /// What is kept of the conversation's evaluation is to be taken back.
     recalls: bool,
@@ -124,6 +126,7 @@ impl<P: Peer> Session<P> {
             deaths: 0,
             silence: 0,
             last_stats: None,
+            ahead_tokens: 0,
             updates: VecDeque::new(),
             recalls: false,
         }
@@ -184,6 +187,11 @@ impl<P: Peer> Session<P> {
     /// The conversation so far, without the system prompt.
     pub(crate) fn messages(&self) -> &[Message] {
         self.transcript.messages()
+    }
+
+    /// Tokens of the next prompt that are evaluated ahead; 0 if that is not known.
+    pub(crate) fn ahead_tokens(&self) -> u32 {
+        self.ahead_tokens
     }
 
     /// Counts of the last turn.

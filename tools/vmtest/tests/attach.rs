@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Instant;
 
 use vmtest::{
     ANSWER, BOOT, Chat, Disks, Drive, Fault, LOAD, OrFail, SOON, TURN, TinyModel, Vm, VmSpec,
@@ -246,6 +247,35 @@ fn a_text_is_neither_a_command_nor_markup_nor_a_control_sequence() {
     }
 }
 
+/// How much of the next prompt is evaluated already.
+fn ahead(chat: &Chat) -> u32 {
+    let told = chat.ask("/stats", SOON);
+    let rest = told.split_once("ahead ").map(|(_, rest)| rest.trim_start());
+    rest.and_then(|rest| rest.split(' ').next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+#[test]
+fn a_text_is_evaluated_before_the_question_is_sent() {
+    let (disks, texts) = folder();
+    let words = "It tells of the wind, the swell and the ships. ".repeat(40);
+    fs::write(disks.path("texts").join("book.md"), words).or_fail("write a text");
+    let flags = ["--max-tokens", "1", "--ctx", "2048", "--attach", &texts];
+    let chat = Chat::start(&flags, &[]);
+    chat.type_line("/read book.md");
+    let told = chat.expect("goes with your next message", ANSWER);
+    let _ = chat.expect_prompt(SOON);
+    let tokens = tokens_told(&told, "book.md");
+    assert!(tokens > 400, "{told}");
+    let began = Instant::now();
+    while ahead(&chat) < tokens {
+        assert!(began.elapsed() < ANSWER, "it is not evaluated");
+    }
+    let new = chat.count_new_tokens("What does it say of the swell?", ANSWER);
+    assert!(new < 40, "{new} tokens were evaluated");
+    assert_eq!(ahead(&chat), 0, "nothing is typed");
+}
+
 fn run(arguments: &[&OsStr]) -> Output {
     run_plain(arguments, LOAD + ANSWER)
 }
@@ -285,6 +315,9 @@ fn one_turn_and_every_line_of_a_batch_come_after_what_is_attached() {
     let done = turn(&["-p", "First?", "--json"]);
     let result: serde_json::Value = serde_json::from_slice(&done.stdout).or_fail("parse JSON");
     assert_eq!(result["timings"]["prompt_tokens"], first);
+    let found = turn(&["--mode", "diag"]);
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(found.contains("text: notes.md: 49 bytes\n"), "{found}");
     let empty = turn(&["-p", " "]);
     assert!(!empty.status.success(), "an empty message is one");
 

@@ -215,16 +215,50 @@ fn drafts_leave_little_to_evaluate() {
     let draft = |session: &mut Session, end: usize| {
         let typed = vec![system(), Message::new(Role::User, &text[..end])];
         session.request(&Request::Draft { messages: typed });
-        assert_eq!(session.event(), Event::Drafted);
+        drafted(session)
     };
     // Typed bit by bit: each draft adds to what the one before evaluated.
+    let mut evaluated = 0;
     for end in (40..text.len()).step_by(40) {
-        draft(&mut session, end);
+        let before = std::mem::replace(&mut evaluated, draft(&mut session, end));
+        assert!(before < evaluated);
     }
     session.ask(&text, greedy());
-    let (_, drafted) = session.answer().unwrap();
-    assert!(drafted.prompt_tokens > 200);
-    assert!(drafted.evaluated_tokens < 60, "{drafted:?}");
+    let (_, stats) = session.answer().unwrap();
+    assert!(stats.prompt_tokens > 200);
+    assert_eq!(stats.evaluated_tokens, stats.prompt_tokens - evaluated);
+    assert!(stats.evaluated_tokens < 60, "{stats:?}");
+}
+
+fn drafted(session: &mut Session) -> u32 {
+    match session.event() {
+        Event::Drafted { tokens } => tokens,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+#[ignore = "needs a model: tools/test.sh unit"]
+fn a_draft_that_ends_early_keeps_what_it_has_evaluated() {
+    let (mut session, _) = Session::ready(load_of(test_model()));
+    let text = "The quick brown fox jumps over the lazy dog. ".repeat(60);
+    let typed = vec![system(), Message::new(Role::User, &text)];
+    // However fast they come, each adds to what the ones before have evaluated.
+    let drafts = 8;
+    for _ in 0..drafts {
+        session.request(&Request::Draft {
+            messages: typed.clone(),
+        });
+    }
+    let counts: Vec<u32> = (0..drafts).map(|_| drafted(&mut session)).collect();
+    let worked: Vec<u32> = counts.into_iter().filter(|count| *count > 0).collect();
+    assert!(worked.is_sorted(), "{worked:?}");
+    // Nothing comes after the last one.
+    let last = *worked.last().unwrap();
+    assert!(last > 500, "{worked:?}");
+    session.ask(&text, greedy());
+    let stats = session.answer().unwrap().1;
+    assert_eq!(stats.evaluated_tokens, stats.prompt_tokens - last);
 }
 
 #[test]
@@ -248,7 +282,7 @@ fn a_text_before_the_question_is_sized_and_evaluated_ahead_of_it() {
     session.request(&Request::Draft {
         messages: asked(""),
     });
-    assert_eq!(session.event(), Event::Drafted);
+    assert!(drafted(&mut session) > text_tokens);
     session.ask(&format!("{text}Where did it rain?"), greedy());
     let (_, first) = session.answer().unwrap();
     assert!(first.prompt_tokens > text_tokens, "{first:?}");
