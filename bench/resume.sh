@@ -1,12 +1,12 @@
 #!/bin/sh
-# Going on another day: the time from the start to the first token of the next turn of a
-# long conversation whose evaluation is kept in a session, beside evaluating it again, as
-# the plain command on this machine.
+# Going on another day: the time from the start to the first token of the next question
+# about a long document, whose evaluation is kept in a session, beside evaluating it again,
+# as the plain command on this machine.
 #
 # Usage: bench/resume.sh [--runs N] [--tokens N] [--threads N] [--set NAME=VALUE]... [MODEL]
 #
 #   --runs N     how often each is done, in turn              (default 3)
-#   --tokens N   how long the conversation is, about          (default 2000)
+#   --tokens N   how long the document is, about              (default 2000)
 #
 # MODEL: default smollm2-135m. Fails if the answers differ.
 set -eu
@@ -23,16 +23,19 @@ bench=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 runs=3 tokens=2000
 prepare_native "--runs --tokens --threads --set" "$@"
 
-# turn SESSION CONTEXTS PROMPT: one line of JSON on standard output.
+# turn SESSION CONTEXTS PROMPT [OPTION...]: one line of JSON on standard output.
 turn() {
+    turn_session=$1 turn_contexts=$2 turn_prompt=$3
+    shift 3
     # shellcheck disable=SC2046 # one word a line, none with blanks
-    with_deadline "$top/out/native/init" --session "$1" --contexts "$2" -p "$3" --json --temp 0 --max-tokens 8 \
-        --threads "$threads" $(zosia_flags) "$model_file" </dev/null || die 1 "a turn was not answered"
+    with_deadline "$top/out/native/init" --session "$turn_session" --contexts "$turn_contexts" -p "$turn_prompt" "$@" \
+        --json --temp 0 --max-tokens 8 --threads "$threads" $(zosia_flags) "$model_file" </dev/null ||
+        die 1 "a turn was not answered"
 }
 
 # A word is a token or a little more.
-text=$(awk -v n="$tokens" 'BEGIN { split("the sea is wide and the road is long", w, " "); for (i = 0; i < n; i++) printf "%s ", w[i % 9 + 1] }')
-turn "$scratch/session" 8192 "Read this: $text" >"$scratch/first"
+awk -v n="$tokens" 'BEGIN { split("the sea is wide and the road is long", w, " "); for (i = 0; i < n; i++) printf "%s ", w[i % 9 + 1] }' >"$scratch/document.txt"
+turn "$scratch/session" 8192 "What is it about?" --attach "$scratch/document.txt" >"$scratch/first"
 kept=$(($(wc -c <"$scratch/session")))
 
 round=0
