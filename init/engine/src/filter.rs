@@ -49,7 +49,7 @@ const fn name_of(constant: &'static str) -> &'static str {
     constant.split_at("__NR_".len()).1
 }
 
-pub(crate) const ALLOWED: [Allowed; 41] = allowed![
+pub(crate) const ALLOWED: [Allowed; 42] = allowed![
     // The pipes and the model, all open.
     __NR_read Only::Any,
     __NR_write Only::Any,
@@ -94,6 +94,8 @@ pub(crate) const ALLOWED: [Allowed; 41] = allowed![
     // Clocks, and random numbers.
     __NR_clock_gettime Only::Any,
     __NR_clock_nanosleep Only::Any,
+    // What was waited for goes on when the process was stopped meanwhile.
+    __NR_restart_syscall Only::Any,
     __NR_getrusage Only::Any,
     __NR_getrandom Only::Any,
     // How much memory the machine has.

@@ -62,6 +62,18 @@ fn the_command_is_suspended_and_goes_on() {
 }
 
 #[test]
+fn an_engine_that_was_stopped_goes_on() {
+    let folder = Disks::new();
+    let command = chat(&folder);
+    let engine = command.engine().or_fail("find the engine");
+    command.stop_engine();
+    while !command.children().contains(&(engine, 'T')) {}
+    kill_process(engine, Signal::CONT).or_fail("continue the engine");
+    assert!(command.ask("Say it.", TURN).contains("yes"));
+    assert_eq!(command.engine(), Some(engine));
+}
+
+#[test]
 fn lines_typed_ahead_are_discarded_by_one_ctrl_c() {
     let folder = Disks::new();
     let command = chat(&folder);
