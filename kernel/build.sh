@@ -45,8 +45,8 @@ if [ "${1-}" = --locked ]; then
 fi
 [ $# -eq 3 ] || die 2 "usage: kernel/build.sh [--locked] ARCH INIT EFI"
 case $1 in
-    aarch64) fragment=zosia.config kernel_arch=arm64 prefix=aarch64-linux-gnu- target=Image image=arch/arm64/boot/Image ;;
-    x86_64) fragment=x86_64.config kernel_arch=x86_64 prefix=x86_64-linux-gnu- target=bzImage image=arch/x86/boot/bzImage ;;
+    aarch64) kernel_arch=arm64 prefix=aarch64-linux-gnu- target=Image image=arch/arm64/boot/Image ;;
+    x86_64) kernel_arch=x86_64 prefix=x86_64-linux-gnu- target=bzImage image=arch/x86/boot/bzImage ;;
     *) die 2 "there is no kernel for $1; ARCH is aarch64 or x86_64" ;;
 esac
 arch=$1
@@ -164,9 +164,10 @@ places() {
         sed -n "s|^# *\(https*://[^ ]*\)/[0-9]\{8\}T[0-9]\{6\}Z/*\$|\1/$(pinned snapshot)|p"
 }
 
-# The lines of the fragment that ask for something.
+# The lines of the fragments that ask for something.
 requests() {
-    sed -n '/^CONFIG_/p;/^# CONFIG_.* is not set$/p' "$here/$fragment"
+    cat "$here/zosia.config" "$here/$arch.config" |
+        sed -n '/^CONFIG_/p;/^# CONFIG_.* is not set$/p'
 }
 
 # lost_requests: the lines that do not hold in .config. A symbol to be switched
@@ -202,11 +203,11 @@ configure() {
     cd "$tree.new"
     mkdir initramfs
     kbuild tinyconfig >/dev/null
-    scripts/kconfig/merge_config.sh -m .config "$here/$fragment" >/dev/null
+    scripts/kconfig/merge_config.sh -m .config "$here/zosia.config" "$here/$arch.config" >/dev/null
     kbuild olddefconfig
     lost=$(lost_requests)
     end_step
-    [ -z "$lost" ] || die 1 "these lines of kernel/$fragment did not survive into .config:
+    [ -z "$lost" ] || die 1 "these lines of kernel/zosia.config or kernel/$arch.config did not survive into .config:
 $lost"
     cd "$here"
     mv "$tree.new" "$tree"
