@@ -4,14 +4,15 @@
 
 use std::io::Write;
 use std::panic::PanicHookInfo;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::system::RebootCommand;
 
-/// Powers the machine off (PSCI `SYSTEM_OFF` on a virtual machine). In a
+/// Powers the machine off (PSCI `SYSTEM_OFF` on a virtual machine, ACPI on a PC). In a
 /// process that is not PID 1: exits with status 0.
 pub(crate) fn power_off() -> ! {
-    end(RebootCommand::PowerOff, 0)
+    end(0)
 }
 
 /// From now on a panic prints one line on standard error, where the host finds
@@ -20,7 +21,7 @@ pub(crate) fn power_off() -> ! {
 pub(crate) fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
         say(&panic_line(panic));
-        end(RebootCommand::PowerOff, 101)
+        end(101)
     }));
 }
 
@@ -53,7 +54,19 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "\r\n{line}\r");
 }
 
-fn end(command: RebootCommand, status: i32) -> ! {
+/// What switches this machine off, by what `firmware` (`/sys/firmware`) has. A PC
+/// without ACPI, as small virtual machine monitors make it, has no power-off: the
+/// kernel would stop with the power on. They take a restart for the end.
+fn command_for(firmware: &Path) -> RebootCommand {
+    let is_pc = cfg!(target_arch = "x86_64");
+    if is_pc && firmware.exists() && !firmware.join("acpi").exists() {
+        RebootCommand::Restart
+    } else {
+        RebootCommand::PowerOff
+    }
+}
+
+fn end(status: i32) -> ! {
     if std::process::id() != 1 {
         std::process::exit(status);
     }
@@ -63,6 +76,12 @@ fn end(command: RebootCommand, status: i32) -> ! {
     // Not even the kernel's last word: what stands on the terminal is the
     // user's. Without the file it is shown, no more.
     let _ = std::fs::write("/proc/sys/kernel/printk", "0");
+    let command = command_for(Path::new("/sys/firmware"));
+    if command == RebootCommand::Restart {
+        // By a fault that the processor cannot handle, which every monitor sees. Else the
+        // kernel may jump to where its firmware begins, and be started once more.
+        let _ = std::fs::write("/sys/kernel/reboot/type", "triple");
+    }
     if let Err(error) = rustix::system::reboot(command) {
         say(&format!(
             "zosia: the machine does not power off ({error}); it is safe to switch it off now [ZE-52]"
@@ -90,6 +109,19 @@ mod tests {
     fn path_of(test: &str) -> String {
         let module = module_path!().split_once("::").unwrap().1;
         format!("{module}::{test}")
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_pc_without_acpi_restarts() {
+        let firmware = std::env::temp_dir().join(format!("zosia-firmware-{}", std::process::id()));
+        let command = |expected| assert_eq!(command_for(&firmware), expected);
+        command(RebootCommand::PowerOff);
+        std::fs::create_dir(&firmware).unwrap();
+        command(RebootCommand::Restart);
+        std::fs::create_dir(firmware.join("acpi")).unwrap();
+        command(RebootCommand::PowerOff);
+        std::fs::remove_dir_all(firmware).unwrap();
     }
 
     #[test]
