@@ -33,10 +33,11 @@
 #   --smp N          processors of the guest   (default: --threads, or the
 #                    host's performance or physical cores)
 #   --mem SIZE       RAM of the guest, MiB or with G (default: by the model)
-#   --arch NAME      the guest's: aarch64, x86_64 (default: aarch64)
+#   --arch NAME      the guest's: aarch64, x86_64 (default: this machine's own
+#                    where it runs guests of it, else what is emulated faster)
 #   --accel NAME     hvf, kvm or tcg           (default: what runs a guest)
 #   --cpu NAME       QEMU's -cpu               (default: host; tcg neoverse-n1
-#                    or Haswell)
+#                    or Nehalem)
 #   --native         no virtual machine: the same program as a command here
 #   --no-firmware    start the kernel without UEFI firmware
 #   --append TEXT    more kernel parameters, such as 'zosia.temp=0'; repeatable
@@ -248,7 +249,15 @@ if [ "$vmm" = qemu ]; then
     provide_qemu
     if ! find_accel "$accel_wanted" "$cpu_wanted"; then
         case $accel_wanted in
-            '' | tcg) emulate ;;
+            '' | tcg)
+                # Nothing runs this machine's own, and another is emulated faster.
+                if [ "$arch" != "${arch_wanted:-${efi_arch:-$emulated_arch}}" ] && [ -z "$cpu_wanted" ]; then
+                    for_machine "$emulated_arch"
+                    [ -n "$efi" ] || require_efi
+                    provide_qemu
+                fi
+                emulate
+                ;;
             *) die 3 "--accel $accel_wanted: $why_slow" ;;
         esac
     fi

@@ -180,14 +180,23 @@ macs() {
     command_is hvf host 4 896
 
     intel_mac
-    try intel_mac_without_its_qemu 3 run.sh --dry-run --arch x86_64 "$model"
+    try intel_mac_without_its_qemu 3 run.sh --dry-run "$model"
     says "QEMU (qemu-system-x86_64) is not installed: brew install qemu"
     mac 6 16 qemu-system-x86_64
     intel_mac
     FAKE_RUNS='hvf:host'
-    try intel_mac 0 run.sh --dry-run --arch x86_64 "$model"
+    try intel_mac 0 run.sh --dry-run "$model"
     command_is hvf host 6 896
     says_not slow
+
+    mac 6 16 qemu-system-aarch64
+    intel_mac
+    sed 's/^kern.hv_support: 1/kern.hv_support: 0/' "$FAKE_SYSCTL" >"$work/sysctl"
+    FAKE_SYSCTL=$work/sysctl
+    try intel_mac_that_is_virtual_itself 0 run.sh --dry-run "$model"
+    guest=aarch64 firmware=$prefix/share/qemu/edk2-aarch64-code.fd
+    command_is tcg neoverse-n1 6 896
+    says "kern.hv_support is 0"
 
     mac 4 16
     try mac_without_qemu 3 run.sh "$model"
@@ -326,7 +335,7 @@ linuxes() {
 
     linux x86_64 16 'kvm:host'
     : >"$work/kvm"
-    try linux_x86_64_with_kvm 0 run.sh --dry-run --arch x86_64 "$model"
+    try linux_x86_64_with_kvm 0 run.sh --dry-run "$model"
     command_is kvm host 4 896
     says_not AVX2
     says_not slow
@@ -346,20 +355,38 @@ linuxes() {
 
     linux x86_64 16 'old:kvm:host'
     : >"$work/kvm"
-    try linux_x86_64_without_avx2 0 run.sh --dry-run --arch x86_64 "$model"
+    try linux_x86_64_without_avx2 0 run.sh --dry-run "$model"
     command_is kvm host 4 896
     says "has no AVX2"
 
     linux x86_64 16 'hang:kvm:host'
     : >"$work/kvm"
     try linux_x86_64_whose_kvm_runs_nothing 0 run.sh --dry-run --arch x86_64 "$model"
-    command_is tcg Haswell 4 896
+    command_is tcg Nehalem 4 896
     says "runs no guest: it hangs"
     says "run.sh --native"
+    try processor_of_a_guest_that_nothing_runs 0 run.sh --dry-run --cpu Broadwell "$model"
+    command_is tcg Broadwell 4 896
+    # Nobody says which: the one that is emulated faster.
+    try linux_x86_64_that_emulates_what_is_faster 0 run.sh --dry-run "$model"
+    guest=aarch64 firmware=$prefix/share/qemu/edk2-aarch64-code.fd
+    command_is tcg neoverse-n1 4 896
+    says "runs no guest: it hangs"
+    logged "qemu-system-x86_64 -no-user-config -nodefaults -accel kvm -cpu host"
     try accelerator_that_runs_nothing 3 run.sh --accel kvm --arch x86_64 "$model"
     says "--accel kvm: $work/kvm runs no guest: it hangs"
     try accelerator_of_another_machine 3 run.sh --accel hvf --arch aarch64 "$model"
     says "--accel hvf: this is an x86_64 machine"
+
+    linux x86_64 16 ''
+    rm "$prefix/bin/qemu-system-x86_64"
+    try linux_x86_64_without_kvm 0 run.sh --dry-run "$model"
+    guest=aarch64 firmware=$prefix/share/qemu/edk2-aarch64-code.fd
+    command_is tcg neoverse-n1 4 896
+    says "there is no $work/kvm"
+    says "run.sh --native"
+    try accelerator_that_is_not_there 3 run.sh --accel kvm "$model"
+    says "--accel kvm: there is no $work/kvm"
 
     linux x86_64 16 ''
     echo 2147483648 >"$work/proc/memory.max"
