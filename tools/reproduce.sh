@@ -1,8 +1,10 @@
 #!/bin/sh
-# Proves that out/zosia.efi and out/init are the same bytes wherever and by
-# whomever they are built.
+# Proves that the artefacts are the same bytes wherever and by whomever they are
+# built.
 #
-# Usage: tools/reproduce.sh [DIRECTORY]
+# Usage: tools/reproduce.sh [--arch ARCH] [DIRECTORY]
+#
+#   --arch ARCH   aarch64, x86_64 or all (default)
 #
 # Builds the commit that is checked out twice from nothing: in two directories
 # of different depth, with two homes, caches, umasks and numbers of compilers;
@@ -40,7 +42,7 @@ build() {
         umask "$mask"
         unset CARGO_HOME XDG_CACHE_HOME
         HOME=$home ZOSIA_CACHE=$home/cache ZOSIA_JOBS=$jobs RUSTUP_HOME=$rustup_home \
-            "$@" "$checkout/tools/build.sh" --locked
+            "$@" "$checkout/tools/build.sh" --arch "$wanted" --locked
     ) || die 1 "the build in $checkout failed; see above"
 }
 
@@ -59,11 +61,22 @@ compare() {
     return 1
 }
 
+wanted=all
 case ${1-} in
     -h | --help)
         usage
         exit 0
         ;;
+    --arch)
+        [ $# -ge 2 ] || die 2 "--arch needs a value (tools/reproduce.sh --help)"
+        wanted=$2
+        shift 2
+        ;;
+esac
+case $wanted in
+    all) archs='aarch64 x86_64' ;;
+    aarch64 | x86_64) archs=$wanted ;;
+    *) die 2 "--arch $wanted: not aarch64, x86_64 or all" ;;
 esac
 [ $# -le 1 ] || die 2 "more than one DIRECTORY (tools/reproduce.sh --help)"
 git -C "$top" diff --quiet HEAD ||
@@ -80,9 +93,15 @@ else
     trap 'exit 143' TERM
 fi
 chmod 755 "$work"
-"$top/tools/deps.sh" build-aarch64
-rust_targets=aarch64-unknown-linux-gnu
-find_rust || die 1 "no Rust for $rust_targets: run tools/deps.sh build"
+build_groups=
+rust_targets=
+for arch in $archs; do
+    build_groups="$build_groups build-$arch"
+    rust_targets="$rust_targets $arch-unknown-linux-gnu"
+done
+# shellcheck disable=SC2086 # words
+"$top/tools/deps.sh" $build_groups
+find_rust || die 1 "no Rust for$rust_targets: run tools/deps.sh build"
 
 first=$work/a/zosia
 second=$work/b/a/longer/path/to/zosia-again
@@ -93,7 +112,11 @@ else
     build "$work/b/home" "$second" 027 1
 fi
 same=yes
-for artefact in init zosia.efi manifest.txt zosia.cdx.json; do
-    compare "$artefact" || same=
+for arch in $archs; do
+    suffix=
+    [ "$arch" = aarch64 ] || suffix=-$arch
+    for artefact in "init$suffix" "zosia$suffix.efi" "manifest$suffix.txt" "zosia$suffix.cdx.json"; do
+        compare "$artefact" || same=
+    done
 done
 [ -n "$same" ] || die 1 "this tree does not build reproducibly"
