@@ -1,12 +1,12 @@
 #!/bin/sh
 # Proves that this tree is what it claims to be.
 #
-# Usage: tools/test.sh [PART]...
+# Usage: tools/test.sh [--arch all] [PART]...
 #
 #   lint   formatting, clippy, shellcheck, licences and sources of crates
 #   unit   the Rust tests that need no machine, and the scripts' own tests
 #   fuzz   what takes bytes from outside, 20,000 inputs each
-#   build  out/zosia.efi and out/init
+#   build  out/zosia.efi and out/init, for AArch64 and for x86_64
 #   levels the kernels of every processor level, on processors that QEMU
 #          emulates where this machine's is another
 #   vm     boots what was built in QEMU, through firmware, and uses it; the
@@ -14,6 +14,9 @@
 #          that docs/reliability.md tells what was seen
 #   docs   the documentation builds, explains every error, and names files
 #          that exist
+#
+#   --arch all   the vm part boots everything on x86_64, too: without it, all of it
+#                on AArch64, and on x86_64 what differs there
 #
 # Without PART: all of them, in this order. What is missing on a Debian machine
 # is installed. Everything that can be made again is kept in ZOSIA_CACHE
@@ -123,7 +126,7 @@ test_fuzz() {
 }
 
 test_build() {
-    show tools/build.sh
+    show tools/build.sh --arch all
 }
 
 # emulator NAME: QEMU's user mode for this kind of processor.
@@ -163,21 +166,60 @@ native_level() { # LEVEL RUNNER [TEST]
 }
 
 test_vm() {
-    if [ ! -f out/zosia.efi ] || [ ! -f out/init ]; then
+    if [ ! -f out/zosia.efi ] || [ ! -f out/zosia-x86_64.efi ]; then
         test_build
     fi
     provide_model
     # The plain command that is tested beside the machine, and the tool that
     # makes one of its disks.
     show cargo build --release --package init --package zosia-disk --locked
-    # The harness itself only waits: no need to optimize it. One test after the
-    # other: two emulated machines at a time disturb each other.
     faults=${ZOSIA_FAULTS:-$scratch/faults}
     : >"$faults"
-    show env ZOSIA_FAULTS="$faults" \
-        cargo test --package vmtest --locked --test '*' --no-fail-fast -- --test-threads=1
+    boot_tests aarch64 "$faults"
     show tools/reliability.py "$faults"
+    if [ -n "$all_archs" ]; then
+        boot_tests x86_64 "$scratch/faults-x86_64"
+        return 0
+    fi
+    # shellcheck disable=SC2086 # words
+    listed=$(cargo test --quiet --package vmtest --locked --test '*' -- --list --exact $pc_tests | grep -c ': test$')
+    # shellcheck disable=SC2086 # words
+    [ "$listed" = "$(printf '%s\n' $pc_tests | wc -l)" ] || die 1 "pc_tests in tools/test.sh names tests that are not there"
+    # shellcheck disable=SC2086 # words
+    boot_tests x86_64 "$scratch/faults-x86_64" --exact $pc_tests
 }
+
+# boot_tests ARCH FAULTS [OPTION]...: the harness itself only waits: no need to optimize it.
+# One test after the other: two emulated machines at a time disturb each other.
+boot_tests() {
+    boot_arch=$1
+    boot_faults=$2
+    shift 2
+    show env ZOSIA_TEST_ARCH="$boot_arch" ZOSIA_FAULTS="$boot_faults" \
+        cargo test --package vmtest --locked --test '*' --no-fail-fast -- --test-threads=1 "$@"
+}
+
+# What differs on a PC: the firmware, how disks and slots are found, the serial port,
+# the command line, ports, the end, a panic, and what an engine may do. (tests/boards.rs
+# boots PCs whatever is under test.)
+pc_tests='
+    a_command_line_longer_than_the_kernels_is_told
+    a_disk_that_is_pulled_out_is_told_and_used_again_when_it_is_back
+    a_kernel_that_panics_ends_run_sh_with_the_consoles_tail
+    a_machine_that_is_stopped_in_an_answer_goes_on
+    a_machine_without_its_console_takes_the_one_that_there_is
+    a_turn_is_kept_whenever_the_power_goes
+    a_writable_disk_is_never_written
+    an_encrypted_session_is_opened_at_the_prompt
+    answers_from_a_gpt_disk_with_an_erofs_partition
+    keys_pastes_and_sizes_on_the_serial_line
+    refuses_a_gguf_one_byte_short_on_a_file_system
+    run_sh_is_suspended_and_what_kills_it_leaves_nothing
+    the_machine_reads_texts_from_their_disk_and_from_file_systems
+    the_machine_shows_that_an_engine_can_do_nothing_but_compute
+    what_the_key_has_signed_boots
+    what_was_altered_or_never_signed_does_not_boot
+'
 
 # Files that the documentation names, in code quotes or as links.
 named_files() {
@@ -203,8 +245,16 @@ test_docs() {
 }
 
 parts=
-for part in "$@"; do
+all_archs=
+while [ $# -gt 0 ]; do
+    part=$1
+    shift
     case $part in
+        --arch)
+            [ "${1:-}" = all ] || die 2 "--arch takes all (tools/test.sh --help)"
+            all_archs=1
+            shift
+            ;;
         lint | unit | fuzz | build | levels | vm | docs) parts="$parts $part" ;;
         -h | --help)
             usage
@@ -222,8 +272,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 show tools/deps.sh test
-rust_targets=aarch64-unknown-linux-gnu
-find_rust || die 1 "there is no Rust for AArch64, although deps.sh should have installed it"
+rust_targets=' aarch64-unknown-linux-gnu x86_64-unknown-linux-gnu'
+find_rust || die 1 "there is no Rust for$rust_targets, although deps.sh should have installed it"
 PATH=$rust_dir:$PATH
 for part in ${parts:-lint unit fuzz build levels vm docs}; do
     printf '\n== %s ==\n' "$part" >&2

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::{OrFail, TinyModel, command, disk_tool, efi_file};
+use crate::{Architecture, OrFail, TinyModel, command, disk_tool, efi_file};
 
 const SECTOR_BYTES: u64 = 512;
 /// Room for the partition table before and after the partitions.
@@ -180,19 +180,21 @@ impl Disks {
         path
     }
 
-    /// A disk with the model, the shipped EFI file and these parameters, made
+    /// A disk with the model, the shipped EFI files and these parameters, made
     /// by the disk tool.
     #[must_use]
     pub fn booting(&self, model: &Path, parameters: &[String]) -> PathBuf {
-        self.booting_with(&efi_file(), model, parameters)
+        self.booting_with(&Architecture::ALL.map(efi_file), model, parameters)
     }
 
-    /// The same, with this EFI file.
+    /// The same, with these EFI files.
     #[must_use]
-    pub fn booting_with(&self, efi: &Path, model: &Path, parameters: &[String]) -> PathBuf {
+    pub fn booting_with(&self, efi: &[PathBuf], model: &Path, parameters: &[String]) -> PathBuf {
         let path = self.path("booting.img");
-        let mut arguments = ["create", "--force", "--efi"].map(str::to_owned).to_vec();
-        arguments.push(efi.to_string_lossy().into_owned());
+        let mut arguments = ["create", "--force"].map(str::to_owned).to_vec();
+        for efi in efi {
+            arguments.push(format!("--efi={}", efi.display()));
+        }
         for parameter in parameters {
             arguments.push(format!("--append={parameter}"));
         }

@@ -1,6 +1,7 @@
 //! A debugger at QEMU's port that makes a process inside the guest crash, which
 //! needs neither a shell nor a hook in there. Of GDB's remote protocol only
-//! what that takes; register numbers are those of QEMU's `aarch64-core.xml`.
+//! what that takes; register numbers are those of QEMU's `aarch64-core.xml` and
+//! `i386-64bit.xml`.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,24 +9,49 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{OrFail, SOON};
+use crate::{Architecture, OrFail, SOON};
 
-const PC: usize = 0x20;
-const CPSR: usize = 0x21;
-/// The exception level in CPSR's mode field; 0 is a process, not the kernel.
-const CPSR_LEVEL: u64 = 0b1100;
+/// What tells of a processor whether it runs a process, and where.
+struct Registers {
+    instruction: usize,
+    level: usize,
+    /// The bits of the level that say so, and what they are in a process.
+    level_mask: u64,
+    level_of_process: u64,
+}
+
+/// The exception level in CPSR's mode field.
+const AARCH64: Registers = Registers {
+    instruction: 0x20,
+    level: 0x21,
+    level_mask: 0b1100,
+    level_of_process: 0,
+};
+
+/// The privilege level in CS.
+const X86_64: Registers = Registers {
+    instruction: 0x10,
+    level: 0x12,
+    level_mask: 0b11,
+    level_of_process: 0b11,
+};
 
 /// A connection to QEMU's debug stub. The machine stands still while it lasts.
 pub(crate) struct Debugger {
     stub: UnixStream,
+    registers: Registers,
 }
 
 impl Debugger {
     /// Stops the machine.
-    pub(crate) fn attach(socket: &Path) -> Self {
+    pub(crate) fn attach(socket: &Path, architecture: Architecture) -> Self {
         let stub = UnixStream::connect(socket).or_fail("connect to QEMU's debug stub");
         stub.set_read_timeout(Some(SOON)).or_fail("set a deadline");
-        let mut debugger = Self { stub };
+        let registers = match architecture {
+            Architecture::Aarch64 => AARCH64,
+            Architecture::X86_64 => X86_64,
+        };
+        let mut debugger = Self { stub, registers };
         let _ = debugger.request("?");
         debugger
     }
@@ -45,11 +71,8 @@ impl Debugger {
         }
         // Values are sent in the machine's byte order, lowest byte first.
         let value = address.swap_bytes();
-        assert_eq!(
-            self.request(&format!("P{PC:x}={value:016x}")),
-            "OK",
-            "the jump is set"
-        );
+        let jump = format!("P{:x}={value:016x}", self.registers.instruction);
+        assert_eq!(self.request(&jump), "OK", "the jump is set");
         assert_eq!(self.request("D"), "OK", "the debugger detaches");
     }
 
@@ -60,7 +83,8 @@ impl Debugger {
             "OK",
             "there is such a processor"
         );
-        self.register(CPSR) & CPSR_LEVEL == 0
+        let level = self.register(self.registers.level) & self.registers.level_mask;
+        level == self.registers.level_of_process
     }
 
     fn register(&mut self, number: usize) -> u64 {

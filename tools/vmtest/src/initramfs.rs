@@ -1,6 +1,11 @@
 //! The archive inside the EFI file: cpio "newc", uncompressed, as the kernel's
 //! `Documentation/driver-api/early-userspace/buffer-format.rst` describes it.
 
+use std::io::Write as _;
+use std::process::Command;
+
+use tempfile::NamedTempFile;
+
 use crate::OrFail;
 
 /// The six digits before every member, and the length of a member's header.
@@ -53,6 +58,27 @@ pub fn entries_in(image: &[u8]) -> Vec<Entry> {
         });
         at = base + (end - base).next_multiple_of(4);
     }
+}
+
+/// The kernel that is packed into a bzImage, as its setup header says
+/// (`Documentation/arch/x86/boot.rst`); its length follows what LZ4 made.
+#[must_use]
+pub fn packed_kernel(image: &[u8]) -> Vec<u8> {
+    let u32_at = |at: usize| {
+        let bytes = image.get(at..at + 4).or_fail("read the setup header");
+        u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize
+    };
+    let start = (usize::from(image[0x1f1]) + 1) * 512 + u32_at(0x248);
+    let payload = &image[start..start + u32_at(0x24c) - 4];
+    let mut packed = NamedTempFile::new().or_fail("make a file");
+    packed.write_all(payload).or_fail("write a file");
+    let unpacked = Command::new("lz4")
+        .args(["-d", "-c"])
+        .arg(packed.path())
+        .output()
+        .or_fail("start lz4");
+    assert!(unpacked.status.success(), "lz4: {}", unpacked.status);
+    unpacked.stdout
 }
 
 /// Mode, length of the contents and length of the name, if a header is there.

@@ -12,8 +12,11 @@
     reason = "every function here panics when the guest is not as a test needs it"
 )]
 
+mod architecture;
+mod board;
 mod chat;
 mod disks;
+mod drive;
 mod fail;
 mod fault;
 mod gdb;
@@ -22,23 +25,28 @@ mod initramfs;
 mod plain;
 mod qmp;
 mod shipped;
+mod spec;
 mod terminal;
 mod tiny_model;
 mod vm;
 
+pub use architecture::Architecture;
+pub use board::{Board, Processor};
 pub use chat::{Chat, grammar_of};
 pub use disks::Disks;
+pub use drive::Drive;
 pub use fail::OrFail;
 pub use fault::Fault;
 pub use gguf_file::{GgufFile, TensorEntry};
-pub use initramfs::{Entry, entries_in};
+pub use initramfs::{Entry, entries_in, packed_kernel};
 pub use plain::{PlainCommand, Seat, run_plain};
 pub use shipped::{
     command, disk_tool, efi_file, model, native_executable, repository, static_executable,
 };
+pub use spec::VmSpec;
 pub use terminal::{Attributes, COLS, Picture, ROWS, Terminal};
 pub use tiny_model::{TINY_NAME, TinyModel};
-pub use vm::{Board, Drive, Exit, Processor, SNAKEOIL, Vm, VmSpec};
+pub use vm::{Exit, Vm};
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::OrFail;
+use crate::{Architecture, OrFail};
 
 /// The top of the working tree. As cargo says when it runs a test: two trees that
 /// share a target directory share what was compiled, too.
@@ -21,14 +21,14 @@ pub fn repository() -> &'static Path {
 
 /// The kernel with the initramfs inside.
 #[must_use]
-pub fn efi_file() -> PathBuf {
-    built(repository().join("out/zosia.efi"), "tools/build.sh")
+pub fn efi_file(architecture: Architecture) -> PathBuf {
+    architecture.artefact("zosia", ".efi")
 }
 
 /// The static executable that is in the initramfs.
 #[must_use]
-pub fn static_executable() -> PathBuf {
-    built(repository().join("out/init"), "tools/build.sh")
+pub fn static_executable(architecture: Architecture) -> PathBuf {
+    architecture.artefact("init", "")
 }
 
 /// The same program for the machine that runs the tests: `ZOSIA_NATIVE`, else
@@ -96,7 +96,7 @@ pub fn command(program: &str, arguments: &[&str]) -> String {
 }
 
 #[track_caller]
-fn built(path: PathBuf, by: &str) -> PathBuf {
+pub(crate) fn built(path: PathBuf, by: &str) -> PathBuf {
     assert!(
         path.exists(),
         "{} is not there; {by} makes it",

@@ -1,12 +1,11 @@
 //! A machine: the shipped EFI file, started by UEFI firmware in QEMU.
 
-use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::ops::Deref;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -17,288 +16,11 @@ use tempfile::TempDir;
 
 use crate::gdb::Debugger;
 use crate::qmp::Monitor;
-use crate::{BOOT, COLS, OrFail, ROWS, SOON, SYSTEM_PROMPT, Terminal, efi_file};
-
-/// Where distributions put the firmware.
-const FIRMWARE: [&str; 4] = [
-    "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
-    "/usr/share/AAVMF/AAVMF_CODE.fd",
-    "/usr/share/edk2/aarch64/QEMU_EFI.fd",
-    "/opt/homebrew/share/qemu/edk2-aarch64-code.fd",
-];
-
-/// Debian's firmware with Secure Boot, and its variables: the key [`SNAKEOIL`] and no
-/// other is known.
-const SECURE_FIRMWARE: [&str; 2] = [
-    "/usr/share/AAVMF/AAVMF_CODE.snakeoil.fd",
-    "/usr/share/AAVMF/AAVMF_VARS.snakeoil.fd",
-];
-
-/// Debian's key for tests of Secure Boot and its certificate; its passphrase is its name.
-pub const SNAKEOIL: [&str; 2] = [
-    "/usr/share/qemu-efi-aarch64/PkKek-1-snakeoil.key",
-    "/usr/share/qemu-efi-aarch64/PkKek-1-snakeoil.pem",
-];
+use crate::spec::Start;
+use crate::{Architecture, BOOT, Board, OrFail, SOON, Terminal, VmSpec, efi_file};
 
 /// Virtual processors of every machine.
 const PROCESSORS: u32 = 2;
-
-/// What to build a machine of.
-#[derive(Debug, Clone)]
-pub struct VmSpec {
-    board: Board,
-    processor: Processor,
-    has_slot: bool,
-    start: Start,
-    memory_mib: u32,
-    drives: Vec<Drive>,
-    parameters: Vec<OsString>,
-    order: Option<Vec<u8>>,
-}
-
-/// Who starts the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Start {
-    /// UEFI firmware that QEMU gives the EFI file and the command line.
-    Firmware,
-    /// UEFI firmware that finds the EFI file on the disk.
-    Disk,
-    /// The same, which starts only what its key has signed.
-    SecureDisk,
-    /// QEMU itself.
-    Loader,
-}
-
-/// The kind of processor, each the least that runs one level of ggml-cpu.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Processor {
-    /// ARMv8.0, as in a Raspberry Pi 4.
-    CortexA72,
-    /// ARMv8.2 with dot products, as in most clouds.
-    NeoverseN1,
-    /// Everything that QEMU knows, matrix products among it, as in a Mac.
-    Max,
-}
-
-impl Processor {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::CortexA72, Self::NeoverseN1, Self::Max];
-
-    /// As QEMU calls it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::CortexA72 => "cortex-a72",
-            Self::NeoverseN1 => "neoverse-n1",
-            Self::Max => "max",
-        }
-    }
-
-    /// The level of ggml-cpu that zosia chooses on it.
-    #[must_use]
-    pub fn level(self) -> &'static str {
-        match self {
-            Self::CortexA72 => "v80",
-            Self::NeoverseN1 => "v82",
-            Self::Max => "v86",
-        }
-    }
-}
-
-/// What the machine is made of, and how the kernel learns of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Board {
-    /// What `tools/run.sh` starts: virtio over MMIO and a PL011 serial port,
-    /// described by a device tree.
-    Mmio,
-    /// Virtio over PCI, with a virtio console for the terminal, described by a
-    /// device tree: what Apple's Virtualization.framework gives to a kernel
-    /// that it loads itself.
-    Pci,
-    /// The same, described by ACPI: what its UEFI firmware gives.
-    PciAcpi,
-}
-
-/// A disk of the machine, attached read-only unless it says otherwise.
-#[derive(Debug, Clone)]
-pub enum Drive {
-    /// This file.
-    File(PathBuf),
-    /// This file, with a read error at each access to this sector of 512 bytes.
-    Failing(PathBuf, u64),
-    /// This file, read at no more than this many bytes a second.
-    Slow(PathBuf, u64),
-    /// This file, which the guest could write.
-    Writable(PathBuf),
-    /// This file, where conversations are kept.
-    Session(PathBuf),
-    /// The same, with an error of the host's disk at the first write to this sector.
-    FailingSession(PathBuf, u64),
-}
-
-impl Default for VmSpec {
-    fn default() -> Self {
-        Self {
-            board: Board::Mmio,
-            // Emulated, it is twice as fast as one without dot products.
-            processor: Processor::NeoverseN1,
-            has_slot: false,
-            start: Start::Firmware,
-            memory_mib: 1024,
-            drives: Vec::new(),
-            parameters: Vec::new(),
-            order: None,
-        }
-    }
-}
-
-impl VmSpec {
-    /// A machine with two processors and 1024 MiB, and no disk.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// A machine with this model, greedy, so that its answers can be foretold,
-    /// and with one thread: emulated on a host that is busy too, two of them
-    /// wait for each other most of the time.
-    #[must_use]
-    pub fn with_model(path: impl Into<PathBuf>) -> Self {
-        Self::new()
-            .disk(Drive::File(path.into()))
-            .parameter("zosia.temp=0")
-            .parameter("zosia.threads=1")
-            .parameter(format!("zosia.system=\"{SYSTEM_PROMPT}\""))
-    }
-
-    /// Another disk.
-    #[must_use]
-    pub fn disk(mut self, drive: Drive) -> Self {
-        self.drives.push(drive);
-        self
-    }
-
-    /// Another kind of machine.
-    #[must_use]
-    pub fn board(mut self, board: Board) -> Self {
-        self.board = board;
-        self
-    }
-
-    /// Another kind of processor.
-    #[must_use]
-    pub fn processor(mut self, processor: Processor) -> Self {
-        self.processor = processor;
-        self
-    }
-
-    /// Virtio over PCI, and a slot where a disk can be plugged in later.
-    #[must_use]
-    pub fn with_slot(mut self) -> Self {
-        self.has_slot = true;
-        self.board(Board::Pci)
-    }
-
-    /// The firmware finds the EFI file on the disk, and nothing gives it a
-    /// command line: parameters are those of the disk.
-    #[must_use]
-    pub fn starts_from_disk(mut self) -> Self {
-        self.start = Start::Disk;
-        self
-    }
-
-    /// The same, with Secure Boot: the firmware knows Debian's key for tests, and no
-    /// other.
-    #[must_use]
-    pub fn starts_signed_from_disk(mut self) -> Self {
-        self.start = Start::SecureDisk;
-        self
-    }
-
-    /// QEMU starts the kernel, and hands it the bytes of the command line as
-    /// they are; firmware takes them for ASCII.
-    #[must_use]
-    pub fn without_firmware(mut self) -> Self {
-        self.start = Start::Loader;
-        self
-    }
-
-    /// This much memory.
-    #[must_use]
-    pub fn memory_mib(mut self, mib: u32) -> Self {
-        self.memory_mib = mib;
-        self
-    }
-
-    /// Another word on the kernel command line.
-    #[must_use]
-    pub fn parameter(mut self, parameter: impl AsRef<OsStr>) -> Self {
-        self.parameters.push(parameter.as_ref().to_owned());
-        self
-    }
-
-    /// One turn, whose prompt and answer go through ports and not the terminal.
-    #[must_use]
-    pub fn one_turn(self, prompt: &str) -> Self {
-        self.order(format!("{}\n{prompt}", prompt.len()))
-    }
-
-    /// A conversation of its own for each of `lines`, JSON each.
-    #[must_use]
-    pub fn batch(self, lines: &[&str]) -> Self {
-        let lines = lines.join("\n");
-        self.order(format!("batch END 0\n{lines}\nEND\n"))
-    }
-
-    /// What the host sends in the place of one turn or of a batch.
-    #[must_use]
-    pub fn order(mut self, order: impl Into<Vec<u8>>) -> Self {
-        self.order = Some(order.into());
-        self.parameter("zosia.prompt=-")
-    }
-
-    fn command_line(&self) -> OsString {
-        let console = self.board.console();
-        let fixed = format!("console={console} quiet panic=-1 zosia.cols={COLS} zosia.rows={ROWS}");
-        let all = [&[OsString::from(fixed)], &self.parameters[..]].concat();
-        all.join(OsStr::new(" "))
-    }
-}
-
-impl Board {
-    fn machine(self) -> &'static str {
-        match self {
-            Self::Mmio | Self::Pci => "virt,acpi=off",
-            Self::PciAcpi => "virt,acpi=on,gic-version=3",
-        }
-    }
-
-    /// What ends the names of QEMU's virtio devices.
-    fn bus(self) -> &'static str {
-        match self {
-            Self::Mmio => "device",
-            Self::Pci | Self::PciAcpi => "pci",
-        }
-    }
-
-    fn console(self) -> &'static str {
-        match self {
-            Self::Mmio => "ttyAMA0",
-            Self::Pci | Self::PciAcpi => "hvc0",
-        }
-    }
-
-    /// The terminal, on the character device `console`. QEMU's board has its
-    /// PL011 in any case; with virtio, nothing is connected to that.
-    fn terminal(self) -> &'static [&'static str] {
-        match self {
-            Self::Mmio => &["-serial", "chardev:console"],
-            Self::Pci | Self::PciAcpi => {
-                &["-serial", "none", "-device", "virtconsole,chardev=console"]
-            }
-        }
-    }
-}
 
 /// A running machine. Used as the terminal at its serial port.
 pub struct Vm {
@@ -308,6 +30,7 @@ pub struct Vm {
     transcripts: Receiver<(String, String)>,
     qemu: Child,
     directory: TempDir,
+    board: Board,
     plugged: u32,
 }
 
@@ -347,75 +70,14 @@ impl Vm {
         let (console, monitor, turn) = (listen("console"), listen("monitor"), listen("turn"));
         let save = listen("save");
 
-        // setpriv becomes QEMU, which then dies with this thread, however that ends.
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "KILL", "qemu-system-aarch64"])
-            .args(["-machine", spec.board.machine()])
-            .args(["-cpu", spec.processor.name(), "-accel", "tcg"])
-            .args([
-                "-smp",
-                &PROCESSORS.to_string(),
-                "-m",
-                &spec.memory_mib.to_string(),
-            ])
-            .args(["-nodefaults", "-display", "none", "-no-reboot"])
-            .args(["-chardev", &socket("console", &at("console"))])
-            .args(["-device", &format!("virtio-serial-{}", spec.board.bus())])
-            .args(spec.board.terminal())
-            .args(["-chardev", &socket("monitor", &at("monitor"))])
-            .args(["-mon", "chardev=monitor,mode=control"])
-            .args([
-                "-gdb",
-                &format!("unix:{},server=on,wait=off", at("debug").display()),
-            ]);
-        match spec.start {
-            Start::Firmware | Start::Disk => drop(command.arg("-bios").arg(firmware())),
-            Start::SecureDisk => {
-                // Its variables are written.
-                let variables = at("variables");
-                fs::copy(SECURE_FIRMWARE[1], &variables).or_fail("copy the firmware's variables");
-                let flash = "if=pflash,format=raw";
-                let code = format!("{flash},readonly=on,file={}", SECURE_FIRMWARE[0]);
-                let variables = format!("{flash},file={}", variables.display());
-                command.args(["-drive", &code, "-drive", &variables]);
-            }
-            Start::Loader => {}
-        }
-        if matches!(spec.start, Start::Disk | Start::SecureDisk) {
-            // The firmware's menu waits for nobody.
-            command.args(["-boot", "menu=on,splash-time=0"]);
-        } else {
-            command.arg("-kernel").arg(efi_file());
-            command.arg("-append").arg(spec.command_line());
-        }
-        if spec.has_slot {
-            command.args(["-device", "pcie-root-port,id=socket,chassis=1"]);
-        }
-        for (index, drive) in spec.drives.iter().enumerate() {
-            command.args(drive.arguments(index, spec.board));
-        }
-        command
-            .args(["-device", "virtio-serial-device"])
-            .args(["-chardev", &socket("save", &at("save"))])
-            .args(["-device", "virtserialport,chardev=save,name=zosia.save"]);
-        if spec.order.is_some() {
-            command
-                .args(["-chardev", &socket("turn", &at("turn"))])
-                .args(["-device", "virtserialport,chardev=turn,name=zosia.turn"])
-                .args([
-                    "-chardev",
-                    &format!("file,id=result,path={}", at("result").display()),
-                ])
-                .args(["-device", "virtserialport,chardev=result,name=zosia.result"]);
-        }
+        let mut command = qemu(spec, directory.path());
         let errors = File::create(at("qemu.log")).or_fail("create QEMU's log");
         let mut qemu = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(errors)
             .spawn()
-            .or_fail("start qemu-system-aarch64");
+            .or_fail("start QEMU");
 
         let mut accept = |listener: &UnixListener| accept(listener, &mut qemu, &at("qemu.log"));
         let console = accept(&console);
@@ -436,6 +98,7 @@ impl Vm {
             transcripts,
             qemu,
             directory,
+            board: spec.board,
             plugged: 0,
         }
     }
@@ -501,7 +164,8 @@ impl Vm {
     /// Makes the process that runs right now jump to an address where it has no
     /// code: SIGSEGV. While the engine decodes, that is the engine.
     pub fn crash_running_process(&self) {
-        Debugger::attach(&self.directory.path().join("debug")).divert_process(PROCESSORS, 0);
+        let socket = self.directory.path().join("debug");
+        Debugger::attach(&socket, self.board.architecture()).divert_process(PROCESSORS, 0);
     }
 
     /// Waits for the machine to end by itself.
@@ -543,7 +207,7 @@ impl Vm {
     /// Waits for the machine to be powered off by its guest.
     #[track_caller]
     pub fn expect_power_off(&mut self, within: Duration) {
-        assert_eq!(self.wait_exit(within).reason, "guest-shutdown");
+        assert_eq!(self.wait_exit(within).reason, self.board.power_off());
     }
 }
 
@@ -567,77 +231,97 @@ impl Drop for Vm {
     }
 }
 
-impl Drive {
-    fn arguments(&self, index: usize, board: Board) -> Vec<String> {
-        let node = |options: String| ["-blockdev".to_owned(), options];
-        let read_only = match self {
-            Self::Writable(_) | Self::Session(_) | Self::FailingSession(..) => "off",
-            _ => "on",
-        };
-        let file = |path: &Path| {
-            let name = path.to_string_lossy().replace(',', ",,");
-            node(format!(
-                "driver=file,node-name=file{index},read-only={read_only},filename={name}"
-            ))
-        };
-        let raw = |below: &str| {
-            node(format!(
-                "driver=raw,node-name=disk{index},read-only={read_only},file={below}{index}"
-            ))
-        };
-        // Disks are whole sectors; the serial number tells the file's own length.
-        let device = |path: &Path| {
-            let bytes = fs::metadata(path).or_fail("look at the disk").len();
-            let serial = format!("serial=zosia-{bytes}");
-            [
-                "-device".to_owned(),
-                format!("virtio-blk-{},drive=disk{index},{serial}", board.bus()),
-            ]
-        };
-        // Errors are the guest's: else the machine stops.
-        let session = || {
-            let serial = "serial=zosia-session,werror=report";
-            let device = format!("virtio-blk-{},drive=disk{index},{serial}", board.bus());
-            ["-device".to_owned(), device]
-        };
-        match self {
-            Self::Session(path) => [file(path), raw("file"), session()].concat(),
-            Self::FailingSession(path, sector) => {
-                let error = format!(
-                    "inject-error.0.event=write_aio,inject-error.0.errno=28,\
-                     inject-error.0.once=on,inject-error.0.sector={sector}"
-                );
-                let failing =
-                    format!("driver=blkdebug,node-name=failing{index},image=file{index},{error}");
-                [file(path), node(failing), raw("failing"), session()].concat()
-            }
-            Self::File(path) | Self::Writable(path) => {
-                [file(path), raw("file"), device(path)].concat()
-            }
-            // Without a raw node above it, blkdebug's errors never fire.
-            Self::Failing(path, sector) => {
-                let error = format!(
-                    "inject-error.0.event=read_aio,inject-error.0.errno=5,\
-                     inject-error.0.sector={sector}"
-                );
-                let failing =
-                    format!("driver=blkdebug,node-name=failing{index},image=file{index},{error}");
-                [file(path), node(failing), raw("failing"), device(path)].concat()
-            }
-            Self::Slow(path, bytes_per_s) => {
-                let group = format!(
-                    "{{\"qom-type\": \"throttle-group\", \"id\": \"group{index}\", \
-                     \"limits\": {{\"bps-read\": {bytes_per_s}}}}}"
-                );
-                let slow = format!(
-                    "driver=throttle,node-name=slow{index},read-only=on,\
-                     throttle-group=group{index},file=file{index}"
-                );
-                let object = ["-object".to_owned(), group];
-                [object, file(path), node(slow), raw("slow"), device(path)].concat()
-            }
-        }
+/// QEMU with all that `spec` says; the sockets are in `directory`.
+fn qemu(spec: &VmSpec, directory: &Path) -> Command {
+    let board = spec.board;
+    let socket = |id: &str| {
+        let path = directory.join(id);
+        format!("socket,id={id},path={}", path.display())
+    };
+    // setpriv becomes QEMU, which then dies with this thread, however that ends.
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL"])
+        .arg(format!("qemu-system-{}", board.architecture().name()))
+        .args(["-cpu", spec.processor.name()])
+        .args(["-smp", &PROCESSORS.to_string()])
+        .args(["-m", &spec.memory_mib.to_string()])
+        .args(["-nodefaults", "-display", "none", "-no-reboot"])
+        .args(["-chardev", &socket("console")])
+        .args(["-device", &format!("virtio-serial-{}", board.bus())])
+        .args(board.terminal())
+        .args(["-chardev", &socket("monitor")])
+        .args(["-mon", "chardev=monitor,mode=control"]);
+    let debug = directory.join("debug");
+    command.args([
+        "-gdb",
+        &format!("unix:{},server=on,wait=off", debug.display()),
+    ]);
+    command.args(start_arguments(spec, directory));
+    if spec.has_slot {
+        command.args(["-device", "pcie-root-port,id=socket,chassis=1"]);
     }
+    for (index, drive) in spec.drives.iter().enumerate() {
+        command.args(drive.arguments(index, board));
+    }
+    command
+        .args(["-device", &format!("virtio-serial-{}", board.ports())])
+        .args(["-chardev", &socket("save")])
+        .args(["-device", "virtserialport,chardev=save,name=zosia.save"]);
+    if spec.order.is_some() {
+        let result = directory.join("result");
+        command
+            .args(["-chardev", &socket("turn")])
+            .args(["-device", "virtserialport,chardev=turn,name=zosia.turn"])
+            .args([
+                "-chardev",
+                &format!("file,id=result,path={}", result.display()),
+            ])
+            .args(["-device", "virtserialport,chardev=result,name=zosia.result"]);
+    }
+    command
+}
+
+/// The board, what firmware it has, and what that starts.
+fn start_arguments(spec: &VmSpec, directory: &Path) -> Vec<OsString> {
+    let architecture = spec.board.architecture();
+    let mut machine = spec.board.machine().to_owned();
+    let mut accelerator = "tcg";
+    let mut arguments: Vec<OsString> = Vec::new();
+    match spec.start {
+        // Its own, with the machine.
+        Start::Firmware if spec.board == Board::Microvm => {}
+        Start::Firmware | Start::Disk => {
+            arguments.extend(["-bios".into(), architecture.firmware().into()]);
+        }
+        Start::SecureDisk => {
+            let [code, known] = architecture.secure_firmware();
+            // Its variables are written, and on a PC by nobody else.
+            let variables = directory.join("variables");
+            fs::copy(known, &variables).or_fail("copy the firmware's variables");
+            if architecture == Architecture::X86_64 {
+                machine = machine.replace("smm=off", "smm=on");
+                // Side by side, emulated processors do not find together in this mode.
+                accelerator = "tcg,thread=single";
+                let secure = "driver=cfi.pflash01,property=secure,value=on";
+                arguments.extend(["-global".into(), secure.into()]);
+            }
+            let flash = "if=pflash,format=raw";
+            let code = format!("{flash},readonly=on,file={code}");
+            let variables = format!("{flash},file={}", variables.display());
+            arguments.extend(["-drive", &code, "-drive", &variables].map(OsString::from));
+        }
+        Start::Loader => {}
+    }
+    if matches!(spec.start, Start::Disk | Start::SecureDisk) {
+        // The firmware's menu waits for nobody.
+        arguments.extend(["-boot", "menu=on,splash-time=0"].map(OsString::from));
+    } else {
+        arguments.extend(["-kernel".into(), efi_file(architecture).into()]);
+        arguments.extend(["-append".into(), spec.command_line()]);
+    }
+    arguments.extend(["-machine", &machine, "-accel", accelerator].map(OsString::from));
+    arguments
 }
 
 /// The host's half of `/save`: keeps each transcript and says so.
@@ -667,10 +351,6 @@ fn keep_transcripts(port: UnixStream) -> Receiver<(String, String)> {
     kept
 }
 
-fn socket(id: &str, path: &Path) -> String {
-    format!("socket,id={id},path={}", path.display())
-}
-
 /// Waits for QEMU to connect; fails with its own words if it ends instead.
 fn accept(listener: &UnixListener, qemu: &mut Child, log: &Path) -> UnixStream {
     listener.set_nonblocking(true).or_fail("poll a socket");
@@ -690,14 +370,4 @@ fn accept(listener: &UnixListener, qemu: &mut Child, log: &Path) -> UnixStream {
         );
         thread::sleep(Duration::from_millis(10));
     }
-}
-
-fn firmware() -> PathBuf {
-    if let Some(path) = env::var_os("ZOSIA_FIRMWARE") {
-        return path.into();
-    }
-    let mut known = FIRMWARE.iter().map(PathBuf::from);
-    known
-        .find(|path| path.exists())
-        .or_fail("find UEFI firmware (Debian: qemu-efi-aarch64)")
 }

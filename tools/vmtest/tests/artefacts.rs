@@ -4,62 +4,78 @@
 use std::fs;
 
 use serde_json::Value;
-use vmtest::{OrFail, command, efi_file, entries_in, repository, static_executable};
-
-fn objdump(arguments: &[&str]) -> String {
-    let file = static_executable();
-    let file = file.to_string_lossy();
-    command("aarch64-linux-gnu-objdump", &[arguments, &[&file]].concat())
-}
+use vmtest::{
+    Architecture, OrFail, command, efi_file, entries_in, packed_kernel, static_executable,
+};
 
 #[test]
 fn the_executable_asks_for_no_interpreter_and_no_library() {
-    let file = static_executable();
-    let headers = command("readelf", &["-hlW", &file.to_string_lossy()]);
-    assert!(headers.contains("AArch64"), "{headers}");
-    assert!(!headers.contains("INTERP"), "{headers}");
-    let dynamic = command("readelf", &["-dW", &file.to_string_lossy()]);
-    assert!(!dynamic.contains("NEEDED"), "{dynamic}");
+    for (architecture, machine) in [
+        (Architecture::Aarch64, "AArch64"),
+        (Architecture::X86_64, "X86-64"),
+    ] {
+        let file = static_executable(architecture);
+        let headers = command("readelf", &["-hlW", &file.to_string_lossy()]);
+        assert!(headers.contains(machine), "{headers}");
+        assert!(!headers.contains("INTERP"), "{headers}");
+        let dynamic = command("readelf", &["-dW", &file.to_string_lossy()]);
+        assert!(!dynamic.contains("NEEDED"), "{dynamic}");
+    }
 }
 
 #[test]
 fn the_executable_has_kernels_with_dot_products() {
-    let code = objdump(&["-d", "--no-show-raw-insn"]);
-    for instruction in ["sdot", "smmla"] {
-        let pattern = format!("\t{instruction}\t");
-        assert!(
-            code.contains(&pattern),
-            "no {instruction} in the executable"
+    for (architecture, instructions) in [
+        (Architecture::Aarch64, &["sdot", "smmla"][..]),
+        (Architecture::X86_64, &["vpmaddubsw", "vpdpbusd"]),
+    ] {
+        let file = static_executable(architecture);
+        let objdump = format!("{}-linux-gnu-objdump", architecture.name());
+        let code = command(
+            &objdump,
+            &["-d", "--no-show-raw-insn", &file.to_string_lossy()],
         );
+        for instruction in instructions {
+            let found = code.contains(&format!("\t{instruction} "))
+                || code.contains(&format!("\t{instruction}\t"));
+            assert!(found, "no {instruction} in {}", file.display());
+        }
     }
 }
 
 #[test]
 fn the_initramfs_holds_the_executable_and_no_other_file() {
-    let image = fs::read(efi_file()).or_fail("read the EFI file");
-    let entries = entries_in(&image);
-    let files: Vec<&str> = entries
-        .iter()
-        .filter(|entry| entry.is_file())
-        .map(|entry| entry.path.as_str())
-        .collect();
-    assert_eq!(files, ["init"]);
-    let init = entries
-        .iter()
-        .find(|entry| entry.is_file())
-        .or_fail("find init");
-    let built = fs::read(static_executable()).or_fail("read the executable");
-    assert!(
-        init.contents == built,
-        "the initramfs holds another build than out/init"
-    );
+    for architecture in Architecture::ALL {
+        let mut image = fs::read(efi_file(architecture)).or_fail("read the EFI file");
+        if architecture == Architecture::X86_64 {
+            image = packed_kernel(&image);
+        }
+        let entries = entries_in(&image);
+        let files: Vec<_> = entries.iter().filter(|entry| entry.is_file()).collect();
+        let [init] = files[..] else {
+            panic!("one file: {:?}", files.iter().map(|f| &f.path));
+        };
+        assert_eq!(init.path, "init");
+        let built = fs::read(static_executable(architecture)).or_fail("read the executable");
+        assert!(
+            init.contents == built,
+            "the initramfs holds another build than out/ does"
+        );
+    }
 }
 
 #[test]
 fn the_bill_of_materials_is_that_of_these_artefacts() {
-    let listed = command("readelf", &["-SW", &static_executable().to_string_lossy()]);
+    for architecture in Architecture::ALL {
+        check_bill(architecture);
+    }
+}
+
+fn check_bill(architecture: Architecture) {
+    let executable = static_executable(architecture);
+    let listed = command("readelf", &["-SW", &executable.to_string_lossy()]);
     assert!(listed.contains(" .dep-v0 "), "{listed}");
-    let bill = fs::read_to_string(repository().join("out/zosia.cdx.json"));
+    let bill = fs::read_to_string(architecture.artefact("zosia", ".cdx.json"));
     let bill: Value = serde_json::from_str(&bill.or_fail("read the bill of materials"))
         .or_fail("read the bill of materials as JSON");
     let parts = bill["components"].as_array().or_fail("find the components");
@@ -68,8 +84,8 @@ fn the_bill_of_materials_is_that_of_these_artefacts() {
         part.or_fail(format_args!("find {name}"))
     };
     for (described, file) in [
-        (&bill["metadata"]["component"], efi_file()),
-        (part("init"), static_executable()),
+        (&bill["metadata"]["component"], efi_file(architecture)),
+        (part("init"), executable),
     ] {
         let sum = command("sha256sum", &[&file.to_string_lossy()]);
         let sum = sum.split(' ').next().or_fail("read a checksum");

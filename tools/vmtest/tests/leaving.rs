@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use vmtest::{
-    BOOT, Disks, Fault, LOAD, OrFail, PlainCommand, SOON, TURN, TinyModel, model,
+    Architecture, BOOT, Disks, Fault, LOAD, OrFail, PlainCommand, SOON, TURN, TinyModel, model,
     native_executable, repository,
 };
 
@@ -88,7 +88,7 @@ fn lines_typed_ahead_are_discarded_by_one_ctrl_c() {
 
 /// A shell at a terminal that runs tools/run.sh and then looks at what it left.
 fn run_sh(folder: &Disks) -> PlainCommand {
-    let script = "export TMPDIR=$1; \"$2\" \"$3\"; echo \"status $?\"; \
+    let script = "export TMPDIR=$1; \"$2\" \"$3\" \"$4\"; echo \"status $?\"; \
                   grep flags /proc/self/fdinfo/0; printf 'over\\n'; cat";
     let run = repository().join("tools/run.sh");
     let command = PlainCommand::launch(
@@ -99,6 +99,7 @@ fn run_sh(folder: &Disks) -> PlainCommand {
             "sh".as_ref(),
             folder.path("").as_os_str(),
             run.as_os_str(),
+            Architecture::under_test().flag(),
             model().as_os_str(),
         ],
     );

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use vmtest::{
-    ANSWER, BOOT, Disks, Drive, Fault, LOAD, OrFail, PlainCommand, SOON, TINY_NAME, TURN,
-    TinyModel, Vm, VmSpec, command, native_executable, repository, run_plain,
+    ANSWER, Architecture, BOOT, Disks, Drive, Fault, LOAD, OrFail, PlainCommand, SOON, TINY_NAME,
+    TURN, TinyModel, Vm, VmSpec, command, native_executable, repository, run_plain,
 };
 
 fn tiny() -> TinyModel {
@@ -181,6 +181,7 @@ fn a_kernel_that_panics_ends_run_sh_with_the_consoles_tail() {
     let disks = Disks::new();
     let file = disks.tiny(&tiny());
     let arguments = [
+        Architecture::under_test().flag(),
         file.as_os_str(),
         "--append".as_ref(),
         "rdinit=/none".as_ref(),

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use vmtest::{
-    BOOT, Disks, LOAD, OrFail, PlainCommand, SOON, SYSTEM_PROMPT, TURN, TinyModel, model,
-    native_executable, repository,
+    Architecture, BOOT, Disks, LOAD, OrFail, PlainCommand, SOON, SYSTEM_PROMPT, TURN, TinyModel,
+    model, native_executable, repository,
 };
 
 const CAPITAL: &str = "What is the capital of France?";
@@ -134,6 +134,7 @@ fn run_sh_answers_from_the_machine_and_names_a_missing_file() {
     let script = repository().join("tools/run.sh");
     let run = |arguments: &[&OsStr]| {
         Command::new(&script)
+            .arg(Architecture::under_test().flag())
             .args(arguments)
             .stdin(Stdio::null())
             .output()

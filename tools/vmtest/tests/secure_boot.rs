@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use vmtest::{
-    BOOT, COLS, Disks, Drive, LOAD, OrFail, ROWS, SNAKEOIL, SOON, TINY_NAME, TURN, TinyModel, Vm,
-    VmSpec, command, efi_file,
+    Architecture, BOOT, COLS, Disks, Drive, LOAD, OrFail, ROWS, SOON, TINY_NAME, TURN, TinyModel,
+    Vm, VmSpec, command, efi_file,
 };
 
 /// What the firmware says of an EFI file that it does not start.
@@ -15,7 +15,7 @@ const DENIED: &str = "Access Denied";
 fn signed(disks: &Disks) -> Vec<u8> {
     let [key, signed] = ["key", "signed.efi"].map(|name| disks.path(name));
     let [key, signed] = [key.to_string_lossy(), signed.to_string_lossy()];
-    let [encrypted, certificate] = SNAKEOIL;
+    let [encrypted, certificate] = Architecture::under_test().snakeoil();
     let open = [
         "rsa",
         "-in",
@@ -26,7 +26,7 @@ fn signed(disks: &Disks) -> Vec<u8> {
         &key,
     ];
     let _ = command("openssl", &open);
-    let efi = efi_file();
+    let efi = efi_file(Architecture::under_test());
     let efi = efi.to_string_lossy();
     let sign = [
         "--key",
@@ -44,7 +44,7 @@ fn signed(disks: &Disks) -> Vec<u8> {
 fn machine_with(disks: &Disks, efi: &Path) -> VmSpec {
     let model = disks.tiny(&TinyModel::saying(&["Here", " I", " am", "."]));
     let size = [format!("zosia.cols={COLS}"), format!("zosia.rows={ROWS}")];
-    let disk = disks.booting_with(efi, &model, &size);
+    let disk = disks.booting_with(&[efi.to_owned()], &model, &size);
     let spec = VmSpec::new().disk(Drive::File(disk));
     spec.starts_signed_from_disk()
 }
@@ -69,8 +69,8 @@ fn what_was_altered_or_never_signed_does_not_boot() {
     let middle = altered.len() / 2;
     altered[middle] ^= 1;
     let altered = disks.holding("altered.efi", &altered);
-    for efi in [&altered, &efi_file()] {
-        let vm = Vm::launch(&machine_with(&disks, efi));
+    for efi in [altered, efi_file(Architecture::under_test())] {
+        let vm = Vm::launch(&machine_with(&disks, &efi));
         let shown = vm.expect_any(&[DENIED, ">>> "], BOOT);
         assert!(shown.ends_with(DENIED), "{}: {shown}", efi.display());
     }

@@ -6,8 +6,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use vmtest::{
-    BOOT, Board, Disks, Drive, Fault, LOAD, MODEL_NAME, OrFail, SOON, TURN, TinyModel, Vm, VmSpec,
-    model,
+    Architecture, BOOT, Board, Disks, Drive, Fault, LOAD, MODEL_NAME, OrFail, SOON, TURN,
+    TinyModel, Vm, VmSpec, model,
 };
 
 /// An empty file of the length that tools/run.sh gives it.
@@ -53,7 +53,11 @@ fn the_machine_is_switched_off_and_goes_on() {
     drop(first);
 
     // On a machine of another kind: it is the disk that counts.
-    let second = spec(model(), Drive::Session(session)).board(Board::Pci);
+    let board = match Architecture::under_test() {
+        Architecture::Aarch64 => Board::Q35,
+        Architecture::X86_64 => Board::PciAcpi,
+    };
+    let second = spec(model(), Drive::Session(session)).board(board);
     let second = Vm::launch(&second);
     let told = second.expect_prompt(BOOT);
     for words in [

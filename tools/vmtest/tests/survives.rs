@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use vmtest::{
-    ANSWER, BOOT, Chat, Disks, Drive, Fault, LOAD, OrFail, PlainCommand, SOON, TINY_NAME, TURN,
-    TinyModel, Vm, VmSpec, native_executable, repository, run_plain,
+    ANSWER, Architecture, BOOT, Chat, Disks, Drive, Fault, LOAD, OrFail, PlainCommand, SOON,
+    TINY_NAME, TURN, TinyModel, Vm, VmSpec, native_executable, repository, run_plain,
 };
 
 const LINES: [&str; 3] = [
@@ -229,7 +229,15 @@ fn one_turn_at_a_terminal_steers_nothing_and_into_a_pipe_is_as_it_came() {
     steers_nothing(&bytes[begin.or_fail("find the answer") - 1..]);
 
     let script = repository().join("tools/run.sh");
-    let mut command = PlainCommand::launch(&script, [disk.as_os_str(), arguments[0], arguments[1]]);
+    let mut command = PlainCommand::launch(
+        &script,
+        [
+            Architecture::under_test().flag(),
+            disk.as_os_str(),
+            arguments[0],
+            arguments[1],
+        ],
+    );
     assert!(command.wait_exit(BOOT + LOAD + TURN).success());
     steers_nothing(&command.bytes());
 }
@@ -323,7 +331,8 @@ fn parameters_that_are_not_ascii_pass_the_firmware() {
         OsStr::new("--append"),
         OsStr::new("zosia.system=Grüße,世界"),
     ];
-    let arguments = [disk.as_os_str()].into_iter().chain(append);
+    let arguments = [Architecture::under_test().flag(), disk.as_os_str()];
+    let arguments = arguments.into_iter().chain(append);
     let mut command = PlainCommand::launch(&repository().join("tools/run.sh"), arguments);
     let _ = command.expect_prompt(BOOT + LOAD);
     let said = command.ask("/show system", SOON);
