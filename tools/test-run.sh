@@ -1069,7 +1069,7 @@ owners() {
     mac 4 16 qemu-system-aarch64
     rm -rf "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS" "$work/chosen"
     owners_have
-    find "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS" "$work/chosen" -exec ls -ld {} + >"$work/before"
+    find "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS" "$work/chosen" ! -type d -exec ls -ld {} + >"$work/before"
     try owners_are_listed 0 model.sh list
     sed -n 's/^ .* yes   //p' "$work/out" >"$work/listed"
     printf '%s\n' 'phi3 Q8_0            hf:some/Repo-GGUF@aaaaaaaaaaaa:Q8_0' \
@@ -1126,7 +1126,7 @@ owners() {
     [ "$(grep -c 'in 3 files  *lms:pub/parts:Q4_0' "$work/out")" = 1 ] || fail "it is listed otherwise"
     rm -r "$HOME/.lmstudio/models/pub"
     try lms_that_is_not_there 4 model.sh path lms:a/b
-    find "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS" "$work/chosen" -exec ls -ld {} + | cmp -s - "$work/before" ||
+    find "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS" "$work/chosen" ! -type d -exec ls -ld {} + | cmp -s - "$work/before" ||
         fail "something was changed there"
 }
 
