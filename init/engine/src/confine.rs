@@ -3,7 +3,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "signals are set and descriptors closed through the kernel's own calls"
+    reason = "signals, descriptors and the heap are set through the C library's own calls"
 )]
 
 use std::ffi::{CString, c_int, c_uint};
@@ -28,7 +28,12 @@ unsafe extern "C" {
     fn signal(number: c_int, handler: usize) -> usize;
     /// `close_range(2)`.
     fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int;
+    /// `mallopt(3)`.
+    fn mallopt(parameter: c_int, value: c_int) -> c_int;
 }
+
+/// `M_ARENA_MAX` of malloc.h.
+const ARENA_MAX: c_int = -8;
 
 /// What this process has and should not, in one line.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +62,7 @@ pub(super) fn confine(private_bytes: u64, open: &[RawFd]) -> Result<Option<Strin
     let in_machine = getppid() == Some(Pid::INIT);
     // Clocks are read without a system call, once it is known how.
     let _ = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    share_heap();
     let mut kept = Kept(Vec::new());
     kept.give_up("core dumps", setrlimit(Resource::Core, exactly(0)));
     kept.give_up("memory that others need", limit_memory(private_bytes));
@@ -73,6 +79,13 @@ pub(super) fn confine(private_bytes: u64, open: &[RawFd]) -> Result<Option<Strin
     kept.give_up("a life after its parent's", death);
     kept.give_up("system calls", filter::apply());
     judge(kept, in_machine)
+}
+
+/// All threads have one heap: glibc gives back what a thread's own has only after a look
+/// at a file, which would be the process's end.
+fn share_heap() {
+    // SAFETY: mallopt(3) sets a number; no other thread runs yet.
+    unsafe { mallopt(ARENA_MAX, 1) };
 }
 
 /// An engine that asks for more private memory than `bytes` ends, and the rest of
@@ -250,6 +263,20 @@ mod tests {
         for set in ["CapEff:", "CapPrm:", "CapInh:"] {
             assert_eq!(value(set), format!("{:016x}", 0), "{set}");
         }
+    }
+
+    #[test]
+    fn memory_that_another_thread_has_taken_can_be_given_back() {
+        alone("confine::tests::give_back");
+    }
+
+    #[test]
+    #[ignore = "confines its process; run by memory_that_another_thread_has_taken_can_be_given_back"]
+    fn give_back() {
+        confine(1 << 30, &[]).unwrap();
+        let take = || (0..64).map(|_| vec![1_u8; 100 << 10]).collect::<Vec<_>>();
+        let taken = std::thread::spawn(take).join().unwrap();
+        assert_eq!(taken.len(), 64);
     }
 
     #[test]
