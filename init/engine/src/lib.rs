@@ -6,6 +6,8 @@
 
 mod backend;
 mod beginning;
+mod borders;
+mod checkpoints;
 mod confine;
 mod context;
 mod counter;

@@ -46,20 +46,26 @@ impl Work {
         let tokens = spread_tokens(vocab_tokens, self.depth + self.prefill.max(1));
         let before = tokens.get(..self.depth).unwrap_or_default();
         if self.depth > 0 {
-            sequence.set(before, &mut |_, _| {}).map_err(evaluation)?;
+            sequence
+                .set(before, &[], &mut |_, _| {})
+                .map_err(evaluation)?;
         }
 
         sequence.rewind(self.depth);
         let began = Instant::now();
         if self.prefill > 0 {
-            sequence.set(&tokens, &mut |_, _| {}).map_err(evaluation)?;
+            sequence
+                .set(&tokens, &[], &mut |_, _| {})
+                .map_err(evaluation)?;
         }
         let prefill = began.elapsed();
 
         // Memory that cannot rewind has kept nothing.
         sequence.rewind(self.depth);
         if sequence.tokens().len() < self.depth {
-            sequence.set(before, &mut |_, _| {}).map_err(evaluation)?;
+            sequence
+                .set(before, &[], &mut |_, _| {})
+                .map_err(evaluation)?;
         }
         let mut next = tokens.get(self.depth).copied().unwrap_or(0);
         let mut sampling = Duration::ZERO;

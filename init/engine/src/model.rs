@@ -162,6 +162,13 @@ impl<'b> Model<'b> {
         !recurrent && !hybrid
     }
 
+    /// Whether a context's state is had and put back without what it holds for each
+    /// position: for what cannot be rewound. Cells of a window would come back in another
+    /// order, and be summed in it.
+    pub(crate) fn has_checkpoints(&self) -> bool {
+        !self.can_rewind() && self.window_tokens() == 0 && self.has_separable_state()
+    }
+
     /// Tokens that attention looks back at in some of the layers; 0: at all, in all.
     pub(crate) fn window_tokens(&self) -> u32 {
         // SAFETY: llama.h: a getter of a live model.

@@ -2,10 +2,12 @@
 //!
 //! The longest common prefix of what the context holds and what it should hold
 //! is kept, the rest is rewound, and only what is new is evaluated. Follow-up
-//! turns, `/undo`, `/regen`, drafts and recovery are all this.
+//! turns, `/undo`, `/regen`, drafts and recovery are all this. Memory that cannot
+//! be cut goes back to a state that was kept ([`Checkpoints`]) and on from there.
 
 use std::ops::Range;
 
+use super::checkpoints::{Checkpoints, Reason};
 use super::context::{Context, DecodeError};
 use super::vocab::Token;
 use super::widths::{PASS_TOKENS, Widths};
@@ -33,6 +35,10 @@ pub(crate) trait Memory {
     fn state(&mut self, positions: &Range<usize>) -> Option<Vec<u8>>;
     /// As [`Context::restore`].
     fn restore(&mut self, positions: &Range<usize>, state: &[u8]) -> bool;
+    /// As [`Context::save`].
+    fn save(&mut self, state: &mut Vec<u8>, bytes_max: usize) -> bool;
+    /// As [`Context::load`].
+    fn load(&mut self, end: usize, state: &[u8]) -> bool;
 }
 
 impl Memory for Context<'_> {
@@ -71,6 +77,12 @@ impl Memory for Context<'_> {
     fn restore(&mut self, positions: &Range<usize>, state: &[u8]) -> bool {
         Context::restore(self, positions, state)
     }
+    fn save(&mut self, state: &mut Vec<u8>, bytes_max: usize) -> bool {
+        Context::save(self, state, bytes_max)
+    }
+    fn load(&mut self, end: usize, state: &[u8]) -> bool {
+        Context::load(self, end, state)
+    }
 }
 
 /// A context and the tokens it holds. The two never disagree: what cannot be
@@ -83,18 +95,30 @@ pub(crate) struct Sequence<M> {
     past: (Vec<Token>, Widths),
     /// How many tokens were held before the latest batch.
     batch_start: usize,
+    checkpoints: Checkpoints,
 }
 
+/// So many tokens of a text are evaluated again at most, and so many of an answer, which
+/// is mostly gone on with as it is.
+const STEP: usize = 16;
+const ANSWER_STEP: usize = 64;
+
 impl<M: Memory> Sequence<M> {
-    /// An empty sequence over a new context.
-    pub(crate) fn new(memory: M) -> Self {
+    /// An empty sequence over a new context, which keeps `checkpoints`.
+    pub(crate) fn new(memory: M, checkpoints: Checkpoints) -> Self {
         Self {
             memory,
             tokens: Vec::new(),
             widths: Widths::default(),
             past: Default::default(),
             batch_start: 0,
+            checkpoints,
         }
+    }
+
+    /// Whether it matters where a conversation can go on otherwise.
+    pub(crate) fn wants_borders(&self) -> bool {
+        self.checkpoints.are_kept()
     }
 
     /// The tokens held.
@@ -118,8 +142,9 @@ impl<M: Memory> Sequence<M> {
     }
 
     /// Makes the context equal `target`, at least its last token evaluated
-    /// again, so that its logits are there. `progress` is told how many of the
-    /// new tokens are evaluated, and how many there are. Returns their number.
+    /// again, so that its logits are there. `borders` are where it is likely to be
+    /// corrected. `progress` is told how many of the new tokens are evaluated, and how
+    /// many there are. Returns their number.
     ///
     /// # Errors
     /// [`DecodeError`]. What was evaluated up to then is kept: the sequence
@@ -127,6 +152,7 @@ impl<M: Memory> Sequence<M> {
     pub(crate) fn set(
         &mut self,
         target: &[Token],
+        borders: &[usize],
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<usize, DecodeError> {
         let common = common_prefix(&self.tokens, target);
@@ -138,19 +164,20 @@ impl<M: Memory> Sequence<M> {
             if done > 0 {
                 progress(done, new.len());
             }
-            self.advance(target, self.memory.batch_tokens(), 1)?;
+            self.advance(target, borders, self.memory.batch_tokens(), 1)?;
         }
         Ok(new.len())
     }
 
-    /// Evaluates the next tokens of `target`, about `at_most`; with logits for the last
-    /// `outputs` of it.
+    /// Evaluates the next tokens of `target`, about `at_most`, up to the next of `borders`;
+    /// with logits for the last `outputs` of it.
     ///
     /// # Errors
     /// As [`Self::extend`].
     pub(crate) fn advance(
         &mut self,
         target: &[Token],
+        borders: &[usize],
         at_most: usize,
         outputs: usize,
     ) -> Result<(), DecodeError> {
@@ -163,14 +190,22 @@ impl<M: Memory> Sequence<M> {
             _ => at_most.max(1),
         };
         let end = end.min(start + width).min(target.len());
-        // A batch takes some of what follows with it, to be one.
-        let least = run.filter(|run| run.is_wide).map_or(0, |_| PASS_TOKENS + 1);
+        let ahead = borders.iter().filter(|border| **border > start);
+        let end = ahead.fold(end, |end, border| end.min(*border));
+        // A batch takes some of what follows with it, to be one, if that can be cut off.
+        let least = run.filter(|run| run.is_wide && !self.checkpoints.are_kept());
+        let least = least.map_or(0, |_| PASS_TOKENS + 1);
         let batch_end = end.max((start + least.min(at_most)).min(target.len()));
         let batch = target.get(start..batch_end).unwrap_or_default();
         let is_last = batch_end == target.len();
-        self.extend(batch, if is_last { outputs } else { 0 })?;
+        self.decode(batch, if is_last { outputs } else { 0 })?;
         if !is_last {
             self.rewind(end);
+        }
+        if borders.contains(&end) {
+            self.checkpoints.keep(&mut self.memory, end, Reason::Border);
+        } else {
+            self.pass(STEP);
         }
         Ok(())
     }
@@ -179,8 +214,23 @@ impl<M: Memory> Sequence<M> {
     /// `outputs` of them.
     ///
     /// # Errors
-    /// [`DecodeError`]; none of them is then held.
+    /// [`DecodeError`]; none of them is then held, and perhaps not all that was.
     pub(crate) fn extend(&mut self, tokens: &[Token], outputs: usize) -> Result<(), DecodeError> {
+        self.decode(tokens, outputs)?;
+        self.pass(ANSWER_STEP);
+        Ok(())
+    }
+
+    /// Keeps the state if the last one that was kept is `step` tokens back.
+    fn pass(&mut self, step: usize) {
+        let end = self.tokens.len();
+        if end >= self.checkpoints.last_end() + step {
+            self.checkpoints
+                .keep(&mut self.memory, end, Reason::Passing);
+        }
+    }
+
+    fn decode(&mut self, tokens: &[Token], outputs: usize) -> Result<(), DecodeError> {
         let result = self.memory.decode(tokens, self.tokens.len(), outputs);
         match result {
             Ok(()) => {
@@ -188,7 +238,9 @@ impl<M: Memory> Sequence<M> {
                 self.tokens.extend_from_slice(tokens);
                 self.widths.push(tokens.len());
             }
-            Err(_) if self.memory.held_tokens() != self.tokens.len() => self.forget(),
+            Err(_) if self.memory.held_tokens() != self.tokens.len() => {
+                self.go_back(self.tokens.len());
+            }
             Err(_) => {}
         }
         result
@@ -199,7 +251,8 @@ impl<M: Memory> Sequence<M> {
         self.rewind(common_prefix(&self.tokens, target));
     }
 
-    /// Keeps the first `keep` tokens; memory that cannot rewind keeps none.
+    /// Keeps the first `keep` tokens; memory that cannot be cut keeps as many of them as
+    /// a checkpoint has.
     pub(crate) fn rewind(&mut self, keep: usize) {
         if keep >= self.tokens.len() {
             return;
@@ -207,8 +260,22 @@ impl<M: Memory> Sequence<M> {
         if keep > 0 && self.memory.truncate(keep) {
             self.tokens.truncate(keep);
             self.widths.truncate(keep);
+            self.checkpoints.forget_beyond(keep);
         } else {
-            self.forget();
+            self.go_back(keep);
+        }
+    }
+
+    /// Keeps as many of the first `keep` tokens as a checkpoint has.
+    fn go_back(&mut self, keep: usize) {
+        match self.checkpoints.restore(&mut self.memory, keep) {
+            Some(end) => {
+                self.tokens.truncate(end);
+                self.widths.truncate(end);
+                // There are no logits after any of them.
+                self.batch_start = end;
+            }
+            None => self.forget(),
         }
     }
 
@@ -241,6 +308,8 @@ impl<M: Memory> Sequence<M> {
             self.widths.follow(&self.past.1, positions.end);
             // There are no logits after any of them.
             self.batch_start = self.tokens.len();
+            self.checkpoints
+                .keep(&mut self.memory, positions.end, Reason::Border);
         }
         if self.memory.held_tokens() != self.tokens.len() {
             self.forget();
@@ -266,6 +335,7 @@ impl<M: Memory> Sequence<M> {
     pub(crate) fn forget(&mut self) {
         self.memory.clear();
         self.tokens.clear();
+        self.checkpoints.forget_beyond(0);
         self.widths.truncate(0);
         self.past = Default::default();
     }
@@ -282,218 +352,4 @@ pub(crate) fn count(tokens: usize) -> u32 {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    /// A memory of 32 tokens in batches of 4, or of 16, that counts what it evaluates.
-    #[derive(Default)]
-    pub(crate) struct Fake {
-        pub held: Vec<Token>,
-        pub evaluated: usize,
-        pub rewinds: bool,
-        pub is_wide: bool,
-        /// Fail when a batch begins here, and lose that many tokens more.
-        pub fail_at: Option<(usize, usize)>,
-        /// Take this many positions fewer than are to be restored.
-        pub lose: usize,
-        row: [f32; 4],
-        outputs: (usize, usize),
-    }
-
-    impl Memory for Fake {
-        fn decode(
-            &mut self,
-            tokens: &[Token],
-            start: usize,
-            outputs: usize,
-        ) -> Result<(), DecodeError> {
-            assert_eq!(start, self.held.len(), "positions have no gap");
-            assert!(tokens.len() <= self.batch_tokens());
-            if let Some((at, lose)) = self.fail_at.filter(|(at, _)| *at == start) {
-                self.held.truncate(at - lose);
-                return Err(DecodeError::Interrupted);
-            }
-            self.held.extend_from_slice(tokens);
-            self.evaluated += tokens.len();
-            self.outputs = (tokens.len() - outputs, tokens.len());
-            Ok(())
-        }
-        fn truncate(&mut self, start: usize) -> bool {
-            if self.rewinds {
-                self.held.truncate(start);
-            }
-            self.rewinds
-        }
-        fn clear(&mut self) {
-            self.held.clear();
-        }
-        fn held_tokens(&self) -> usize {
-            self.held.len()
-        }
-        fn ctx_tokens(&self) -> usize {
-            32
-        }
-        fn batch_tokens(&self) -> usize {
-            if self.is_wide { 16 } else { 4 }
-        }
-        fn logits(&mut self, index: usize) -> Option<&mut [f32]> {
-            (self.outputs.0..self.outputs.1)
-                .contains(&index)
-                .then_some(&mut self.row[..])
-        }
-        fn state_bytes(&mut self, positions: &Range<usize>) -> usize {
-            positions.len() * size_of::<Token>()
-        }
-        fn state(&mut self, positions: &Range<usize>) -> Option<Vec<u8>> {
-            let held = self.held.get(positions.clone())?;
-            Some(held.iter().flat_map(|token| token.to_le_bytes()).collect())
-        }
-        fn restore(&mut self, positions: &Range<usize>, state: &[u8]) -> bool {
-            assert_eq!(positions.start, self.held.len(), "positions have no gap");
-            let (tokens, rest) = state.as_chunks();
-            if rest.is_empty() && tokens.len() == positions.len() {
-                let kept = tokens.len() - self.lose;
-                let tokens = tokens[..kept].iter().copied().map(Token::from_le_bytes);
-                self.held.extend(tokens);
-                return true;
-            }
-            false
-        }
-    }
-
-    fn sequence(rewinds: bool) -> Sequence<Fake> {
-        Sequence::new(Fake {
-            rewinds,
-            ..Fake::default()
-        })
-    }
-
-    fn set(sequence: &mut Sequence<Fake>, target: &[Token]) -> usize {
-        let evaluated = sequence.set(target, &mut |_, _| {}).unwrap();
-        assert_eq!(sequence.tokens(), target);
-        assert_eq!(sequence.memory.held, target);
-        assert!(
-            sequence.logits_after(target.len()).is_some(),
-            "logits after every set"
-        );
-        evaluated
-    }
-
-    #[test]
-    fn only_what_is_new_is_evaluated() {
-        let mut sequence = sequence(true);
-        assert_eq!(set(&mut sequence, &[1, 2, 3, 4, 5, 6]), 6);
-        assert_eq!(set(&mut sequence, &[1, 2, 3, 4, 5, 6, 7]), 1, "appended");
-        assert_eq!(set(&mut sequence, &[1, 2, 9]), 1, "rewound and changed");
-        assert_eq!(set(&mut sequence, &[1, 2]), 1, "shorter: its last again");
-        assert_eq!(set(&mut sequence, &[1, 2]), 1, "equal: its last again");
-        assert_eq!(set(&mut sequence, &[8]), 1, "nothing in common");
-    }
-
-    #[test]
-    fn memory_that_cannot_rewind_starts_again() {
-        let mut sequence = sequence(false);
-        assert_eq!(set(&mut sequence, &[1, 2, 3, 4, 5]), 5);
-        assert_eq!(
-            set(&mut sequence, &[1, 2, 3, 4, 5, 6]),
-            1,
-            "appending is not rewinding"
-        );
-        assert_eq!(set(&mut sequence, &[1, 2, 3]), 3);
-    }
-
-    #[test]
-    fn an_interrupted_set_keeps_what_was_evaluated() {
-        let mut sequence = sequence(true);
-        sequence.memory.fail_at = Some((8, 0));
-        let target: Vec<Token> = (0..12).collect();
-        let mut told = Vec::new();
-        let result = sequence.set(&target, &mut |done, total| told.push((done, total)));
-        assert!(matches!(result, Err(DecodeError::Interrupted)));
-        assert_eq!(sequence.tokens(), &target[..8]);
-        assert_eq!(told, [(4, 12), (8, 12)]);
-        sequence.memory.fail_at = None;
-        assert_eq!(set(&mut sequence, &target), 4);
-    }
-
-    #[test]
-    fn what_was_evaluated_is_put_back_and_not_evaluated() {
-        let mut before = sequence(true);
-        let target: Vec<Token> = (0..12).collect();
-        set(&mut before, &target);
-        let pieces = [0..4, 4..8].map(|range| (before.state(&range).unwrap(), range));
-        assert_eq!(before.state(&(8..13)), None, "not evaluated");
-
-        let mut sequence = sequence(true);
-        for (state, range) in &pieces {
-            assert!(sequence.restore(&target[range.clone()], state));
-            assert!(sequence.logits_after(range.end).is_none());
-        }
-        assert_eq!(set(&mut sequence, &target), 4);
-        assert!(
-            !sequence.restore(&target[..3], &pieces[0].0),
-            "another length"
-        );
-        assert_eq!(sequence.tokens(), target, "and nothing is lost");
-        let much: Vec<Token> = (0..21).collect();
-        assert!(
-            !sequence.restore(&much, &[0; 84]),
-            "more than there is room"
-        );
-        sequence.memory.lose = 1;
-        assert!(!sequence.restore(&target[..4], &pieces[0].0));
-        assert!(sequence.tokens().is_empty(), "the two never disagree");
-    }
-
-    #[test]
-    fn what_was_evaluated_before_is_evaluated_as_it_was() {
-        let target: Vec<Token> = (0..30).collect();
-        let evaluate = |past: Option<&Sequence<Fake>>| {
-            let mut sequence = sequence(true);
-            sequence.memory.is_wide = true;
-            if let Some(past) = past {
-                sequence.follow(past.tokens(), past.widths().clone());
-            }
-            sequence
-        };
-        let mut before = evaluate(None);
-        for (end, keep) in [(12, 4), (6, 6), (16, 16), (19, 18), (20, 20), (29, 29)] {
-            before.set(&target[..end], &mut |_, _| {}).unwrap();
-            before.rewind(keep);
-        }
-        // Of the first batch few are left.
-        let runs: Vec<bool> = (0..29)
-            .map(|at| before.widths().run(at).unwrap().is_wide)
-            .collect();
-        let wide = [0..4, 6..16, 20..29].into_iter().flatten();
-        assert!(wide.eq((0..29).filter(|at| runs[*at])));
-
-        let mut after = evaluate(Some(&before));
-        assert_eq!(set(&mut after, &target), 30);
-        after.rewind(29);
-        assert_eq!(after.widths(), before.widths());
-        let mut drafted = evaluate(Some(&before));
-        while drafted.tokens().len() < 29 {
-            drafted.advance(&target[..29], 10, 0).unwrap();
-        }
-        assert_eq!(drafted.widths(), before.widths());
-
-        let state = before.state(&(0..8)).unwrap();
-        let mut restored = evaluate(Some(&before));
-        assert!(restored.restore(&target[..8], &state));
-        assert_eq!(set(&mut restored, &target), 22);
-        restored.rewind(29);
-        assert_eq!(restored.widths(), before.widths());
-    }
-
-    #[test]
-    fn memory_that_lost_more_than_the_batch_is_cleared() {
-        let mut sequence = sequence(true);
-        sequence.memory.fail_at = Some((8, 3));
-        let target: Vec<Token> = (0..12).collect();
-        assert!(sequence.set(&target, &mut |_, _| {}).is_err());
-        assert!(sequence.tokens().is_empty());
-        sequence.memory.fail_at = None;
-        assert_eq!(set(&mut sequence, &target), 12);
-    }
-}
+pub(crate) mod tests;

@@ -8,6 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::beginning::Beginning;
+use super::borders::borders;
 use super::context::{Context, DecodeError};
 use super::generate::{Answer, Generation};
 use super::grammar::Grammar;
@@ -281,12 +282,16 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         });
         let target = match shared {
             None => self.splice(&tokens),
-            Some(_) => tokens,
+            Some(_) => tokens.clone(),
         };
         prompter.room().refuse_beyond(target.len(), true)?;
         let grammar = grammar.map(|source| Grammar::parse(prompter.vocab(), source));
         let grammar = grammar.transpose().map_err(TurnError::Grammar)?;
-        let evaluated = match self.evaluate(&target, shared) {
+        let borders = match shared {
+            None => self.borders(messages, Next::Answer, &tokens, &target),
+            Some(_) => Vec::new(),
+        };
+        let evaluated = match self.evaluate(&target, shared, &borders) {
             Ok(evaluated) => evaluated,
             Err(DecodeError::Interrupted) => return Ok(self.cancelled(&target, started)),
             Err(e) => return Err(TurnError::Evaluation(e.to_string())),
@@ -320,9 +325,34 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         self.answers.splice(self.prompter.vocab(), canonical)
     }
 
-    /// Evaluates what of `target` is new; the first `shared` tokens are a piece of their
-    /// own, which is kept or evaluated as a whole.
-    fn evaluate(&mut self, target: &[Token], shared: Option<usize>) -> Result<usize, DecodeError> {
+    /// Where `target` is likely to be corrected, which is made of `canonical`, the tokens
+    /// of `messages`: behind the last answer that was put in place, they are the same.
+    fn borders(
+        &self,
+        messages: &[Message],
+        next: Next,
+        canonical: &[Token],
+        target: &[Token],
+    ) -> Vec<usize> {
+        if !self.sequence.wants_borders() {
+            return Vec::new();
+        }
+        let borders = borders(self.prompter, messages, next, canonical).into_iter();
+        let behind = borders.map(|border| canonical.len() - border);
+        behind
+            .map(|behind| target.len().saturating_sub(behind))
+            .collect()
+    }
+
+    /// Evaluates what of `target` is new, which is likely to be corrected at `borders`;
+    /// the first `shared` tokens are a piece of their own, which is kept or evaluated as a
+    /// whole.
+    fn evaluate(
+        &mut self,
+        target: &[Token],
+        shared: Option<usize>,
+        borders: &[usize],
+    ) -> Result<usize, DecodeError> {
         let outbox = &mut *self.outbox;
         let mut progress = |done, total| {
             outbox.send_sometimes(&Event::Prefill {
@@ -334,11 +364,13 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         if let Some(shared) = shared.and_then(|shared| target.get(..shared)) {
             let held = self.sequence.tokens().starts_with(shared);
             self.sequence.rewind(if held { shared.len() } else { 0 });
-            if self.sequence.tokens().is_empty() {
-                evaluated = self.sequence.set(shared, &mut progress)?;
+            if self.sequence.tokens().len() != shared.len() {
+                self.sequence.forget();
+                let end = [shared.len()];
+                evaluated = self.sequence.set(shared, &end, &mut progress)?;
             }
         }
-        evaluated += self.sequence.set(target, &mut progress)?;
+        evaluated += self.sequence.set(target, borders, &mut progress)?;
         Ok(evaluated)
     }
 
@@ -361,9 +393,12 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
         if certain.len() >= self.sequence.ctx_tokens() {
             return None;
         }
+        let borders = self.borders(messages, Next::Typing, &prompt.tokens, &target);
         self.sequence.rewind_to_common(certain);
         while self.sequence.tokens().len() < certain.len() {
-            let evaluated = self.sequence.advance(certain, DRAFT_BATCH_TOKENS, 0);
+            let evaluated = self
+                .sequence
+                .advance(certain, &borders, DRAFT_BATCH_TOKENS, 0);
             if evaluated.is_err() || self.interrupt.is_superseded() {
                 break;
             }

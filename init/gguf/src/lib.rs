@@ -100,6 +100,10 @@ pub struct Header {
     pub value_length: Option<u64>,
     /// Layers at the end that use the keys and values of earlier ones.
     pub shared_kv_layers: u64,
+    /// Of as many layers one has attention, and the others a recurrent state.
+    pub full_attention_interval: Option<u64>,
+    /// Values of a layer's recurrent state; 0: it has none.
+    pub state_values: u64,
     /// Number of tokens in the vocabulary.
     pub vocab_tokens: u64,
     /// `tokenizer.chat_template`.
@@ -142,6 +146,14 @@ impl Header {
             .fold(Saturating(0), |sum, layer| sum + layer)
     }
 
+    /// Bytes of a sequence's recurrent state, in 32-bit floats: an upper bound, as layers
+    /// of attention alone are counted, too.
+    #[must_use]
+    pub fn state_bytes(&self) -> Bytes {
+        let layers = Saturating(self.block_count.unwrap_or(0));
+        layers * Saturating(self.state_values) * Saturating(4)
+    }
+
     /// Key and value heads of a layer.
     fn head_count_kv_of(&self, layer: u64) -> u64 {
         let counts = if self.head_count_kv.is_empty() {
@@ -149,6 +161,14 @@ impl Header {
         } else {
             &self.head_count_kv
         };
+        // Layers are counted from 0, and the last of each interval has attention.
+        let attends = |interval: u64| layer.saturating_add(1).checked_rem(interval) == Some(0);
+        if self
+            .full_attention_interval
+            .is_some_and(|interval| interval > 0 && !attends(interval))
+        {
+            return 0;
+        }
         let of_layer = usize::try_from(layer).ok().and_then(|i| counts.get(i));
         match counts.as_slice() {
             [all] => *all,
@@ -289,6 +309,8 @@ fn describe(
         key_length: uint("attention.key_length"),
         value_length: uint("attention.value_length"),
         shared_kv_layers: uint("attention.shared_kv_layers").unwrap_or(0),
+        full_attention_interval: uint("full_attention_interval"),
+        state_values: state_values(&uint).0,
         vocab_tokens,
         chat_template: chat_template(&metadata),
         data_end: table.data_end,
@@ -297,6 +319,27 @@ fn describe(
         tensors: table.tensors,
         arch: arch.clone(),
     })
+}
+
+/// Values of a layer's recurrent state: as llama.cpp's `n_embd_r` and `n_embd_s`.
+fn state_values(uint: &impl Fn(&str) -> Option<u64>) -> Saturating<u64> {
+    let number = |key| Saturating(uint(key).unwrap_or(0));
+    let width = number("embedding_length");
+    if let Some(head) = uint("wkv.head_size") {
+        // Of the latest token two vectors are kept.
+        return width * (Saturating(head) + Saturating(2));
+    }
+    if let Some(tokens) = uint("shortconv.l_cache") {
+        return width * Saturating(tokens.saturating_sub(1));
+    }
+    let before = Saturating(number("ssm.conv_kernel").0.saturating_sub(1));
+    if let Some(head) = uint("kda.head_dim") {
+        let inner = number("attention.head_count") * Saturating(head);
+        return inner * (Saturating(head) + Saturating(3) * before);
+    }
+    let (inner, state) = (number("ssm.inner_size"), number("ssm.state_size"));
+    let groups = number("ssm.group_count");
+    before * (inner + Saturating(2) * groups * state) + state * inner
 }
 
 fn chat_template(metadata: &Metadata) -> ChatTemplate {

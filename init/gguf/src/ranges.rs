@@ -23,6 +23,7 @@ const TOKENS_MAX: u64 = i32::MAX as u64;
 const RANGES: &[(&str, RangeInclusive<u64>)] = &[
     ("block_count", 1..=LAYERS_MAX),
     ("nextn_predict_layers", 0..=LAYERS_MAX),
+    ("full_attention_interval", 1..=LAYERS_MAX),
     ("attention.shared_kv_layers", 0..=LAYERS_MAX),
     ("context_length", 0..=TOKENS_MAX),
     ("attention.sliding_window", 0..=TOKENS_MAX),

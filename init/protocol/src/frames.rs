@@ -389,6 +389,10 @@ pub struct ModelInfo {
     pub parallel: u32,
     /// Bytes of the KV cache, of all of them.
     pub kv_bytes: u64,
+    /// Bytes of states to go back to, at most; `None`: a context can be cut anywhere.
+    pub checkpoint_bytes: Option<u64>,
+    /// Whether what is evaluated can be kept by a session.
+    pub is_kept: bool,
     /// ggml-cpu level in use.
     pub cpu: String,
     /// Weights repacked.

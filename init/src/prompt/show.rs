@@ -71,6 +71,9 @@ pub(super) fn stats(screen: &mut Screen, session: &Session<Engine>) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "sandbox     {unconfined}");
     }
+    if let Some(going_back) = session.info().and_then(going_back) {
+        text.push_str(&going_back);
+    }
     if let Some(s) = session.last_stats() {
         // Writing to a String cannot fail.
         let _ = write!(
@@ -96,6 +99,23 @@ pub(super) fn stats(screen: &mut Screen, session: &Session<Engine>) {
         );
     }
     screen.tell(&text);
+}
+
+/// What it takes to go back in a conversation, where that is not as with most models.
+fn going_back(info: &ModelInfo) -> Option<String> {
+    let mut text = match info.checkpoint_bytes? {
+        0 => "corrections evaluate the conversation again\n".to_owned(),
+        bytes => format!(
+            "corrections evaluate what is new, from states kept in at most {} MiB\n",
+            mib(bytes)
+        ),
+    };
+    text.push_str(if info.is_kept {
+        "sessions    keep what is evaluated as one piece, if it fits a message\n"
+    } else {
+        "sessions    keep nothing of what is evaluated\n"
+    });
+    Some(text)
 }
 
 /// The answer to `/context`: what each message takes. The first one's count has

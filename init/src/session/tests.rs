@@ -88,6 +88,8 @@ pub(crate) fn model_info() -> ModelInfo {
         ctx_train_tokens: 4096,
         parallel: 2,
         kv_bytes: 1,
+        checkpoint_bytes: None,
+        is_kept: true,
         cpu: "v80".to_owned(),
         repacked: false,
         threads: 1,

@@ -24,6 +24,7 @@ mod gguf_file;
 mod initramfs;
 mod plain;
 mod qmp;
+mod shapes;
 mod shipped;
 mod spec;
 mod terminal;
@@ -40,6 +41,7 @@ pub use fault::Fault;
 pub use gguf_file::{GgufFile, TensorEntry};
 pub use initramfs::{Entry, entries_in, packed_kernel};
 pub use plain::{PlainCommand, Seat, run_plain};
+pub use shapes::Shape;
 pub use shipped::{
     command, disk_tool, efi_file, model, native_executable, repository, static_executable,
 };

@@ -1,5 +1,6 @@
 //! Evaluated positions as bytes, and back. A second sequence that shares the cells of some
-//! positions, and has none of its own, is what makes a piece of a context.
+//! positions, and has none of its own, is what makes a piece of a context. A checkpoint is
+//! what cannot be cut: the state of the last position, without any cells.
 
 use std::ops::Range;
 
@@ -12,6 +13,10 @@ use crate::model::Model;
 const WHOLE: sys::llama_seq_id = 0;
 /// A piece of it, while one is made or put in place.
 const PIECE: sys::llama_seq_id = 1;
+
+/// llama.h's `LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY`, which the bindings leave out: the state
+/// of the last position, without the cells that each position has.
+const LAST_ALONE: sys::llama_state_seq_flags = 1;
 
 /// The most positions of a piece: what is at the end of a conversation and fills none is
 /// mostly evaluated again, which is soon done with as many.
@@ -112,6 +117,36 @@ impl Context<'_> {
             self.forget_piece();
         }
         restored
+    }
+
+    /// Writes the state of the last position, without what is there for each position, to
+    /// `state`. `false` if that is more than `bytes_max`, or than there is memory for.
+    pub(crate) fn save(&mut self, state: &mut Vec<u8>, bytes_max: usize) -> bool {
+        let context = self.handle.as_ptr();
+        // SAFETY: llama.h: a live context and a sequence of it; 0 for an error.
+        let bytes = unsafe { sys::llama_state_seq_get_size_ext(context, WHOLE, LAST_ALONE) };
+        state.clear();
+        if bytes == 0 || bytes > bytes_max || state.try_reserve_exact(bytes).is_err() {
+            return false;
+        }
+        state.resize(bytes, 0);
+        // SAFETY: llama.h: writes at most `bytes` bytes; 0 for an error.
+        let written = unsafe {
+            sys::llama_state_seq_get_data_ext(context, state.as_mut_ptr(), bytes, WHOLE, LAST_ALONE)
+        };
+        written == bytes
+    }
+
+    /// Goes back to where `end` positions were evaluated and [`Self::save`] gave `state`.
+    /// `false` if llama.cpp refuses it: all may then be lost.
+    pub(crate) fn load(&mut self, end: usize, state: &[u8]) -> bool {
+        let (from, bytes) = (state.as_ptr(), state.len());
+        // SAFETY: llama.h: a live context; reads at most `bytes` bytes; 0 for an error.
+        let read = unsafe {
+            sys::llama_state_seq_set_data_ext(self.handle.as_ptr(), from, bytes, WHOLE, LAST_ALONE)
+        };
+        // What there is for each later position is still there.
+        read == bytes && self.truncate(0, end) && self.held_tokens() == end
     }
 
     /// Calls `act` with the sequence that has `positions` and no others.

@@ -36,6 +36,12 @@ const UNTOUCHED_BYTES: Bytes = Saturating(24 << 20);
 /// The reserved stack of a thread, glibc's default.
 const STACK_BYTES: Bytes = Saturating(8 << 20);
 
+/// Recurrent states to go back to: as many come before a longer context, and as many, or so
+/// much, are the most where memory is ample.
+const CHECKPOINTS_LEAST: u64 = 4;
+const CHECKPOINTS_AMPLE: u64 = 16;
+const CHECKPOINT_BYTES_AMPLE: Bytes = Saturating(64 << 20);
+
 /// Memory left alone: the kernel's own watermarks, what arrives on pipes.
 const RESERVE_BYTES: Bytes = Saturating(32 << 20);
 
@@ -78,6 +84,8 @@ pub(crate) struct Plan {
     pub ctx_max_tokens: u32,
     /// Sequences of that length.
     pub sequences: u32,
+    /// Memory for recurrent states to go back to.
+    pub checkpoint_bytes: u64,
     /// How the weights are loaded.
     pub weights: Weights,
     /// What the user should know about it.
@@ -122,21 +130,29 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
     }
     let per_token = header.kv_bytes_per_token(wishes.kv);
     let model = Saturating(header.data_end);
-    let work = work_bytes(header, wishes.batch_tokens);
+    let state = header.state_bytes();
+    let mut work = work_bytes(header, wishes.batch_tokens) + state;
     let kv = |ctx: u32| per_token * Saturating(ctx.into());
-    let need = |ctx: u32| model + kv(ctx) + work + RESERVE_BYTES;
     let stacks = STACK_BYTES * Saturating(wishes.threads.into());
-    let suggested_mib = suggest(need(wanted), kv(wanted) + work + UNTOUCHED_BYTES + stacks);
+    let checkpoints = state * Saturating(CHECKPOINTS_LEAST);
+    let private = kv(wanted) + work + checkpoints;
+    let suggested_mib = suggest(
+        model + private + RESERVE_BYTES,
+        private + UNTOUCHED_BYTES + stacks,
+    );
     let private = Saturating(room.private) - UNTOUCHED_BYTES - stacks;
     let available = Saturating(room.available.unwrap_or(u64::MAX));
     // The file's pages are not private: beside them there is room for `private`.
     let there = available.min(model + private + RESERVE_BYTES);
+    let least = CTX_TOKENS_MIN.min(wanted);
+    let checkpoints = checkpoints.min(there - (model + kv(least) + work + RESERVE_BYTES));
+    work += checkpoints;
+    let need = |ctx: u32| model + kv(ctx) + work + RESERVE_BYTES;
     let left = there - (model + work + RESERVE_BYTES);
     let holds = left.0.checked_div(per_token.0).unwrap_or(u64::MAX);
     let holds = whole_steps(u32::try_from(holds).unwrap_or(u32::MAX));
     let mut ctx_tokens = wanted;
     if need(wanted) > there {
-        let least = CTX_TOKENS_MIN.min(wanted);
         if holds < least || need(least) > there {
             return Err(TooLarge {
                 need_mib: mib(need(least)),
@@ -163,9 +179,15 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
     }
     // Those that nobody asked for take no more than half of what is left.
     let beside = there - need(ctx_tokens);
+    let half = Saturating(beside.0 >> 1);
+    let ample = (state * Saturating(CHECKPOINTS_AMPLE)).max(CHECKPOINT_BYTES_AMPLE);
+    let checkpoints = match state {
+        Saturating(0) => state,
+        _ => (checkpoints + half).min(ample),
+    };
     let beside = match wishes.sequences {
         Some(_) => beside,
-        None => Saturating(beside.0 >> 1),
+        None => half,
     };
     let hold = beside.0.checked_div(kv(ctx_tokens).0).unwrap_or(u64::MAX);
     let hold = u32::try_from(hold).unwrap_or(u32::MAX).saturating_add(1);
@@ -193,6 +215,7 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
             .min(trained)
             .clamp(ctx_tokens, CTX_TOKENS_MAX.max(ctx_tokens)),
         sequences,
+        checkpoint_bytes: checkpoints.0,
         weights,
         notices,
     })

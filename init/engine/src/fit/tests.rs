@@ -32,6 +32,8 @@ pub(crate) fn header() -> Header {
         key_length: None,
         value_length: None,
         shared_kv_layers: 0,
+        full_attention_interval: None,
+        state_values: 0,
         vocab_tokens: 32_000,
         chat_template: gguf::ChatTemplate::Missing,
         data_end: 1000 * MIB,
@@ -97,6 +99,29 @@ fn as_many_sequences_as_fit_beside_the_first() {
     assert!((4..6).contains(&asked.sequences), "{asked:?}");
     assert!(asked.notices[0].contains("instead of 8"), "{asked:?}");
     assert_eq!(planned(Some(8), Some(1400 * MIB)).sequences, 1);
+}
+
+#[test]
+fn states_to_go_back_to_have_what_is_left_and_a_few_come_before_a_longer_context() {
+    // A state of 16 MiB.
+    let recurrent = Header {
+        state_values: 1 << 18,
+        ..header()
+    };
+    let planned = |available| {
+        let got = plan(&recurrent, &wishes(), room(available)).unwrap();
+        (got.ctx_tokens, got.checkpoint_bytes / MIB)
+    };
+    assert_eq!(planned(None), (4096, 256), "ample");
+    let (ctx_tokens, mib) = planned(Some(1250 * MIB));
+    assert!((512..2048).contains(&ctx_tokens), "{ctx_tokens}");
+    assert!((64..80).contains(&mib), "{mib}");
+    // The shortest context comes first.
+    let least = plan(&header(), &wishes(), room(Some(1130 * MIB))).unwrap();
+    assert!((512..1024).contains(&least.ctx_tokens), "{least:?}");
+    assert_eq!(least.checkpoint_bytes, 0);
+    let (ctx_tokens, mib) = planned(Some(1150 * MIB));
+    assert_eq!((ctx_tokens, mib < 16), (512, true), "{mib}");
 }
 
 #[test]
@@ -210,7 +235,7 @@ fn extreme() -> impl Strategy<Value = u64> {
 proptest! {
     #[test]
     fn no_numbers_of_a_header_make_it_panic(
-        numbers in prop::collection::vec(extreme(), 11),
+        numbers in prop::collection::vec(extreme(), 13),
         lists in prop::collection::vec(prop::collection::vec(extreme(), 0..3), 3),
         tensors in prop::collection::vec(extreme(), 0..3),
         available in prop::option::of(extreme()),
@@ -228,6 +253,8 @@ proptest! {
             key_length: Some(numbers[3]),
             value_length: Some(numbers[4]),
             shared_kv_layers: numbers[5],
+            full_attention_interval: Some(numbers[11]),
+            state_values: numbers[12],
             vocab_tokens: numbers[6],
             data_end: numbers[7],
             alignment: numbers[8],

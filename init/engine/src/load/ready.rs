@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{BATCH_TOKENS, Checked, LoadError, Machine};
+use crate::checkpoints::Checkpoints;
 use crate::context::{Context, ContextError, ContextParams, Pieces};
 use crate::counter;
 use crate::identity::Identity;
@@ -111,6 +112,10 @@ impl Checked {
         };
         let prompter = Prompter::new(Vocab::of(model), source.as_deref(), now_s(), room)
             .map_err(LoadError::Template)?;
+        let checkpoint_bytes = match self.plan.checkpoint_bytes {
+            bytes if model.has_checkpoints() => usize::try_from(bytes).unwrap_or(usize::MAX),
+            _ => 0,
+        };
         let (threads, batch_threads) = wanted.most_threads();
         let file_name = load.path.file_name().unwrap_or(load.path.as_os_str());
         let name = self.header.name.clone();
@@ -126,6 +131,8 @@ impl Checked {
             ctx_train_tokens: model.ctx_train_tokens(),
             parallel: wanted.sequences,
             kv_bytes: kv_bytes.0,
+            checkpoint_bytes: (!model.can_rewind()).then_some(checkpoint_bytes as u64),
+            is_kept: pieces != Pieces::Never,
             cpu: machine.backend.level().to_owned(),
             repacked: self.plan.weights == Weights::Repacked,
             threads,
@@ -141,7 +148,7 @@ impl Checked {
         }
         Ok(Loaded {
             prompter,
-            sequence: Sequence::new(context),
+            sequence: Sequence::new(context, Checkpoints::new(checkpoint_bytes)),
             speculate,
             keeping: Keeping {
                 identity: self.identity(machine, load, wanted.ctx_tokens),

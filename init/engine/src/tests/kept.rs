@@ -8,12 +8,12 @@ use protocol::{KvType, Piece, PieceInfo, PieceKey, Request, Sampling};
 
 /// Whoever keeps pieces.
 #[derive(Default)]
-struct Store(HashMap<PieceKey, Vec<u8>>);
+pub(super) struct Store(HashMap<PieceKey, Vec<u8>>);
 
 impl Store {
     /// Keeps what `session` has evaluated and is not here yet; returns the list and how many
     /// pieces were new.
-    fn keep(&mut self, session: &mut Session) -> (Vec<PieceInfo>, usize) {
+    pub(super) fn keep(&mut self, session: &mut Session) -> (Vec<PieceInfo>, usize) {
         let list = list(session);
         let mut new = 0;
         for info in &list {
@@ -36,7 +36,7 @@ impl Store {
     }
 
     /// Answers what a recall asks for; returns how many tokens it took back.
-    fn serve(&self, session: &mut Session) -> u32 {
+    pub(super) fn serve(&self, session: &mut Session) -> u32 {
         loop {
             match session.event() {
                 Event::Wanted(key) => {
@@ -60,7 +60,7 @@ fn list(session: &mut Session) -> Vec<PieceInfo> {
     }
 }
 
-fn recall(session: &mut Session) {
+pub(super) fn recall(session: &mut Session) {
     session.request(&Request::Recall {
         messages: session.messages.clone(),
     });
@@ -151,7 +151,7 @@ fn what_is_missing_is_evaluated() {
         recall(&mut after);
         let tokens = store.serve(&mut after);
         let held = list[..missing].iter().map(|piece| piece.tokens);
-        assert_eq!(tokens, held.sum());
+        assert_eq!(tokens, held.sum::<u32>());
         (after, tokens)
     });
     let uninterrupted = ask(&mut before);

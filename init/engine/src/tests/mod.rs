@@ -2,6 +2,7 @@
 //! chat model that `ZOSIA_TEST_MODEL` names. `tools/test.sh unit` names SmolLM2-135M
 //! and runs them; elsewhere they are ignored.
 
+mod corrections;
 mod kept;
 mod lanes;
 mod loading;

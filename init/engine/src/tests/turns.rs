@@ -349,7 +349,7 @@ fn logits_do_not_depend_on_how_many_tokens_are_evaluated_at_once() {
     let mut logits = |held: i32, width: usize| {
         sequence.rewind(0);
         let before: Vec<i32> = (0..held).map(|n| 100 + n * 17).collect();
-        sequence.set(&before, &mut |_, _| {}).unwrap();
+        sequence.set(&before, &[], &mut |_, _| {}).unwrap();
         let tokens: Vec<i32> = (1..).map(|n| n * 997).take(WIDTH_MAX).collect();
         let mut rows = Vec::new();
         for batch in tokens.chunks(width) {

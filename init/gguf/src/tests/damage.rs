@@ -90,7 +90,7 @@ fn no_random_damage_makes_it_panic() {
 }
 
 /// Keys whose numbers a header gives, after the architecture's name.
-const NUMBERS: [&str; 18] = [
+const NUMBERS: [&str; 22] = [
     "context_length",
     "block_count",
     "embedding_length",
@@ -104,6 +104,10 @@ const NUMBERS: [&str; 18] = [
     "rope.dimension_count",
     "vocab_size",
     "nextn_predict_layers",
+    "full_attention_interval",
+    "ssm.state_size",
+    "wkv.head_size",
+    "shortconv.l_cache",
     "expert_count",
     "expert_used_count",
     "expert_group_count",

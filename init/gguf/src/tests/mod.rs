@@ -93,6 +93,12 @@ fn kv_bytes_follow_the_heads_of_each_layer() {
         ..phi.clone()
     };
     assert_eq!(wide.kv_bytes_per_token(KvType::F16).0, 20 * (256 + 128) * 2);
+    // Of four layers one attends.
+    let some = Header {
+        full_attention_interval: Some(4),
+        ..phi.clone()
+    };
+    assert_eq!(some.kv_bytes_per_token(KvType::F16).0, 96 << 10);
     // Without head_count_kv every head has its own.
     let own = Header {
         head_count_kv: vec![],
@@ -107,6 +113,31 @@ fn kv_bytes_follow_the_heads_of_each_layer() {
     };
     assert_eq!(hostile.kv_bytes_per_token(KvType::F16).0, u64::MAX);
     assert_eq!(hostile.kv_bytes_per_token(KvType::Q8_0).0, u64::MAX);
+}
+
+#[test]
+fn recurrent_states_are_as_large_as_llama_cpp_makes_them() {
+    let state = |numbers: &[(&str, u32)]| {
+        let number = |writer: writer::Writer, (key, value): &(&str, u32)| {
+            writer.u32(&format!("toy.{key}"), *value)
+        };
+        let file = numbers.iter().fold(small(), number).file();
+        check_bytes(&file).unwrap().state_bytes().0
+    };
+    // The stream is 64 values wide, of two layers.
+    assert_eq!(state(&[]), 0);
+    let mamba = [
+        ("ssm.conv_kernel", 4),
+        ("ssm.inner_size", 128),
+        ("ssm.state_size", 16),
+        ("ssm.group_count", 2),
+    ];
+    assert_eq!(state(&mamba), 2 * 4 * (3 * (128 + 2 * 2 * 16) + 128 * 16));
+    assert_eq!(state(&[("shortconv.l_cache", 3)]), 2 * 4 * 2 * 64);
+    assert_eq!(state(&[("wkv.head_size", 32)]), 2 * 4 * 64 * 34);
+    let most = u32::MAX;
+    let hostile = [("ssm.inner_size", most), ("ssm.state_size", most)];
+    assert_eq!(state(&hostile), u64::MAX);
 }
 
 #[test]
