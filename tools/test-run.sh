@@ -362,7 +362,7 @@ linuxes() {
     linux x86_64 16 'hang:kvm:host'
     : >"$work/kvm"
     try linux_x86_64_whose_kvm_runs_nothing 0 run.sh --dry-run --arch x86_64 "$model"
-    command_is tcg Nehalem 4 896
+    command_is tcg Nehalem,+rdrand 4 896
     says "runs no guest: it hangs"
     says "run.sh --native"
     try processor_of_a_guest_that_nothing_runs 0 run.sh --dry-run --cpu Broadwell "$model"

@@ -25,8 +25,9 @@ for_machine() {
         x86_64)
             suffix=-x86_64 serial=ttyS0 board=q35,hpet=off,vmport=off,smm=off bus=pci
             hvf_cpus=host
-            # Emulated, AVX2 takes four times as long as what a PC had before it.
-            tcg_cpu=Nehalem
+            # Emulated, AVX2 takes four times as long as what a PC had before it. Random
+            # numbers, which a session's key needs, come from no one else here.
+            tcg_cpu=Nehalem,+rdrand
             ;;
     esac
     efi_name=zosia$suffix.efi

@@ -33,7 +33,8 @@ impl Processor {
             Self::CortexA72 => "cortex-a72",
             Self::NeoverseN1 => "neoverse-n1",
             Self::Max => "max",
-            Self::Nehalem => "Nehalem",
+            // Without random numbers of its own a session waits for them.
+            Self::Nehalem => "Nehalem,+rdrand",
             Self::Haswell => "Haswell",
         }
     }
