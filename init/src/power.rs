@@ -77,11 +77,6 @@ fn end(status: i32) -> ! {
     // user's. Without the file it is shown, no more.
     let _ = std::fs::write("/proc/sys/kernel/printk", "0");
     let command = command_for(Path::new("/sys/firmware"));
-    if command == RebootCommand::Restart {
-        // By a fault that the processor cannot handle, which every monitor sees. Else the
-        // kernel may jump to where its firmware begins, and be started once more.
-        let _ = std::fs::write("/sys/kernel/reboot/type", "triple");
-    }
     if let Err(error) = rustix::system::reboot(command) {
         say(&format!(
             "zosia: the machine does not power off ({error}); it is safe to switch it off now [ZE-52]"
