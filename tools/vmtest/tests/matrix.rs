@@ -282,7 +282,12 @@ fn a_command_line_longer_than_the_kernels_is_told() {
     let disks = Disks::new();
     let file = disks.tiny(&tiny());
     let long = format!("zosia.system={}", "x".repeat(4096));
-    let arguments = [file.as_os_str(), "--append".as_ref(), OsStr::new(&long)];
+    let arguments = [
+        Architecture::under_test().flag(),
+        file.as_os_str(),
+        "--append".as_ref(),
+        OsStr::new(&long),
+    ];
     let fault = Fault::begins(16, "a kernel command line of more than 4 kB");
     let mut command = PlainCommand::launch(&repository().join("tools/run.sh"), arguments);
     let status = command.wait_exit(BOOT + LOAD);
