@@ -470,7 +470,7 @@ void lanes(const Row (&row)[ROWS], const Group<block_q8_K, 8> * y, int64_t y_str
     }
 }
 
-// --- Q4_1 and Q8_0: 32 weights a block, one scale ---
+// --- Q4_1, Q8_0 and MXFP4: 32 weights a block, one scale ---
 
 // A block of one row as the kernel of lanes reads it.
 struct Row_4_1 {
@@ -478,6 +478,25 @@ struct Row_4_1 {
     float d;
     float m;
 };
+
+struct Row_MXFP4 {
+    alignas(32) int8_t quants[QK_MXFP4];
+    float d;
+};
+
+// 32 nibbles.
+__m256i nibbles(const uint8_t * at) {
+    const __m128i packed = _mm_loadu_si128((const __m128i *) at);
+    return _mm256_and_si256(_mm256_set1_epi8(15), _mm256_set_m128i(_mm_srli_epi16(packed, 4), packed));
+}
+
+// What of several rows' sums of pairs is left to add up.
+__m128i sums_of_pairs(const __m256i products[ROWS]) {
+    const __m256i all = _mm256_hadd_epi16(_mm256_hadd_epi16(products[0], products[1]),
+                                          _mm256_hadd_epi16(products[2], products[3]));
+    const __m256i halves = _mm256_madd_epi16(all, _mm256_set1_epi16(1));
+    return _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+}
 
 struct Q4_1 {
     using Block = block_q4_1;
@@ -490,22 +509,16 @@ struct Q4_1 {
     static __m128i halves(const Block & x) { return _mm_loadu_si32(&x); }
     static __m128i halves(const Column & y) { return _mm_loadu_si32(&y); }
 
-    static __m256i quants(const Block & x) {
-        const __m128i packed = _mm_loadu_si128((const __m128i *) x.qs);
-        return _mm256_and_si256(_mm256_set1_epi8(15), _mm256_set_m128i(_mm_srli_epi16(packed, 4), packed));
-    }
+    static Pairs scales(const __m128i halves[ROWS]) { return pairs(halves); }
+
+    static __m256i quants(const Block & x) { return nibbles(x.qs); }
 
     // Sums of four pairs fit into 16 bits.
     static __m256i products(__m256i x, __m256i y) { return _mm256_maddubs_epi16(x, y); }
     static __m256i add(__m256i a, __m256i b) { return _mm256_add_epi16(a, b); }
     static __m256i words(__m256i products) { return _mm256_madd_epi16(products, _mm256_set1_epi16(1)); }
 
-    static __m128i sums(const __m256i products[ROWS]) {
-        const __m256i all = _mm256_hadd_epi16(_mm256_hadd_epi16(products[0], products[1]),
-                                              _mm256_hadd_epi16(products[2], products[3]));
-        const __m256i halves = words(all);
-        return _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
-    }
+    static __m128i sums(const __m256i products[ROWS]) { return sums_of_pairs(products); }
 };
 
 struct Q8_0 {
@@ -515,6 +528,8 @@ struct Q8_0 {
     static constexpr bool HAS_MIN = false;
 
     static __m128i halves(const Block & x) { return _mm_loadu_si16(&x.d); }
+
+    static Pairs scales(const __m128i halves[ROWS]) { return pairs(halves); }
 
     static __m256i quants(const Block & x) { return load(x.qs); }
 
@@ -526,6 +541,37 @@ struct Q8_0 {
     static __m256i words(__m256i products) { return products; }
 
     static __m128i sums(const __m256i products[ROWS]) { return ::sums(products); }
+};
+
+struct MXFP4 {
+    using Block = block_mxfp4;
+    using Column = block_q8_0;
+    using Unpacked = Row_MXFP4[ROWS];
+    static constexpr bool HAS_LANES = true;
+    static constexpr bool HAS_MIN = false;
+
+    // No halves, but a power of two.
+    static __m128i halves(const Block & x) { return _mm_castps_si128(_mm_set_ss(GGML_E8M0_TO_FP32_HALF(x.e))); }
+    static __m128i halves(const Column & y) { return _mm_loadu_si16(&y.d); }
+
+    static Pairs scales(const __m128i powers[ROWS]) {
+        const __m128i low = _mm_unpacklo_epi32(powers[0], powers[1]), high = _mm_unpacklo_epi32(powers[2], powers[3]);
+        return { _mm_castsi128_ps(_mm_unpacklo_epi64(low, high)), _mm_setzero_ps() };
+    }
+
+    static __m256i quants(const Block & x) {
+        const __m128i values = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+        return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles(x.qs));
+    }
+
+    // Sums of eight pairs fit into 16 bits.
+    static __m256i products(__m256i x, __m256i y) {
+        return _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(y, x));
+    }
+    static __m256i add(__m256i a, __m256i b) { return _mm256_add_epi16(a, b); }
+    static __m256i words(__m256i products) { return _mm256_madd_epi16(products, _mm256_set1_epi16(1)); }
+
+    static __m128i sums(const __m256i products[ROWS]) { return sums_of_pairs(products); }
 };
 
 template <class Type, int COLUMNS>
@@ -545,7 +591,7 @@ void rows_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride
             const __m256i quants = Type::quants(row);
             for (int j = 0; j < COLUMNS; j++) products[j][i] = Type::products(quants, load(y[j * y_stride + block].qs));
         }
-        const Pairs of_rows = pairs(halves);
+        const Pairs of_rows = Type::scales(halves);
         for (int j = 0; j < COLUMNS; j++) {
             const __m128 of_column = _mm_cvtph_ps(Type::halves(y[j * y_stride + block]));
             const __m128 d = _mm_mul_ps(of_rows.first, _mm_broadcastss_ps(of_column));
@@ -587,7 +633,7 @@ void fours_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_strid
             }
             for (int g = 0; g < GROUPS; g++) total[i][g] = Type::words(total[i][g]);
         }
-        const Pairs of_rows = pairs(halves);
+        const Pairs of_rows = Type::scales(halves);
         const __m256 d = twice(of_rows.first), m = twice(of_rows.second);
         for (int g = 0; g < GROUPS; g++) {
             const __m256 column = twice(group[g]->scales[0]);
@@ -637,6 +683,37 @@ void lanes(const Row_4_1 (&row)[ROWS], const Group<block_q8_1, 8> * y, int64_t y
             __m256 & to = sum[g].of_row[i];
             to = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(row[i].d), d[g]), _mm256_cvtepi32_ps(total), to);
             to = _mm256_fmadd_ps(_mm256_set1_ps(row[i].m), s[g], to);
+        }
+    }
+}
+
+template <class Type> void unpack_row(const block_mxfp4 & x, Row_MXFP4 & row) {
+    _mm256_store_si256((__m256i *) row.quants, MXFP4::quants(x));
+    row.d = GGML_E8M0_TO_FP32_HALF(x.e);
+}
+
+template <class Type, int GROUPS>
+void lanes(const Row_MXFP4 (&row)[ROWS], const Group<block_q8_0, 8> * y, int64_t y_stride, Tile * sum) {
+    __m256i products[ROWS][GROUPS];
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++) {
+        for (int i = 0; i < ROWS; i++) {
+            int32_t four;
+            memcpy(&four, row[i].quants + 4 * k, sizeof four);
+            const __m256i weights = _mm256_set1_epi32(four);
+            for (int g = 0; g < GROUPS; g++) {
+                const __m256i product = Type::products(weights, load(y[g * y_stride].quants[k]));
+                products[i][g] = k == 0 ? product : Type::add(products[i][g], product);
+                __asm__("" : "+x"(products[i][g]));
+            }
+        }
+    }
+    for (int g = 0; g < GROUPS; g++) {
+        const __m256 d = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) y[g * y_stride].scales[0]));
+        for (int i = 0; i < ROWS; i++) {
+            __m256 & to = sum[g].of_row[i];
+            const __m256 total = _mm256_cvtepi32_ps(Type::words(products[i][g]));
+            to = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_set1_ps(row[i].d), d), total, to);
         }
     }
 }

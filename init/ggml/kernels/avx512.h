@@ -210,12 +210,6 @@ template <class Type, int N> void strip(const Strip & x, const block_q8_K * y, _
     }
 }
 
-// `columns` of at most AT_ONCE.
-template <class Type, int N = AT_ONCE> void strip_of(int columns, const Strip & x, const block_q8_K * y, __m512 * sum) {
-    if (columns == N) return strip<Type, N>(x, y, sum);
-    if constexpr (N > 1) strip_of<Type, N - 1>(columns, x, y, sum);
-}
-
 // --- Passes ---
 
 // A block of `columns` columns of a pass, each part one after the other.

@@ -40,13 +40,16 @@ template <class Column> void prepare(Column *, int64_t) {}
 // is finite: not converted by an instruction, for which an emulator takes the time of a
 // hundred others. Columns make up for as much of it as cannot overflow, sums for the rest.
 constexpr float OF_COLUMNS = 0x1p64f, OF_SUMS = 0x1p48f;
+template <class Type> constexpr float OF_SUMS_OF = OF_SUMS;
 
 // Of 16 bytes the first ones of neighbours, and the second ones.
 struct Halves {
     uint16x8_t first, second;
 
-    INLINE explicit Halves(const int8_t * from) {
-        const int16x8_t both = vreinterpretq_s16_s8(vld1q_s8(from));
+    INLINE explicit Halves(const int8_t * from) : Halves(vld1q_s8(from)) {}
+
+    INLINE explicit Halves(int8x16_t bytes) {
+        const int16x8_t both = vreinterpretq_s16_s8(bytes);
         first = vreinterpretq_u16_s16(vshlq_n_s16(both, 8) >> 8);
         second = vreinterpretq_u16_s16(both >> 8);
     }
@@ -167,11 +170,11 @@ template <class Block> struct Readable {
 };
 
 // Of the sums of ROWS rows those that are wanted.
-template <int COLUMNS>
+template <class Type, int COLUMNS>
 INLINE void store(const float32x4_t (&sum)[COLUMNS], float * out, int64_t out_stride, int count) {
     for (int j = 0; j < COLUMNS; j++) {
         float of_rows[ROWS];
-        vst1q_f32(of_rows, OF_SUMS * sum[j]);
+        vst1q_f32(of_rows, OF_SUMS_OF<Type> * sum[j]);
         for (int i = 0; i < count; i++) out[j * out_stride + i] = of_rows[i];
     }
 }
@@ -373,10 +376,10 @@ void few_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride
             sum[j] = add_block<Type>(sum[j], d, dmin, column(j).d, sums(scaled[j]), sums(mins[j]));
         }
     }
-    store(sum, out, out_stride, count);
+    store<Type>(sum, out, out_stride, count);
 }
 
-// --- Q4_0, Q4_1 and Q8_0: 32 weights a block, one scale ---
+// --- Q4_0, Q4_1, Q8_0 and MXFP4: 32 weights a block, one scale ---
 
 template <class Quants, class Activations, bool NIBBLES> struct Of32 {
     using Block = Quants;
@@ -387,6 +390,8 @@ template <class Quants, class Activations, bool NIBBLES> struct Of32 {
     static constexpr bool HAS_MIN = false;
     // What is added to a weight where it is stored.
     static constexpr int OFFSET = 0;
+
+    static INLINE float32x4_t numbers(uint32x4_t halves) { return low_half(halves); }
 };
 
 // 32 weights of four bits each, and a column's sums: four products a lane, at most 7620.
@@ -442,6 +447,35 @@ struct Q8_0 : Of32<block_q8_0, block_q8_0, false> {
     static INLINE uint32_t halves(const Block & x) { return x.d; }
 };
 
+struct MXFP4 : Of32<block_mxfp4, block_q8_0, false> {
+    // Four products a lane, at most 6096.
+    struct Weights {
+        uint16x8_t weights[4];
+
+        INLINE explicit Weights(const Block & x) {
+            const int8x16_t values = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
+            const uint8x16_t packed = vld1q_u8(x.qs);
+            for (int part = 0; part < 2; part++) {
+                const Halves halves(vqtbl1q_s8(values, part == 0 ? packed & 15 : packed >> 4));
+                weights[2 * part] = halves.first;
+                weights[2 * part + 1] = halves.second;
+            }
+        }
+
+        INLINE int32x4_t products(const uint16_t * column) const {
+            const uint16x8_t some = add_products(NONE, weights[0], weights[1], column);
+            return vpaddlq_s16(vreinterpretq_s16_u16(add_products(some, weights[2], weights[3], column + 16)));
+        }
+    };
+    static INLINE uint32_t halves(const Block & x) { return x.e; }
+
+    // A power of two.
+    static INLINE float32x4_t numbers(uint32x4_t exponents) { return vreinterpretq_f32_u32(exponents << 23); }
+};
+
+// Weights are twice what they stand for, and no bits of a half were moved.
+template <> inline constexpr float OF_SUMS_OF<MXFP4> = 0.5f / OF_COLUMNS;
+
 // As few_of_256.
 template <class Type, int COLUMNS, int N>
 void few_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
@@ -459,7 +493,7 @@ void few_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride,
                 products[j][i] = weights.products(y[j / N * y_stride + block].columns[j % N].quants);
             }
         }
-        const float32x4_t d = low_half(halves), m = high_half(halves);
+        const float32x4_t d = Type::numbers(halves), m = high_half(halves);
         for (int j = 0; j < COLUMNS; j++) {
             const typename Type::Column & column = y[j / N * y_stride + block].columns[j % N];
             const int32x4_t all = sums(products[j]) - Type::OFFSET * column.sum;
@@ -467,7 +501,7 @@ void few_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride,
             if (Type::HAS_MIN) sum[j] = vfmaq_n_f32(sum[j], m, column.s);
         }
     }
-    store(sum, out, out_stride, count);
+    store<Type>(sum, out, out_stride, count);
 }
 
 // --- All kinds ---

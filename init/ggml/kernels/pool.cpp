@@ -171,6 +171,7 @@ struct Job {
     union {
         Work work;
         Product product;
+        ExpertProduct experts;
         Attention attention;
     };
 
@@ -374,15 +375,26 @@ bool is_weight(const ggml_tensor * tensor) {
 // Whether memory of a context, which outlives its threads.
 bool is_cache(const ggml_tensor * tensor) { return tensor->view_src && tensor->view_src->op == GGML_OP_NONE; }
 
+// Whether a product is shared piece by piece. With one thread, too, where columns take
+// more memory than ggml sets aside for them.
+bool is_product(const ggml_tensor * node, int threads) {
+    if (node->op == GGML_OP_MUL_MAT_ID) return true;
+    return node->op == GGML_OP_MUL_MAT && (threads > 1 || node->src[0]->type == GGML_TYPE_MXFP4);
+}
+
 // Makes the job of a product, from columns that are quantized at once if they are few.
 bool make_product(Pool & pool, Job & job, const ggml_tensor * node) {
-    if (!is_weight(node->src[0]) || !plan_product(node, job.threads, true, job.product)) return false;
+    if (!is_weight(node->src[0])) return false;
+    if (node->op == GGML_OP_MUL_MAT_ID ? !plan_experts(node, job.threads, job.experts)
+                                       : !plan_product(node, job.threads, true, job.product)) {
+        return false;
+    }
     if (job.work.chunks > CHUNKS_MAX) return false;
     Product & product = job.product;
-    product.columns = columns_of(pool, product.bytes_columns * product.ne12 * product.ne13);
+    place_columns(node, product, columns_of(pool, product.bytes_columns));
     job.kind = Job::WORK;
     job.chunks = product.chunks;
-    if (product.width * product.ne12 * product.ne13 <= ZOSIA_PASS_TOKENS) {
+    if (product.width * product.matrices <= ZOSIA_PASS_TOKENS) {
         product.quantize(product, 0, product.blocks);
     } else {
         job.kind = Job::COLUMNS;
@@ -449,9 +461,9 @@ void advance(Pool & pool) {
         ggml_tensor * node = pool.graph->nodes[pool.node];
         if (ggml_op_is_empty(node->op) || !(node->flags & GGML_TENSOR_FLAG_COMPUTE) || ggml_is_empty(node)) continue;
         job.node = pool.node;
-        if (job.threads > 1 && !pool.plan->use_ref) {
-            if (node->op == GGML_OP_MUL_MAT && make_product(pool, job, node)) return post(pool, job);
-            if (node->op == GGML_OP_FLASH_ATTN_EXT && make_attention(pool, job, node)) return post(pool, job);
+        if (!pool.plan->use_ref) {
+            if (is_product(node, job.threads) && make_product(pool, job, node)) return post(pool, job);
+            if (job.threads > 1 && node->op == GGML_OP_FLASH_ATTN_EXT && make_attention(pool, job, node)) return post(pool, job);
         }
         if (job.threads > 1 && !is_small(node) && zosia_n_threads_of(node, job.threads) > 1) {
             job.kind = Job::SHARES;

@@ -29,24 +29,45 @@ struct Work {
     size_t bytes;
 };
 
+// An expert that some tokens have chosen: those of columns [first, first + width).
+struct Expert {
+    int32_t which, first, width;
+};
+
+// Whose column it is: a token's, for its choice number `slot`.
+struct Choice {
+    int32_t slot, token;
+};
+
 // dst = weights times columns.
 struct Product : Work {
     // The blocks [from, to) of all columns, into `columns`.
     void (*quantize)(const Product & product, int64_t from, int64_t to);
     ggml_type type;
-    int64_t length, blocks, rows, width;
-    // Products of their own, and how many share a matrix of weights.
-    int64_t ne12, ne13, r2, r3;
+    // width: columns of the widest matrix.
+    int64_t length, blocks, rows, width, matrices;
+    // Where each matrix is an expert (ExpertProduct): how many columns a token has, one for
+    // each choice or one for all.
+    int64_t columns_of_token;
+    const Choice * choices;
+    // Otherwise: products of their own, and how many share a matrix of weights.
+    int64_t ne12, r2, r3;
     const char * weights;
     size_t nb01, nb02, nb03;
     const char * source;
     size_t nb11, nb12, nb13;
-    size_t bytes_columns;
+    size_t bytes_column, bytes_columns;
     char * columns;
     char * dst;
     size_t nb1, nb2, nb3;
     // Rows of a chunk, and chunks of a matrix.
     int64_t each, of_matrix;
+};
+
+// The same with the experts that tokens have chosen.
+struct ExpertProduct : Product {
+    static constexpr int64_t MAX = 512;
+    Expert experts[MAX];
 };
 
 // Attention, in memory that lasts.
@@ -61,8 +82,12 @@ struct Attention : Work {
 };
 
 // tiled.cpp: how `threads` threads compute dst by kernels of our own, or by vec_dot if
-// `also_upstream`. False if neither does. Without `columns`: the caller has them.
+// `also_upstream`. False if neither does.
 bool plan_product(const ggml_tensor * dst, int threads, bool also_upstream, Product & product);
+bool plan_experts(const ggml_tensor * dst, int threads, ExpertProduct & product);
+
+// Where their columns will be: bytes_columns.
+void place_columns(const ggml_tensor * dst, Product & product, char * at);
 
 // attention.cpp: a copy of what dst needs, whose query and mask the caller moves to
 // memory that lasts. False where upstream's way is another.

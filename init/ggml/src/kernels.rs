@@ -175,28 +175,35 @@ impl Drop for Graph<'_> {
     }
 }
 
+/// Rows and their length: not multiples of what kernels take at once, but of the largest
+/// block.
+const ROWS: usize = 75;
+const LENGTH: usize = 3 * 256;
+
+/// Those with kernels.
+const KINDS: [sys::ggml_type; 7] = [
+    sys::GGML_TYPE_Q4_0,
+    sys::GGML_TYPE_Q4_1,
+    sys::GGML_TYPE_Q8_0,
+    sys::GGML_TYPE_Q4_K,
+    sys::GGML_TYPE_Q5_K,
+    sys::GGML_TYPE_Q6_K,
+    sys::GGML_TYPE_MXFP4,
+];
+
+fn norm(numbers: &[f64]) -> f64 {
+    numbers.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
 #[test]
 fn products_are_right_and_do_not_depend_on_the_columns_beside() {
-    // Not multiples of what kernels take at once, but of the largest block.
-    const ROWS: usize = 75;
-    const LENGTH: usize = 3 * 256;
-    let kinds = [
-        sys::GGML_TYPE_Q4_0,
-        sys::GGML_TYPE_Q4_1,
-        sys::GGML_TYPE_Q8_0,
-        sys::GGML_TYPE_Q4_K,
-        sys::GGML_TYPE_Q5_K,
-        sys::GGML_TYPE_Q6_K,
-        sys::GGML_TYPE_MXFP4,
-    ];
     let mut rng = Rng::with_seed(1);
     let weights = normal(&mut rng, ROWS * LENGTH);
     let columns = normal(&mut rng, WIDTHS.iter().max().unwrap() * LENGTH);
-    let norm = |numbers: &[f64]| numbers.iter().map(|x| x * x).sum::<f64>().sqrt();
     let wide: Vec<f64> = columns.iter().copied().map(f64::from).collect();
     let numbers_of =
         |columns: &[f32]| Numbers::new(F32, [LENGTH, columns.len() / LENGTH, 1], columns);
-    for kind in kinds {
+    for kind in KINDS {
         let rows = Numbers::new(kind, [LENGTH, ROWS, 1], &weights);
         let rounded = rows.rounded();
         // For each column and row, what is right and how large it can be.
@@ -227,6 +234,88 @@ fn products_are_right_and_do_not_depend_on_the_columns_beside() {
                 }
                 if width <= PASS_TOKENS {
                     assert_eq!(together, alone[..width].concat(), "{}", what());
+                }
+            }
+        }
+    }
+}
+
+/// Experts, and how many of them each token has chosen.
+const EXPERTS: usize = 5;
+const CHOSEN: usize = 2;
+
+/// What some tokens have chosen, the first expert oftener than others: of each, the first
+/// and another.
+fn choices(rng: &mut Rng, tokens: usize) -> Vec<usize> {
+    let of_token = |_| {
+        let first = if rng.bool() { 0 } else { rng.usize(1..EXPERTS) };
+        [first, (first + rng.usize(1..EXPERTS)) % EXPERTS]
+    };
+    (0..tokens).flat_map(of_token).collect()
+}
+
+#[test]
+fn products_with_experts_are_right_and_do_not_depend_on_the_tokens_beside() {
+    let most = *WIDTHS.iter().max().unwrap();
+    let mut rng = Rng::with_seed(3);
+    let weights = normal(&mut rng, EXPERTS * ROWS * LENGTH);
+    let columns = normal(&mut rng, most * CHOSEN * LENGTH);
+    let choices = choices(&mut rng, most);
+    let upstream = [sys::GGML_TYPE_Q3_K, F16];
+    for kind in KINDS.into_iter().chain(upstream) {
+        let experts = Numbers::new(kind, [LENGTH, ROWS, EXPERTS], &weights);
+        let rounded = experts.rounded();
+        // A token has a column for each of its choices, or one for all.
+        for each in [1, CHOSEN] {
+            let right: Vec<(f64, f64)> = choices
+                .iter()
+                .enumerate()
+                .flat_map(|(at, expert)| {
+                    let column = if each == 1 { at / CHOSEN } else { at };
+                    let column = &columns[column * LENGTH..][..LENGTH];
+                    let column: Vec<f64> = column.iter().copied().map(f64::from).collect();
+                    let rows = rounded[expert * ROWS * LENGTH..][..ROWS * LENGTH].chunks(LENGTH);
+                    let product = |x: &[f64]| {
+                        let sum = x.iter().zip(&column).map(|(x, y)| x * y).sum();
+                        (sum, norm(x) * norm(&column))
+                    };
+                    rows.map(product).collect::<Vec<_>>()
+                })
+                .collect();
+            for level in tested() {
+                let product = |tokens: Range<usize>, threads| {
+                    let part = &columns[tokens.start * each * LENGTH..tokens.end * each * LENGTH];
+                    let columns = Numbers::new(F32, [LENGTH, each, tokens.len()], part);
+                    let part = &choices[tokens.start * CHOSEN..tokens.end * CHOSEN];
+                    let bytes = part
+                        .iter()
+                        .flat_map(|expert| i32::try_from(*expert).unwrap().to_ne_bytes());
+                    let chosen = Numbers {
+                        kind: sys::GGML_TYPE_I32,
+                        shape: [CHOSEN, tokens.len(), 1],
+                        bytes: bytes.collect(),
+                    };
+                    let mut graph = Graph::new();
+                    let (x, y) = (graph.leaf(&experts), graph.leaf(&columns));
+                    let chosen = graph.leaf(&chosen);
+                    // SAFETY: ggml.h: all are of the open context and of fitting shapes, and
+                    // there is each expert that is chosen.
+                    let output = unsafe { sys::ggml_mul_mat_id(graph.context, x, y, chosen) };
+                    graph.compute(level, output, threads)
+                };
+                for tokens in WIDTHS {
+                    let what = || format!("{}, type {kind}, {each} of {tokens}", level.name);
+                    let together = product(0..tokens, 4);
+                    assert_eq!(together.len(), tokens * CHOSEN * ROWS, "{}", what());
+                    for (at, (got, (right, size))) in together.iter().zip(&right).enumerate() {
+                        let error = (f64::from(*got) - right).abs() / size;
+                        assert!(error < 0.002, "{} at {at}: {got}, not {right}", what());
+                    }
+                    if tokens <= PASS_TOKENS {
+                        let alone: Vec<f32> =
+                            (0..tokens).flat_map(|at| product(at..at + 1, 1)).collect();
+                        assert_eq!(together, alone, "{}", what());
+                    }
                 }
             }
         }

@@ -74,11 +74,7 @@ mod levels {
 
     /// Upstream's kernels for these are the best there are. Others are faster where
     /// they lie, with those in `ggml/neon.h`.
-    const REPACKED: &[sys::ggml_type] = &[
-        sys::GGML_TYPE_IQ4_NL,
-        sys::GGML_TYPE_MXFP4,
-        sys::GGML_TYPE_Q1_0,
-    ];
+    const REPACKED: &[sys::ggml_type] = &[sys::GGML_TYPE_IQ4_NL, sys::GGML_TYPE_Q1_0];
 
     unsafe extern "C" {
         fn ggml_backend_cpu_reg_v80() -> sys::ggml_backend_reg_t;
