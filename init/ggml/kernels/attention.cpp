@@ -85,10 +85,14 @@ void attend_part(const Attention & attention, int64_t sequence, int64_t part, in
     const ggml_tensor & q = attention.src[0], & k = attention.src[1], & v = attention.src[2];
     const Factors factors(attention.dst);
     const int64_t tokens = q.ne[1], queries = queries_of(attention), to = std::min(k.ne[1], (part + 1) * PART);
-    const auto attended = [&](int64_t i) { return (Attended *) (out + i * Attended::floats(v.ne[0])); };
+    const auto query = [&](int64_t i, const Masked * masked) {
+        const auto * floats = (const float *) at(q, i % tokens, head * shared(attention) + i / tokens, sequence);
+        return Query{ floats, (Attended *) (out + i * Attended::floats(v.ne[0])), &masked[i % tokens] };
+    };
     for (int64_t i = 0; i < queries; i++) {
-        *attended(i) = { -INFINITY, 0 };
-        std::fill_n(attended(i)->sum(), v.ne[0], 0.0f);
+        Attended & attended = *(Attended *) (out + i * Attended::floats(v.ne[0]));
+        attended = { -INFINITY, 0 };
+        std::fill_n(attended.sum(), v.ne[0], 0.0f);
     }
     for (int64_t from = part * PART; from < to; from += POSITIONS) {
         Memory keys = block(k, from, to, head, sequence), values = block(v, from, to, head, sequence);
@@ -103,17 +107,15 @@ void attend_part(const Attention & attention, int64_t sequence, int64_t part, in
         keys.count = values.count = count;
         const auto all = [&](auto type, const Memory & keys, const Memory & values, const Memory & before,
                              const Memory & after) {
-            for (int64_t i = 0; i < queries; i++) {
-                const Masked & of_token = masked[i % tokens];
-                if (of_token.count == 0) continue;
-                alignas(64) float scores[POSITIONS];
-                const auto * query = (const float *) at(q, i % tokens, head * shared(attention) + i / tokens, sequence);
-                multiply<decltype(type)>(k.ne[0], query, keys, of_token.count, scores, before);
-                attend<decltype(type)>(*attended(i), scores, values, v.ne[0], of_token, factors.scale, factors.softcap,
-                                       after);
+            using Unpacked = decltype(type);
+            Query some[TOGETHER<Unpacked>];
+            for (int64_t i = 0; i < queries; i += TOGETHER<Unpacked>) {
+                const int64_t left = std::min<int64_t>(queries - i, TOGETHER<Unpacked>);
+                for (int64_t j = 0; j < left; j++) some[j] = query(i + j, masked);
+                attend<Unpacked>(some, left, keys, values, k.ne[0], v.ne[0], factors.scale, factors.softcap, before, after);
             }
         };
-        if (queries == 1) {
+        if (queries <= TOGETHER<Type>) {
             all(Type(), keys, values, values, ahead);
         } else {
             const Memory of_keys = unpack<Type>(keys, k.ne[0], unpacked, values);

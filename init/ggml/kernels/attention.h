@@ -20,9 +20,6 @@ constexpr int POSITIONS = 64;
 // Queries side by side.
 constexpr int QUERIES = 64;
 
-// Keys of which products are summed side by side.
-constexpr int KEYS = 8;
-
 // The highest score is nowhere below: a difference from it is a number.
 constexpr float LOWEST = -1e30f;
 
@@ -70,67 +67,95 @@ struct Quants8 {
     }
 };
 
-// scores[i] = query times key i, for `count` keys rounded up to what a vector holds.
-template <class Type>
-void multiply(int64_t width, const float * query, const Memory & keys, int count, float * scores, const Memory & ahead) {
-    constexpr int STEPS = Type::STEP / LANES, AT_ONCE = std::max(KEYS, LANES);
+// Sums that registers hold beside what they are made of.
+constexpr int SUMS = LANES == 8 ? 12 : 24;
+
+// Queries that are taken together: each vector of keys and values is loaded once for them.
+template <class Type> constexpr int TOGETHER = std::min(4, SUMS / (Type::STEP / LANES));
+
+// scores[q][i] = query q times key i, for `count` keys rounded up to what a vector holds.
+template <class Type, int Q>
+void multiply(int64_t width, const float * const * queries, const Memory & keys, int count, float (*scores)[POSITIONS],
+              const Memory & ahead) {
+    constexpr int STEPS = Type::STEP / LANES, KEYS = SUMS / Q >= 8 ? 8 : SUMS / Q >= 4 ? 4 : 2;
+    constexpr int AT_ONCE = std::max(KEYS, LANES);
     for (int i = 0; i < count; i += AT_ONCE) {
-        Floats totals[AT_ONCE];
+        Floats totals[Q][AT_ONCE];
         for (int from = 0; from < AT_ONCE; from += KEYS) {
             const char * row[KEYS];
-            Floats total[KEYS];
+            Floats total[Q][KEYS];
             for (int j = 0; j < KEYS; j++) {
                 row[j] = keys.row(std::min(i + from + j, count - 1));
-                total[j] = spread(0.0f);
+                for (int q = 0; q < Q; q++) total[q][j] = spread(0.0f);
                 ahead.prefetch(i + from + j);
             }
             for (int64_t at = 0; at < width; at += Type::STEP) {
-                Floats part[STEPS];
-#pragma GCC unroll 8
-                for (int k = 0; k < STEPS; k++) part[k] = load(query + at + k * LANES);
 #pragma GCC unroll 8
                 for (int j = 0; j < KEYS; j++) {
                     Floats key[STEPS];
                     Type::load(row[j], at, key);
 #pragma GCC unroll 8
-                    for (int k = 0; k < STEPS; k++) total[j] = fma(part[k], key[k], total[j]);
+                    for (int k = 0; k < STEPS; k++) {
+#pragma GCC unroll 4
+                        for (int q = 0; q < Q; q++) {
+                            total[q][j] = fma(load(queries[q] + at + k * LANES), key[k], total[q][j]);
+                        }
+                    }
                 }
             }
-            for (int j = 0; j < KEYS; j++) totals[from + j] = total[j];
+            for (int q = 0; q < Q; q++) {
+                for (int j = 0; j < KEYS; j++) totals[q][from + j] = total[q][j];
+            }
         }
-        for (int from = 0; from < AT_ONCE; from += LANES) store(scores + i + from, sums(totals + from));
+        for (int q = 0; q < Q; q++) {
+            for (int from = 0; from < AT_ONCE; from += LANES) store(scores[q] + i + from, sums(totals[q] + from));
+        }
     }
 }
 
-// sum = sum * kept + the values' sum, each times its weight, for N vectors from
-// element `from` on.
-template <class Type, int N>
-void add(const float * weights, const Memory & values, int64_t from, float kept, float * sum, const Memory & ahead) {
+// sum = sum * kept + the values' sum from value `first` on, each times its weight, for N
+// vectors of each query from element `from` on.
+template <class Type, int Q, int N>
+void add(const float (*weights)[POSITIONS], const Memory & values, int first, int64_t from, const float * kept,
+         float * const * sums, const Memory & ahead) {
     constexpr int STEPS = Type::STEP / LANES;
-    Floats total[N];
-    for (int d = 0; d < N; d++) total[d] = load(sum + from + d * LANES) * spread(kept);
-    for (int i = 0; i < values.count; i++) {
+    Floats total[Q][N];
+    for (int q = 0; q < Q; q++) {
+        for (int d = 0; d < N; d++) total[q][d] = load(sums[q] + from + d * LANES) * spread(kept[q]);
+    }
+    for (int i = first; i < values.count; i++) {
         if (from == 0) ahead.prefetch(i);
-        const Floats weight = spread(weights[i]);
         const char * row = values.row(i);
+        Floats weight[Q];
+        for (int q = 0; q < Q; q++) weight[q] = spread(weights[q][i]);
 #pragma GCC unroll 16
         for (int d = 0; d < N; d += STEPS) {
             Floats value[STEPS];
             Type::load(row, from + d * LANES, value);
-            for (int k = 0; k < STEPS; k++) total[d + k] = fma(weight, value[k], total[d + k]);
+#pragma GCC unroll 8
+            for (int k = 0; k < STEPS; k++) {
+#pragma GCC unroll 4
+                for (int q = 0; q < Q; q++) total[q][d + k] = fma(weight[q], value[k], total[q][d + k]);
+            }
         }
     }
-    for (int d = 0; d < N; d++) store(sum + from + d * LANES, total[d]);
+    for (int q = 0; q < Q; q++) {
+        for (int d = 0; d < N; d++) store(sums[q] + from + d * LANES, total[q][d]);
+    }
 }
 
 // The same for all elements from `from` on, N vectors at a time for as long as there are
 // as many.
-template <class Type, int N>
-void add_from(const float * weights, const Memory & values, int64_t from, int64_t width, float kept, float * sum,
-              const Memory & ahead) {
-    if constexpr (N * LANES >= Type::STEP) {
-        for (; from + N * LANES <= width; from += N * LANES) add<Type, N>(weights, values, from, kept, sum, ahead);
-        add_from<Type, (N == 8 ? 6 : N == 6 ? 4 : N / 2)>(weights, values, from, width, kept, sum, ahead);
+template <class Type, int Q, int N = 16>
+void add_from(const float (*weights)[POSITIONS], const Memory & values, int first, int64_t from, int64_t width,
+              const float * kept, float * const * sums, const Memory & ahead) {
+    if constexpr (N * Q <= SUMS && N % (Type::STEP / LANES) == 0) {
+        for (; from + N * LANES <= width; from += N * LANES) {
+            add<Type, Q, N>(weights, values, first, from, kept, sums, ahead);
+        }
+    }
+    if constexpr (N > 1) {
+        add_from<Type, Q, (N == 8 ? 6 : N == 6 ? 4 : N / 2)>(weights, values, first, from, width, kept, sums, ahead);
     }
 }
 
@@ -180,30 +205,84 @@ struct Attended {
     static int64_t floats(int64_t width) { return padded(width + sizeof(Attended) / sizeof(float)); }
 };
 
-// Adds positions. scores: query times keys.
-template <class Type>
-void attend(Attended & query, float * scores, const Memory & values, int64_t width, const Masked & masked, float scale,
-            float softcap, const Memory & ahead) {
-    Floats highest = spread(query.highest);
-    for (int i = 0; i < masked.count; i++) scores[i] = capped(scores[i] * scale, softcap);
+// A query, and what it attends to.
+struct Query {
+    const float * floats;
+    Attended * attended;
+    const Masked * masked;
+};
+
+// Scores become weights relative to the highest so far, which is returned relative to
+// the one before. seen: how many positions there are.
+float weigh(const Query & query, float * scores, float scale, float softcap, int & seen) {
+    Attended & attended = *query.attended;
+    const Masked & masked = *query.masked;
+    seen = masked.count;
+    for (int i = 0; i < seen; i++) scores[i] = capped(scores[i] * scale, softcap);
     if (!masked.is_clear) {
-        for (int i = 0; i < masked.count; i++) scores[i] += masked.at(i);
+        for (int i = 0; i < seen; i++) scores[i] += masked.at(i);
     }
-    for (int i = masked.count; i < POSITIONS; i++) scores[i] = -INFINITY;
+    for (int i = seen; i < POSITIONS; i++) scores[i] = -INFINITY;
+    Floats highest = spread(attended.highest);
     for (int i = 0; i < POSITIONS; i += LANES) highest = ::highest(highest, load(scores + i));
     const float now = ::highest(highest);
-    if (now == -INFINITY) return;
+    if (now == -INFINITY) {
+        seen = 0;
+        return 1;
+    }
     Floats total = spread(0.0f);
     for (int i = 0; i < POSITIONS; i += LANES) {
         const Floats weight = ggml_v_expf(load(scores + i) - spread(now));
         store(scores + i, weight);
         total = total + weight;
     }
-    const float kept = query.highest == now ? 1 : expf(query.highest - now);
-    query.highest = now;
-    query.weights = query.weights * kept + sum(total);
-    const Memory seen = { values.first, values.stride, values.bytes, masked.count };
-    add_from<Type, LANES == 4 ? 16 : 8>(scores, seen, 0, width, kept, query.sum(), ahead);
+    const float kept = attended.highest == now ? 1 : expf(attended.highest - now);
+    attended.highest = now;
+    attended.weights = attended.weights * kept + sum(total);
+    return kept;
+}
+
+// Adds positions to Q queries.
+template <class Type, int Q>
+void attend(const Query * queries, const Memory & keys, const Memory & values, int64_t key_width, int64_t value_width,
+            float scale, float softcap, const Memory & before, const Memory & after) {
+    alignas(64) float scores[Q][POSITIONS];
+    const float * floats[Q];
+    float * sums[Q];
+    float kept[Q];
+    int seen[Q], most = 0;
+    for (int q = 0; q < Q; q++) {
+        floats[q] = queries[q].floats;
+        sums[q] = queries[q].attended->sum();
+        most = std::max(most, queries[q].masked->count);
+    }
+    if (most == 0) return;
+    multiply<Type, Q>(key_width, floats, keys, most, scores, before);
+    int common = POSITIONS;
+    for (int q = 0; q < Q; q++) {
+        kept[q] = weigh(queries[q], scores[q], scale, softcap, seen[q]);
+        common = std::min(common, seen[q]);
+    }
+    const auto first = [&](int count) { return Memory{ values.first, values.stride, values.bytes, count }; };
+    add_from<Type, Q>(scores, first(common), 0, 0, value_width, kept, sums, after);
+    // What only some of them see.
+    const float all = 1;
+    for (int q = 0; q < Q; q++) {
+        if (seen[q] > common) {
+            add_from<Type, 1>(scores + q, first(seen[q]), common, 0, value_width, &all, sums + q, Memory());
+        }
+    }
+}
+
+// The same for as many queries as are left, Q at most.
+template <class Type, int Q = TOGETHER<Type>>
+void attend(const Query * queries, int64_t left, const Memory & keys, const Memory & values, int64_t key_width,
+            int64_t value_width, float scale, float softcap, const Memory & before, const Memory & after) {
+    if (left >= Q) {
+        attend<Type, Q>(queries, keys, values, key_width, value_width, scale, softcap, before, after);
+    } else if constexpr (Q > 1) {
+        attend<Type, Q - 1>(queries, left, keys, values, key_width, value_width, scale, softcap, before, after);
+    }
 }
 
 // to[i][j] = to[i][j] * kept[j] + the sum of a[i * a_row + k * a_step] * b[k][j], for N
