@@ -7,6 +7,7 @@ use std::path::Path;
 use protocol::memory::Budget;
 use protocol::{Config, LogLevel, from_kernel_command_line};
 
+use crate::button::Button;
 use crate::console::{self, ConsoleError};
 use crate::disk::{self, Finder};
 use crate::host::{Host, Sanitized, answer_output, chain, read_budget, terminal, warn};
@@ -77,6 +78,9 @@ fn run() -> Result<(), BootError> {
             return Ok(());
         }
     };
+    if !matches!(job, Job::Chat(_)) {
+        Button::find(mounted).power_off_when_pressed();
+    }
     let models = Models::on_disks(host, Finder::new(mounted), config.start.model.clone());
     job::run(
         job,

@@ -9,6 +9,7 @@
 
 mod attached;
 mod boot;
+mod button;
 mod command;
 mod console;
 mod constraint;

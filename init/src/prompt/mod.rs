@@ -26,6 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::SIGTSTP;
 use term::{Action, Limits, Submission, Tty};
 
+use crate::button::Button;
 use crate::disk::Choice;
 use crate::host::Host;
 use crate::keeper::{Keeper, Place};
@@ -57,9 +58,9 @@ pub(crate) fn run(
     tty: File,
     timeline: Timeline,
 ) -> io::Result<bool> {
-    let signals = match host {
-        Host::Command => Some(Signals::register()?),
-        Host::Machine(_) => None,
+    let (signals, button) = match host {
+        Host::Command => (Some(Signals::register()?), Button::default()),
+        Host::Machine(mounted) => (None, Button::find(mounted)),
     };
     let tty = Tty::new(tty.into())?;
     let limits = limits(session.budget());
@@ -83,6 +84,7 @@ pub(crate) fn run(
         saves: Saves::default(),
         timeline,
         signals,
+        button,
         looked: Instant::now(),
         stop_asked: Instant::now(),
         sent_early: None,
@@ -137,6 +139,7 @@ struct Chat {
     refused: bool,
     timeline: Timeline,
     signals: Option<Signals>,
+    button: Button,
     /// When the engine was last looked after.
     looked: Instant,
     /// When the answer was last asked to end.
@@ -247,7 +250,11 @@ impl Chat {
         let wanted: Vec<(BorrowedFd<'_>, PollFlags)> =
             std::iter::once((self.screen.fd(), terminal))
                 .chain(engine.into_iter().flatten())
-                .chain(signals.map(|fd| (fd, PollFlags::IN)))
+                .chain(
+                    signals
+                        .chain(self.button.fds())
+                        .map(|fd| (fd, PollFlags::IN)),
+                )
                 .chain(self.keeping.iter().map(|k| (k.fd(), PollFlags::IN)))
                 .collect();
         let mut fds: Vec<PollFd<'_>> = wanted
@@ -264,6 +271,7 @@ impl Chat {
     }
 
     fn take_signals(&mut self) -> io::Result<()> {
+        self.leaving |= self.button.take_pressed();
         let Some(signals) = &mut self.signals else {
             return Ok(());
         };

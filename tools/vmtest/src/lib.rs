@@ -50,7 +50,7 @@ pub use shipped::{
 pub use spec::VmSpec;
 pub use terminal::{Attributes, COLS, Picture, ROWS, Terminal};
 pub use tiny_model::{TINY_NAME, TinyModel};
-pub use vm::{Exit, Vm};
+pub use vm::{Exit, Vm, stopped};
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! A machine: the shipped EFI file, started by UEFI firmware in QEMU.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read, Write};
@@ -32,6 +33,14 @@ pub struct Vm {
     directory: TempDir,
     board: Board,
     plugged: u32,
+}
+
+/// How long a machine or a process that is stopped stays so.
+#[must_use]
+pub fn stopped() -> Duration {
+    let told = env::var("ZOSIA_STOPPED_SECONDS").ok();
+    let seconds = told.map_or(0, |n| n.parse().or_fail("read ZOSIA_STOPPED_SECONDS"));
+    Duration::from_secs(seconds)
 }
 
 /// How a machine ended.
@@ -155,9 +164,16 @@ impl Vm {
         );
     }
 
-    /// Stops all of the machine, and has it go on.
+    /// Presses the power button.
+    pub fn press_power_button(&mut self) {
+        self.monitor.execute("system_powerdown", &json!({}));
+    }
+
+    /// Stops all of the machine, and has it go on: at once, or after
+    /// `ZOSIA_STOPPED_SECONDS`.
     pub fn stop_and_continue(&mut self) {
         self.monitor.execute("stop", &json!({}));
+        thread::sleep(stopped());
         self.monitor.execute("cont", &json!({}));
     }
 
@@ -166,6 +182,15 @@ impl Vm {
     pub fn crash_running_process(&self) {
         let socket = self.directory.path().join("debug");
         Debugger::attach(&socket, self.board.architecture()).divert_process(PROCESSORS, 0);
+    }
+
+    /// Waits for the first of the answer that comes through the port for one turn.
+    #[track_caller]
+    pub fn expect_answer(&mut self, within: Duration) {
+        let port = self.turn.as_mut().or_fail("find the port");
+        port.set_read_timeout(Some(within))
+            .or_fail("set a deadline");
+        port.read_exact(&mut [0]).or_fail("read the answer");
     }
 
     /// Waits for the machine to end by itself.

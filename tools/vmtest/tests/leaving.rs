@@ -148,7 +148,13 @@ fn expect_gone(process: Pid) {
 
 #[test]
 fn run_sh_is_suspended_and_what_kills_it_leaves_nothing() {
-    for (signal, name) in [(Signal::KILL, "SIGKILL"), (Signal::HUP, "SIGHUP")] {
+    for (signal, name) in [
+        (Signal::KILL, "SIGKILL"),
+        (Signal::HUP, "SIGHUP"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::TERM, "SIGTERM"),
+    ] {
         let fault = Fault::begins(21, format!("SIGTSTP, SIGCONT and {name} to run.sh"));
         let folder = Disks::new();
         let command = run_sh(&folder);

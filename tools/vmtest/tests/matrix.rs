@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use vmtest::{
-    ANSWER, Architecture, BOOT, Disks, Drive, Fault, LOAD, OrFail, PlainCommand, SOON, TINY_NAME,
-    TURN, TinyModel, Vm, VmSpec, command, native_executable, repository, run_plain,
+    ANSWER, Architecture, BOOT, Board, Disks, Drive, Fault, LOAD, OrFail, PlainCommand, SOON,
+    TINY_NAME, TURN, TinyModel, Vm, VmSpec, command, native_executable, repository, run_plain,
 };
 
 fn tiny() -> TinyModel {
@@ -246,6 +246,48 @@ fn a_machine_that_is_stopped_in_an_answer_goes_on() {
     let _ = vm.expect_prompt(SOON);
     vm.ctrl_d();
     vm.expect_power_off(SOON);
+}
+
+/// Presses the power button of a machine in the middle of an answer.
+fn is_switched_off(board: Board, what: &str) {
+    let disks = Disks::new();
+    let endless = disks.tiny(&tiny().without_end());
+    let mut vm = Vm::at_prompt(&VmSpec::with_model(endless).board(board));
+    vm.type_line("Go.");
+    let _ = vm.expect("Here I am.", LOAD + TURN);
+    let fault = Fault::begins(14, format!("system_powerdown, {what}"));
+    vm.press_power_button();
+    vm.expect_power_off(SOON);
+    fault.is_harmless("the prompt is left as by Ctrl-D; power-off");
+}
+
+#[test]
+fn the_power_button_that_a_device_tree_describes_ends_the_machine() {
+    is_switched_off(Board::Mmio, "a button of the device tree");
+}
+
+#[test]
+fn the_power_button_that_acpi_describes_ends_the_machine() {
+    is_switched_off(Board::PciAcpi, "a button of ACPI");
+}
+
+#[test]
+fn the_power_button_of_a_pc_ends_the_machine() {
+    is_switched_off(Board::Q35, "a button of a PC");
+}
+
+#[test]
+fn the_power_button_ends_an_answer_without_a_prompt() {
+    let disks = Disks::new();
+    let endless = disks.tiny(&tiny().without_end());
+    let mut vm = Vm::launch(&VmSpec::with_model(endless).one_turn("Go."));
+    vm.expect_answer(BOOT + LOAD + TURN);
+    let fault = Fault::begins(14, "system_powerdown with -p");
+    vm.press_power_button();
+    let exit = vm.wait_exit(SOON);
+    assert_eq!(exit.reason, "guest-shutdown");
+    assert!(exit.results.is_empty(), "{:?}", exit.results);
+    fault.is_harmless("power-off; there is no result");
 }
 
 /// Bytes that look random, the same in each run.

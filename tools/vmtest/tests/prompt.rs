@@ -13,14 +13,19 @@ const ENDLESS: &str = "Write a long story about a lighthouse.";
 
 #[test]
 fn the_prompt_is_there_before_the_model_is_read() {
-    let fault = Fault::begins(5, "a disk that gives 20 MB a second");
-    let slow = Drive::Slow(model().to_owned(), 20_000_000);
+    let fault = Fault::begins(5, "a disk that gives 4 MB a second");
+    let slow = Drive::Slow(model().to_owned(), 4_000_000);
     let mut vm = Vm::launch(&VmSpec::new().disk(slow));
     let before = vm.expect_any(&[">>> ", MODEL_NAME], BOOT);
     assert!(before.ends_with(">>> "), "{before}");
     let progress = vm.expect("MB/s", LOAD);
     assert!(progress.contains("reading the model"), "{progress}");
     assert!(progress.contains('%'), "{progress}");
+    vm.type_keys("still here");
+    let _ = vm.expect("still here", SOON);
+    let later = vm.expect("MB/s", SOON);
+    assert!(later.contains('%'), "{later}");
+    vm.ctrl_c();
     let _ = vm.expect(MODEL_NAME, LOAD);
     let _ = vm.expect_prompt(SOON);
     fault.is_harmless("how far the reading is, on one line; keys echo");
