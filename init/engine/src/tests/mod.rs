@@ -3,6 +3,7 @@
 //! and runs them; elsewhere they are ignored.
 
 mod corrections;
+mod experts;
 mod kept;
 mod lanes;
 mod loading;
