@@ -1,5 +1,5 @@
 #!/bin/sh
-# tools/test-many-machines.sh [MODEL]
+# tools/many-machines.sh [MODEL]
 #
 # Many prompts on many machines, as docs/many-machines.md has it: 1,000 prompts by GNU
 # parallel over a local sshd, and by an array of Slurm on one node, each with a worker
