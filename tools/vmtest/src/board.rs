@@ -117,8 +117,7 @@ impl Board {
         }
     }
 
-    /// The same for the controller of the ports that are no terminal: ARM's board has
-    /// both kinds.
+    /// The same for the controller of the ports to the host: ARM's board has both kinds.
     pub(crate) fn ports(self) -> &'static str {
         match self {
             Self::Q35 => "pci",

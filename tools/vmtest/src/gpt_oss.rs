@@ -10,24 +10,8 @@ use std::io::{self, Write};
 
 use fastrand::Rng;
 
-use crate::gguf_file::{BOOL, FLOAT32, GgufFile, INT32, TensorEntry};
-
-/// Messages in the form of `ChatML`.
-const TEMPLATE: &str = "\
-{%- for message in messages -%}
-{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}";
-
-/// Text and type (`llama_token_type`) of the tokens in front of the bytes and words.
-const CONTROL: [(&str, i32); 5] = [
-    ("<unk>", 2),
-    ("<s>", 3),
-    ("</s>", 3),
-    ("<|im_start|>", 3),
-    ("<|im_end|>", 3),
-];
-const EOS: u32 = 4;
+use crate::gguf_file::{GgufFile, TensorEntry};
+use crate::words::{CHATML, speaking};
 
 /// Bytes of a tensor that are random; then they come again.
 const PERIOD_BYTES: usize = 16 << 20;
@@ -129,13 +113,6 @@ impl GptOss {
     }
 
     fn header(self, file: GgufFile) -> GgufFile {
-        let tokens = self.vocabulary();
-        let texts: Vec<&str> = tokens.iter().map(|token| token.0.as_str()).collect();
-        let kinds: Vec<u8> = tokens
-            .iter()
-            .flat_map(|token| token.1.to_le_bytes())
-            .collect();
-        let scores = vec![0; 4 * tokens.len()];
         let numbers = [
             ("block_count", self.layers),
             ("context_length", 1 << 17),
@@ -158,24 +135,14 @@ impl GptOss {
                 u32::try_from(value).unwrap_or(u32::MAX),
             )
         };
-        let count = tokens.len() as u64;
-        numbers
+        let file = numbers
             .into_iter()
             .fold(file, with)
             .f32("gpt-oss.attention.layer_norm_rms_epsilon", 1e-5)
             .f32("gpt-oss.rope.freq_base", 150_000.0)
             .f32("gpt-oss.rope.scaling.factor", 32.0)
-            .text("gpt-oss.rope.scaling.type", "yarn")
-            .text("general.name", "Experts")
-            .text("tokenizer.ggml.model", "llama")
-            .texts("tokenizer.ggml.tokens", &texts)
-            .array("tokenizer.ggml.scores", FLOAT32, count, &scores)
-            .array("tokenizer.ggml.token_type", INT32, count, &kinds)
-            .u32("tokenizer.ggml.bos_token_id", 1)
-            .u32("tokenizer.ggml.eos_token_id", EOS)
-            .value("tokenizer.ggml.add_bos_token", BOOL, &[0])
-            .value("tokenizer.ggml.add_space_prefix", BOOL, &[0])
-            .text("tokenizer.chat_template", TEMPLATE)
+            .text("gpt-oss.rope.scaling.type", "yarn");
+        speaking(file, "Experts", self.tokens, CHATML)
     }
 
     fn tensors(self) -> Vec<Tensor> {
@@ -250,38 +217,6 @@ impl GptOss {
             .chain(of_layers)
             .map(|(name, shape, kind)| Tensor { name, shape, kind })
             .collect()
-    }
-
-    /// Control tokens, bytes, and words that a tokenizer cuts in one way only: as many
-    /// syllables of a consonant and a vowel as there are digits in its number.
-    fn vocabulary(self) -> Vec<(String, i32)> {
-        let control = CONTROL.map(|(text, kind)| (text.to_owned(), kind));
-        let bytes = (0..=u8::MAX).map(|byte| (format!("<0x{byte:02X}>"), 6));
-        let syllables: Vec<String> = "bcdfghjklmnpqrstvwxz"
-            .chars()
-            .flat_map(|first| {
-                "aeiou"
-                    .chars()
-                    .map(move |second| [first, second].iter().collect())
-            })
-            .collect();
-        let word = |number: u64| {
-            let mut word = String::new();
-            let mut rest = number;
-            loop {
-                let at = usize::try_from(rest % 100).unwrap_or(0);
-                word.insert_str(0, syllables.get(at).map_or("", String::as_str));
-                rest /= 100;
-                if rest == 0 {
-                    return word;
-                }
-                // "ba" is a digit of its own in front of others.
-                rest -= 1;
-            }
-        };
-        let count = self.tokens - control.len() as u64 - 256;
-        let words = (0..count).map(|number| (word(number), 1));
-        control.into_iter().chain(bytes).chain(words).collect()
     }
 }
 

@@ -31,6 +31,7 @@ mod spec;
 mod terminal;
 mod tiny_model;
 mod vm;
+mod words;
 
 pub use architecture::Architecture;
 pub use board::{Board, Processor};
@@ -50,7 +51,7 @@ pub use shipped::{
 pub use spec::VmSpec;
 pub use terminal::{Attributes, COLS, Picture, ROWS, Terminal};
 pub use tiny_model::{TINY_NAME, TinyModel};
-pub use vm::{Exit, Vm, stopped};
+pub use vm::{Exit, Vm};
 
 use std::time::Duration;
 

@@ -7,27 +7,15 @@
 
 use fastrand::Rng;
 
-use crate::gguf_file::{BOOL, FLOAT32, GgufFile, INT32, TensorEntry};
-
-/// Messages in the form of `ChatML`. What was reasoned in earlier answers is left out.
-const TEMPLATE: &str = "\
-{%- for message in messages -%}
-{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}";
+use crate::gguf_file::{GgufFile, TensorEntry};
+use crate::words::{CHATML, WITHOUT_WORDS, speaking};
 
 /// What [`Shape::thinking`] ends a prompt with.
 const THINKS: &str = "\
 {%- if add_generation_prompt -%}{{ '<think>\\n' }}{%- endif -%}";
 
-const CONTROL: [(&str, i32); 5] = [
-    ("<unk>", 2),
-    ("<s>", 3),
-    ("</s>", 3),
-    ("<|im_start|>", 3),
-    ("<|im_end|>", 3),
-];
-const EOS: u32 = 4;
+/// A hundred words.
+const TOKENS: u64 = WITHOUT_WORDS + 100;
 
 /// Width of the residual stream, and of the feed-forward part.
 const WIDTH: u64 = 64;
@@ -88,14 +76,14 @@ impl Shape {
     /// The file.
     #[must_use]
     pub fn file(self) -> GgufFile {
-        self.with_template(TEMPLATE)
+        self.with_template(CHATML)
     }
 
     /// The file of a model whose answers begin with reasoning, which a prompt begins and
     /// later ones are rendered without.
     #[must_use]
     pub fn thinking(self) -> GgufFile {
-        self.with_template(&[TEMPLATE, THINKS].concat())
+        self.with_template(&[CHATML, THINKS].concat())
     }
 
     fn arch(self) -> &'static str {
@@ -109,30 +97,12 @@ impl Shape {
     }
 
     fn with_template(self, template: &str) -> GgufFile {
-        let vocabulary = vocabulary();
         let mut rng = Rng::with_seed(15);
-        let tensors = self.tensors(vocabulary.len() as u64).into_iter();
+        let tensors = self.tensors().into_iter();
         let tensors = tensors.map(|(name, shape, fill)| entry(name, shape, fill, &mut rng));
         let file = GgufFile::new(Vec::new(), tensors.collect());
         let file = self.sizes(file.text("general.architecture", self.arch()));
-        let texts: Vec<&str> = vocabulary.iter().map(|token| token.0.as_str()).collect();
-        let kinds = vocabulary.iter().flat_map(|token| token.1.to_le_bytes());
-        let (count, kinds) = (texts.len(), kinds.collect::<Vec<u8>>());
-        file.text("general.name", "Shape")
-            .text("tokenizer.ggml.model", "llama")
-            .texts("tokenizer.ggml.tokens", &texts)
-            .array(
-                "tokenizer.ggml.scores",
-                FLOAT32,
-                count as u64,
-                &vec![0; 4 * count],
-            )
-            .array("tokenizer.ggml.token_type", INT32, count as u64, &kinds)
-            .u32("tokenizer.ggml.bos_token_id", 1)
-            .u32("tokenizer.ggml.eos_token_id", EOS)
-            .value("tokenizer.ggml.add_bos_token", BOOL, &[0])
-            .value("tokenizer.ggml.add_space_prefix", BOOL, &[0])
-            .text("tokenizer.chat_template", template)
+        speaking(file, "Shape", TOKENS, template)
     }
 
     /// The numbers of the header.
@@ -198,7 +168,7 @@ impl Shape {
         }
     }
 
-    fn tensors(self, tokens: u64) -> Vec<Tensor> {
+    fn tensors(self) -> Vec<Tensor> {
         let norm = match self {
             Self::Lfm2 => "token_embd_norm.weight",
             _ => "output_norm.weight",
@@ -206,13 +176,13 @@ impl Shape {
         let mut all = vec![
             (
                 "token_embd.weight".to_owned(),
-                vec![WIDTH, tokens],
+                vec![WIDTH, TOKENS],
                 Fill::Random,
             ),
             (norm.to_owned(), vec![WIDTH], Fill::Ones),
             (
                 "output.weight".to_owned(),
-                vec![WIDTH, tokens],
+                vec![WIDTH, TOKENS],
                 Fill::Random,
             ),
         ];
@@ -346,18 +316,6 @@ impl Shape {
     }
 }
 
-/// Each token's text and type (`llama_token_type`): control tokens, bytes, and words of a
-/// consonant and a vowel, which a tokenizer cuts in one way only.
-fn vocabulary() -> Vec<(String, i32)> {
-    let control = CONTROL.map(|(text, kind)| (text.to_owned(), kind));
-    let bytes = (0..=u8::MAX).map(|byte| (format!("<0x{byte:02X}>"), 6));
-    let words = "bcdfghjklmnpqrstvwxz".chars().flat_map(|first| {
-        let word = move |second| (format!("{first}{second}"), 1);
-        "aeiou".chars().map(word)
-    });
-    control.into_iter().chain(bytes).chain(words).collect()
-}
-
 /// A tensor of 32-bit floats.
 fn entry(name: String, shape: Vec<u64>, fill: Fill, rng: &mut Rng) -> TensorEntry {
     let count: u64 = shape.iter().product();
@@ -367,7 +325,7 @@ fn entry(name: String, shape: Vec<u64>, fill: Fill, rng: &mut Rng) -> TensorEntr
     let spread = (3.0 / inputs as f32).sqrt();
     // Words alone are said: the logits of everything else are 0.
     let unsaid = if name == "output.weight" {
-        inputs * (CONTROL.len() as u64 + 256)
+        inputs * WITHOUT_WORDS
     } else {
         0
     };

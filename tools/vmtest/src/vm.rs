@@ -35,9 +35,8 @@ pub struct Vm {
     plugged: u32,
 }
 
-/// How long a machine or a process that is stopped stays so.
-#[must_use]
-pub fn stopped() -> Duration {
+/// How long a machine that is stopped stays so.
+fn stopped() -> Duration {
     let told = env::var("ZOSIA_STOPPED_SECONDS").ok();
     let seconds = told.map_or(0, |n| n.parse().or_fail("read ZOSIA_STOPPED_SECONDS"));
     Duration::from_secs(seconds)

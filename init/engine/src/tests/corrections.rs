@@ -73,9 +73,9 @@ impl Talk {
         other.messages.pop();
         other.ask(text, self.sampling.clone());
         let (said, stats) = self.session.answer().unwrap();
-        let (anew, all) = other.answer().unwrap();
+        let (fresh, all) = other.answer().unwrap();
         let what = &self.what;
-        assert_eq!(said, anew, "{what}: {text}");
+        assert_eq!(said, fresh, "{what}: {text}");
         assert_eq!(stats.tokens, all.tokens, "{what}: {text}");
         assert_eq!(all.evaluated_tokens, all.prompt_tokens, "{what}: {text}");
         let new = match new {
@@ -287,8 +287,8 @@ fn a_batch_evaluates_its_system_prompt_once() {
         assert_eq!(all.evaluated_tokens, all.prompt_tokens);
         for question in ["And why?", "Since when is that so?"] {
             let said = answered(&mut session, question);
-            let anew = answered(&mut ready(&file), question);
-            assert_eq!(said.text, anew.text, "{shape:?}");
+            let fresh = answered(&mut ready(&file), question);
+            assert_eq!(said.text, fresh.text, "{shape:?}");
             let shared = said.stats.prompt_tokens - said.stats.evaluated_tokens;
             assert!(shared > 40, "{shape:?}: {:?}", said.stats);
         }
