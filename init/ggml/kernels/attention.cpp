@@ -85,14 +85,14 @@ void attend_part(const Attention & attention, int64_t sequence, int64_t part, in
     const ggml_tensor & q = attention.src[0], & k = attention.src[1], & v = attention.src[2];
     const Factors factors(attention.dst);
     const int64_t tokens = q.ne[1], queries = queries_of(attention), to = std::min(k.ne[1], (part + 1) * PART);
+    const auto attended = [&](int64_t i) { return (Attended *) (out + i * Attended::floats(v.ne[0])); };
     const auto query = [&](int64_t i, const Masked * masked) {
         const auto * floats = (const float *) at(q, i % tokens, head * shared(attention) + i / tokens, sequence);
-        return Query{ floats, (Attended *) (out + i * Attended::floats(v.ne[0])), &masked[i % tokens] };
+        return Query{ floats, attended(i), &masked[i % tokens] };
     };
     for (int64_t i = 0; i < queries; i++) {
-        Attended & attended = *(Attended *) (out + i * Attended::floats(v.ne[0]));
-        attended = { -INFINITY, 0 };
-        std::fill_n(attended.sum(), v.ne[0], 0.0f);
+        *attended(i) = { -INFINITY, 0 };
+        std::fill_n(attended(i)->sum(), v.ne[0], 0.0f);
     }
     for (int64_t from = part * PART; from < to; from += POSITIONS) {
         Memory keys = block(k, from, to, head, sequence), values = block(v, from, to, head, sequence);

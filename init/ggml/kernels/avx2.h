@@ -649,6 +649,25 @@ void fours_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_strid
     store<GROUPS>(sum, out, out_stride, count);
 }
 
+// A block of ROWS rows times GROUPS groups of columns, before it is scaled: lanes hold
+// sums that Type::words adds up to one each.
+template <class Type, typename Row, typename Column, int GROUPS>
+void lanes_of_32(const Row (&row)[ROWS], const Group<Column, 8> * y, int64_t y_stride, __m256i (&products)[ROWS][GROUPS]) {
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++) {
+        for (int i = 0; i < ROWS; i++) {
+            int32_t four;
+            memcpy(&four, row[i].quants + 4 * k, sizeof four);
+            const __m256i weights = _mm256_set1_epi32(four);
+            for (int g = 0; g < GROUPS; g++) {
+                const __m256i product = Type::products(weights, load(y[g * y_stride].quants[k]));
+                products[i][g] = k == 0 ? product : Type::add(products[i][g], product);
+                __asm__("" : "+x"(products[i][g]));
+            }
+        }
+    }
+}
+
 template <class Type> void unpack_row(const block_q4_1 & x, Row_4_1 & row) {
     _mm256_store_si256((__m256i *) row.quants, Q4_1::quants(x));
     const __m128 halves = _mm_cvtph_ps(Q4_1::halves(x));
@@ -664,19 +683,7 @@ void lanes(const Row_4_1 (&row)[ROWS], const Group<block_q8_1, 8> * y, int64_t y
         s[g] = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) y[g * y_stride].scales[1]));
     }
     __m256i products[ROWS][GROUPS];
-#pragma GCC unroll 8
-    for (int k = 0; k < 8; k++) {
-        for (int i = 0; i < ROWS; i++) {
-            int32_t four;
-            memcpy(&four, row[i].quants + 4 * k, sizeof four);
-            const __m256i weights = _mm256_set1_epi32(four);
-            for (int g = 0; g < GROUPS; g++) {
-                const __m256i product = _mm256_maddubs_epi16(weights, load(y[g * y_stride].quants[k]));
-                products[i][g] = k == 0 ? product : Type::add(products[i][g], product);
-                __asm__("" : "+x"(products[i][g]));
-            }
-        }
-    }
+    lanes_of_32<Type>(row, y, y_stride, products);
     for (int i = 0; i < ROWS; i++) {
         for (int g = 0; g < GROUPS; g++) {
             const __m256i total = Type::words(products[i][g]);
@@ -695,19 +702,7 @@ template <class Type> void unpack_row(const block_mxfp4 & x, Row_MXFP4 & row) {
 template <class Type, int GROUPS>
 void lanes(const Row_MXFP4 (&row)[ROWS], const Group<block_q8_0, 8> * y, int64_t y_stride, Tile * sum) {
     __m256i products[ROWS][GROUPS];
-#pragma GCC unroll 8
-    for (int k = 0; k < 8; k++) {
-        for (int i = 0; i < ROWS; i++) {
-            int32_t four;
-            memcpy(&four, row[i].quants + 4 * k, sizeof four);
-            const __m256i weights = _mm256_set1_epi32(four);
-            for (int g = 0; g < GROUPS; g++) {
-                const __m256i product = Type::products(weights, load(y[g * y_stride].quants[k]));
-                products[i][g] = k == 0 ? product : Type::add(products[i][g], product);
-                __asm__("" : "+x"(products[i][g]));
-            }
-        }
-    }
+    lanes_of_32<Type>(row, y, y_stride, products);
     for (int g = 0; g < GROUPS; g++) {
         const __m256 d = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) y[g * y_stride].scales[0]));
         for (int i = 0; i < ROWS; i++) {
