@@ -78,11 +78,9 @@ impl Button {
         }
         std::thread::spawn(move || {
             while !self.take_pressed() {
-                let mut fds: Vec<PollFd<'_>> = self
-                    .devices
-                    .iter()
-                    .map(|d| PollFd::new(d, PollFlags::IN))
-                    .collect();
+                let fds = self.fds();
+                let fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+                let mut fds: Vec<PollFd<'_>> = fds.collect();
                 if poll(&mut fds, None).is_err_and(|e| e != rustix::io::Errno::INTR) {
                     return;
                 }
