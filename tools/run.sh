@@ -312,6 +312,8 @@ fi
 [ -z "$threads" ] || parameters="$parameters zosia.threads=$threads"
 [ -z "$model_sha256" ] || parameters="$parameters zosia.sha256=$model_sha256"
 [ -z "$session" ] || parameters="$parameters zosia.session=on"
+# What is encrypted on the disk stays nowhere in the machine when it is off.
+[ -z "$session" ] || ! is_encrypted || parameters="$parameters init_on_free=1"
 [ -z "$encrypt" ] || parameters="$parameters zosia.encrypt=on"
 parameters="$parameters$model_append$append"
 parameters_bytes=$(printf %s "$parameters" | wc -c | tr -d ' ')

@@ -442,7 +442,7 @@ sessions() {
     [ ! -e "$HOME/.local" ] || fail "something was made"
     try session_is_made 0 run.sh -p x --session work --encrypt "$model"
     says "made the session $kept"
-    logged 'zosia.session=on zosia.encrypt=on'
+    logged 'zosia.session=on init_on_free=1 zosia.encrypt=on'
     [ "$(wc -c <"$kept" | tr -d ' ')" = 8589934592 ] || fail "it has $(wc -c <"$kept") bytes"
     # shellcheck disable=SC2012 # its mode is wanted
     case $(ls -l "$kept") in -rw-------*) ;; *) fail "others can read it" ;; esac
@@ -456,6 +456,9 @@ sessions() {
         try "session_of_$begins" 0 run.sh -p x --session "$work/$begins" "$model"
         [ "$(head -c 26 "$work/$begins")" = "$begins, and what follows" ] || fail "it was changed"
     done
+    printf 'zosiases....{"id":"","encryption":{' >"$work/encrypted"
+    try session_that_is_encrypted 0 run.sh -p x --session "$work/encrypted" "$model"
+    logged 'zosia.session=on init_on_free=1'
     [ "$(wc -c <"$work/zosiases" | tr -d ' ')" = 8589934592 ] || fail "it has not grown"
     [ "$(wc -c <"$work/GGUFGGUF" | tr -d ' ')" = 26 ] || fail "it has grown"
     try session_by_its_path 0 run.sh --dry-run --session "$work/a, b" "$model"

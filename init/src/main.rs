@@ -28,14 +28,19 @@ mod session;
 mod sockets;
 mod supervisor;
 mod timeline;
+mod wipe;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1).peekable();
     if rustix::process::getpid() == rustix::process::Pid::INIT {
+        if args.peek().is_some_and(|first| first == wipe::ROLE) {
+            wipe::end_others();
+            power::switch_off();
+        }
         boot::boot();
     }
-    let mut args = std::env::args_os().skip(1).peekable();
     if args
         .next_if(|first| first == supervisor::ENGINE_ROLE)
         .is_some()

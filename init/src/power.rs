@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use rustix::system::RebootCommand;
 
+use crate::wipe;
+
 /// Powers the machine off (PSCI `SYSTEM_OFF` on a virtual machine, ACPI on a PC). In a
 /// process that is not PID 1: exits with status 0.
 pub(crate) fn power_off() -> ! {
@@ -70,6 +72,12 @@ fn end(status: i32) -> ! {
     if std::process::id() != 1 {
         std::process::exit(status);
     }
+    wipe::become_another();
+    switch_off()
+}
+
+/// The end of PID 1, and nothing before it.
+pub(crate) fn switch_off() -> ! {
     // Nothing waits to be written: what a session keeps is flushed record by record,
     // and a disk that does not answer must not keep the machine on.
 
@@ -78,9 +86,11 @@ fn end(status: i32) -> ! {
     let _ = std::fs::write("/proc/sys/kernel/printk", "0");
     let command = command_for(Path::new("/sys/firmware"));
     if let Err(error) = rustix::system::reboot(command) {
-        say(&format!(
+        let line = format!(
             "zosia: the machine does not power off ({error}); it is safe to switch it off now [ZE-52]"
-        ));
+        );
+        // Its own terminal PID 1 may have left.
+        let _ = std::fs::write("/dev/console", format!("\r\n{line}\r\n"));
     }
     // Returning would make the kernel panic.
     loop {

@@ -6,6 +6,11 @@
 # What a session can grow to. The file is sparse: it takes what is in it.
 keeping_mib=8192
 
+# Whether the session is encrypted, or will be.
+is_encrypted() {
+    [ -n "$encrypt" ] || head -c 4096 "$session_file" 2>/dev/null | LC_ALL=C grep -aq '"encryption"'
+}
+
 # Sets $session_file. A name is one in the user's data directory.
 find_session() {
     case $session in

@@ -109,6 +109,14 @@ impl Board {
         }
     }
 
+    /// Where its memory begins.
+    pub(crate) fn memory_address(self) -> u64 {
+        match self.architecture() {
+            Architecture::Aarch64 => 1 << 30,
+            Architecture::X86_64 => 0,
+        }
+    }
+
     /// What ends the names of QEMU's virtio devices.
     pub(crate) fn bus(self) -> &'static str {
         match self {

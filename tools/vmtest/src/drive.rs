@@ -18,6 +18,8 @@ pub enum Drive {
     Writable(PathBuf),
     /// This file, where conversations are kept.
     Session(PathBuf),
+    /// The same, which the host does not let it write.
+    ReadOnlySession(PathBuf),
     /// The same, with an error of the host's disk at the first write to this sector.
     FailingSession(PathBuf, u64),
 }
@@ -56,7 +58,9 @@ impl Drive {
             ["-device".to_owned(), device]
         };
         match self {
-            Self::Session(path) => [file(path), raw("file"), session()].concat(),
+            Self::Session(path) | Self::ReadOnlySession(path) => {
+                [file(path), raw("file"), session()].concat()
+            }
             Self::FailingSession(path, sector) => {
                 let error = format!(
                     "inject-error.0.event=write_aio,inject-error.0.errno=28,\

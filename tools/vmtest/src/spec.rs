@@ -11,6 +11,7 @@ pub struct VmSpec {
     pub(crate) board: Board,
     pub(crate) processor: Processor,
     pub(crate) has_slot: bool,
+    pub(crate) keeps_memory: bool,
     pub(crate) start: Start,
     pub(crate) memory_mib: u32,
     pub(crate) drives: Vec<Drive>,
@@ -38,6 +39,7 @@ impl Default for VmSpec {
             board: Board::of(architecture),
             processor: Processor::of(architecture),
             has_slot: false,
+            keeps_memory: false,
             start: Start::Firmware,
             memory_mib: 1024,
             drives: Vec::new(),
@@ -121,6 +123,13 @@ impl VmSpec {
     #[must_use]
     pub fn without_firmware(mut self) -> Self {
         self.start = Start::Loader;
+        self
+    }
+
+    /// What is in its memory stays when it is switched off: [`crate::Vm::memory`].
+    #[must_use]
+    pub fn keeps_memory(mut self) -> Self {
+        self.keeps_memory = true;
         self
     }
 

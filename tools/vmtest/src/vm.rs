@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::ops::Deref;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -32,6 +32,7 @@ pub struct Vm {
     qemu: Child,
     directory: TempDir,
     board: Board,
+    memory_mib: u32,
     plugged: u32,
 }
 
@@ -107,6 +108,7 @@ impl Vm {
             qemu,
             directory,
             board: spec.board,
+            memory_mib: spec.memory_mib,
             plugged: 0,
         }
     }
@@ -174,6 +176,27 @@ impl Vm {
         self.monitor.execute("stop", &json!({}));
         thread::sleep(stopped());
         self.monitor.execute("cont", &json!({}));
+    }
+
+    /// Waits for the guest to switch off the machine, which keeps its memory.
+    #[track_caller]
+    pub fn expect_off(&self) {
+        let reason = self.monitor.shutdown_reason();
+        assert_eq!(reason.as_deref(), Some("guest-shutdown"));
+    }
+
+    /// All of the machine's memory, in a file.
+    #[track_caller]
+    #[must_use]
+    pub fn memory(&mut self) -> PathBuf {
+        let path = self.directory.path().join("memory");
+        let all = json!({
+            "val": self.board.memory_address(),
+            "size": u64::from(self.memory_mib) << 20,
+            "filename": path,
+        });
+        self.monitor.execute("pmemsave", &all);
+        path
     }
 
     /// Makes the process that runs right now jump to an address where it has no
@@ -282,6 +305,9 @@ fn qemu(spec: &VmSpec, directory: &Path) -> Command {
         &format!("unix:{},server=on,wait=off", debug.display()),
     ]);
     command.args(start_arguments(spec, directory));
+    if spec.keeps_memory {
+        command.arg("-no-shutdown");
+    }
     if spec.has_slot {
         command.args(["-device", "pcie-root-port,id=socket,chassis=1"]);
     }

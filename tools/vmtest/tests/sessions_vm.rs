@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use vmtest::{
     Architecture, BOOT, Board, Disks, Drive, Fault, LOAD, MODEL_NAME, OrFail, SOON, TURN,
@@ -195,6 +196,26 @@ fn a_session_that_is_missing_or_cannot_be_written_is_told() {
 }
 
 #[test]
+fn a_session_that_is_read_only_is_told_and_left_as_it_is() {
+    let disks = Disks::new();
+    let model = tiny(&disks);
+    let fault = Fault::begins(23, "the session's disk is read-only");
+    let session = sized(&disks, 1 << 20);
+    let drive = Drive::ReadOnlySession(session.clone());
+    let mut vm = Vm::launch(&spec(&model, drive));
+    let told = vm.expect("[ZE-72]", BOOT);
+    vm.expect_power_off(SOON);
+    assert!(told.contains("read-only"), "{told}");
+    let is_zero = |byte: &u8| *byte == 0;
+    let kept = std::fs::read(session).or_fail("read the session");
+    assert!(kept.iter().all(is_zero));
+    fault.told(
+        &line_in(&told),
+        "the machine powers off; nothing is written",
+    );
+}
+
+#[test]
 fn one_turn_in_the_machine_goes_on_with_the_conversation() {
     let disks = Disks::new();
     let (model, session) = (tiny(&disks), session(&disks));
@@ -206,6 +227,42 @@ fn one_turn_in_the_machine_goes_on_with_the_conversation() {
     let vm = Vm::launch(&spec(&model, Drive::Session(session)));
     let shown = vm.expect_prompt(BOOT);
     assert!(shown.contains("\"Hello?\", 2 turns"), "{shown}");
+}
+
+/// Which of `words` stand in the machine's memory.
+fn in_memory<'a>(vm: &mut Vm, words: &[&'a str]) -> Vec<&'a str> {
+    let memory = vm.memory();
+    let is_there = |word: &&&str| {
+        let mut grep = Command::new("grep");
+        grep.args(["-qaF", word]).arg(&memory);
+        grep.status().or_fail("run grep").success()
+    };
+    words.iter().filter(is_there).copied().collect()
+}
+
+#[test]
+fn a_machine_that_is_off_has_nothing_in_its_memory() {
+    const WORDS: [&str; 2] = ["xyzzy plugh 0451", "the owl flies at noon"];
+    let disks = Disks::new();
+    let (model, session) = (tiny(&disks), session(&disks));
+    let spec = spec(&model, Drive::Session(session))
+        .parameter("zosia.encrypt=on")
+        .parameter("init_on_free=1")
+        .memory_mib(512)
+        .keeps_memory();
+    let mut vm = Vm::launch(&spec);
+    for label in ["new passphrase", "the same again"] {
+        let _ = vm.expect(label, BOOT);
+        vm.type_keys(&format!("{}\r", WORDS[0]));
+    }
+    let _ = vm.expect("a new session", LOAD);
+    let _ = vm.expect_prompt(LOAD);
+    assert!(vm.ask(WORDS[1], TURN).contains("yes"));
+    // So it is found where it is.
+    assert_eq!(in_memory(&mut vm, &WORDS), WORDS);
+    vm.ctrl_d();
+    vm.expect_off();
+    assert_eq!(in_memory(&mut vm, &WORDS), [""; 0]);
 }
 
 #[test]
