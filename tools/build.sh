@@ -42,6 +42,8 @@ top=$(cd -P "$(dirname "$self")/.." && pwd -P)
 . "$top/tools/lib/progress.sh"
 # shellcheck source=tools/lib/sources.sh
 . "$top/tools/lib/sources.sh"
+# shellcheck source=tools/lib/cmake.sh
+. "$top/tools/lib/cmake.sh"
 
 
 hash_of() { sha256sum "$1" | cut -d ' ' -f 1; }
@@ -235,8 +237,8 @@ cargo_home=${CARGO_HOME:-$HOME/.cargo}
 # Nothing of the caller's surroundings gets into the build but this.
 LC_ALL=C
 TZ=UTC
-CMAKE_PROJECT_INCLUDE=$top/tools/lib/remap.cmake
-export PATH ZOSIA_CACHE CARGO_TARGET_DIR LC_ALL TZ CMAKE_PROJECT_INCLUDE
+export PATH ZOSIA_CACHE CARGO_TARGET_DIR LC_ALL TZ
+use_cmake "$CARGO_TARGET_DIR" "$top/tools/lib/remap.cmake"
 unset RUSTFLAGS CARGO_BUILD_RUSTFLAGS CFLAGS CXXFLAGS CPPFLAGS LDFLAGS
 # On a PC its own tools do; for AArch64 .cargo/config.toml says which.
 [ "$(own_arch)" = x86_64 ] ||

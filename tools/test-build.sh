@@ -88,4 +88,29 @@ done
 "$work/image/zosia/tools/deps.sh" build >"$work/err" 2>&1 || fail "deps.sh fails with the image's files"
 [ ! -s "$work/err" ] || fail "deps.sh misses something of the image's files"
 
+# cmake_folder NAME DIR INCLUDE: a folder of CMake's in the cache that thinks it is in
+# DIR and reads INCLUDE.
+cmake_folder() {
+    built=$work/cache/$1/release/build/llama-cpp-sys-2-1/out/build
+    mkdir -p "$built"
+    printf 'CMAKE_PROJECT_INCLUDE:UNINITIALIZED=%s\nCMAKE_CACHEFILE_DIR:INTERNAL=%s\n' \
+        "$3" "${2:-$built}" >"$built/CMakeCache.txt"
+}
+
+# stands NAME: whether it is still there.
+stands() { [ -e "$work/cache/$1/release/build/llama-cpp-sys-2-1" ]; }
+
+cmake_folder here "" "$tools/lib/remap.cmake"
+cmake_folder moved "$work/elsewhere" "$tools/lib/remap.cmake"
+cmake_folder orphaned "" "$work/gone/remap.cmake"
+(
+    # shellcheck source=tools/lib/cmake.sh
+    . "$tools/lib/cmake.sh"
+    use_cmake "$work/cache" "$tools/lib/remap.cmake"
+    cmp "$tools/lib/remap.cmake" "$CMAKE_PROJECT_INCLUDE"
+) >"$work/err" 2>&1 || fail "no file for CMake in the cache"
+stands here || fail "a folder of CMake's that works was removed"
+! stands moved || fail "a folder of CMake's that was moved was not removed"
+! stands orphaned || fail "a folder of CMake's whose checkout is gone was not removed"
+
 echo "test-build.sh: all right"
