@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 
-use protocol::memory::Budget;
+use protocol::memory::{Budget, meminfo_bytes, mib};
 use rustix::fs::OFlags;
 
 use crate::mounts::Mounted;
@@ -88,6 +88,17 @@ fn with_flags(text: &str) -> String {
 pub(crate) fn read_budget() -> Budget {
     // Without /proc the machine is taken to be of a common size.
     Budget::of_meminfo(&fs::read_to_string("/proc/meminfo").unwrap_or_default())
+}
+
+/// The machine's memory, and what of it is not in use.
+pub(crate) fn memory() -> String {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let mib_of = |name| mib(meminfo_bytes(&meminfo, name).unwrap_or(0));
+    format!(
+        "{} MiB, {} MiB available",
+        mib_of("MemTotal:"),
+        mib_of("MemAvailable:")
+    )
 }
 
 /// Says something that is not part of the answer.

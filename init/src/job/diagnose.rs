@@ -3,11 +3,11 @@
 use std::fs::{self, File};
 
 use protocol::Config;
-use protocol::memory::{meminfo_bytes, mib};
+use protocol::memory::mib;
 
 use crate::attached::Text;
 use crate::disk::ModelFile;
-use crate::host::chain;
+use crate::host::{self, chain};
 use crate::models::Models;
 
 /// What was found and how it would run.
@@ -29,7 +29,7 @@ pub(crate) fn diagnosis(config: &Config, models: &Models) -> String {
     if let Some(features) = cpu_features() {
         lines.push(format!("processor features: {features}"));
     }
-    lines.push(memory());
+    lines.push(format!("memory: {}", host::memory()));
     lines.extend(models.all().iter().map(|m| model_line(config, m)));
     let text = |text: &Text| format!("text: {}: {} bytes", text.name, text.bytes);
     lines.extend(models.texts().iter().map(text));
@@ -77,14 +77,4 @@ fn cpu_features() -> Option<String> {
         .lines()
         .find(|l| l.starts_with("Features") || l.starts_with("flags"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
-}
-
-fn memory() -> String {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let mib_of = |name| meminfo_bytes(&meminfo, name).unwrap_or(0) >> 20;
-    format!(
-        "memory: {} MiB, {} MiB available",
-        mib_of("MemTotal:"),
-        mib_of("MemAvailable:")
-    )
 }

@@ -7,6 +7,7 @@ use protocol::memory::mib;
 use protocol::{Config, ModelInfo, PARAMS, Param, TurnStats};
 
 use super::screen::Screen;
+use crate::host;
 use crate::keeper::{Kept, Shelf};
 use crate::models::Models;
 use crate::session::{Session, stop_text};
@@ -67,6 +68,8 @@ pub(super) fn stats(screen: &mut Screen, session: &Session<Engine>) {
             mib(info.anonymous_bytes),
         ),
     };
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "memory      {}", host::memory());
     if let Some(unconfined) = session.info().and_then(|info| info.unconfined.as_ref()) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "sandbox     {unconfined}");
