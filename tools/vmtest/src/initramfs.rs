@@ -81,6 +81,33 @@ pub fn packed_kernel(image: &[u8]) -> Vec<u8> {
     unpacked.stdout
 }
 
+/// One member, as bytes of an archive.
+fn member(path: &str, mode: u32, contents: &[u8]) -> Vec<u8> {
+    let length = |bytes: usize| u32::try_from(bytes).or_fail("count a member's bytes");
+    let mut fields = [0_u32; 13];
+    fields[1] = mode;
+    fields[6] = length(contents.len());
+    fields[11] = length(path.len() + 1);
+    let mut bytes = MAGIC.to_vec();
+    for field in fields {
+        bytes.extend(format!("{field:08x}").bytes());
+    }
+    bytes.extend(path.bytes());
+    bytes.push(0);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes.extend(contents);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// An archive of one empty file, which takes the place of what the machine has there.
+#[must_use]
+pub fn empty_file(path: &str) -> Vec<u8> {
+    let mut archive = member(path, 0o100_644, b"");
+    archive.extend(member(LAST_MEMBER, 0, b""));
+    archive
+}
+
 /// Mode, length of the contents and length of the name, if a header is there.
 fn header_at(image: &[u8], at: usize) -> Option<[u32; 3]> {
     let header = image.get(at..at + HEADER_BYTES)?;
@@ -97,23 +124,6 @@ fn header_at(image: &[u8], at: usize) -> Option<[u32; 3]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn member(path: &str, mode: u32, contents: &[u8]) -> Vec<u8> {
-        let mut fields = [0_u32; 13];
-        fields[1] = mode;
-        fields[6] = u32::try_from(contents.len()).unwrap();
-        fields[11] = u32::try_from(path.len() + 1).unwrap();
-        let mut bytes = MAGIC.to_vec();
-        for field in fields {
-            bytes.extend(format!("{field:08x}").bytes());
-        }
-        bytes.extend(path.bytes());
-        bytes.push(0);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes.extend(contents);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
 
     #[test]
     fn finds_the_archive_behind_other_bytes() {

@@ -42,7 +42,7 @@ pub use fail::OrFail;
 pub use fault::Fault;
 pub use gguf_file::{GgufFile, TensorEntry};
 pub use gpt_oss::GptOss;
-pub use initramfs::{Entry, entries_in, packed_kernel};
+pub use initramfs::{Entry, empty_file, entries_in, packed_kernel};
 pub use plain::{PlainCommand, Seat, run_plain};
 pub use shapes::Shape;
 pub use shipped::{

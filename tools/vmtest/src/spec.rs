@@ -12,6 +12,7 @@ pub struct VmSpec {
     pub(crate) processor: Processor,
     pub(crate) has_slot: bool,
     pub(crate) keeps_memory: bool,
+    pub(crate) initrd: Option<PathBuf>,
     pub(crate) start: Start,
     pub(crate) memory_mib: u32,
     pub(crate) drives: Vec<Drive>,
@@ -40,6 +41,7 @@ impl Default for VmSpec {
             processor: Processor::of(architecture),
             has_slot: false,
             keeps_memory: false,
+            initrd: None,
             start: Start::Firmware,
             memory_mib: 1024,
             drives: Vec::new(),
@@ -123,6 +125,13 @@ impl VmSpec {
     #[must_use]
     pub fn without_firmware(mut self) -> Self {
         self.start = Start::Loader;
+        self
+    }
+
+    /// The host adds this archive to the initramfs.
+    #[must_use]
+    pub fn initrd(mut self, archive: PathBuf) -> Self {
+        self.initrd = Some(archive);
         self
     }
 

@@ -369,6 +369,9 @@ fn start_arguments(spec: &VmSpec, directory: &Path) -> Vec<OsString> {
     } else {
         arguments.extend(["-kernel".into(), efi_file(architecture).into()]);
         arguments.extend(["-append".into(), spec.command_line()]);
+        if let Some(archive) = &spec.initrd {
+            arguments.extend(["-initrd".into(), archive.into()]);
+        }
     }
     arguments.extend(["-machine", &machine, "-accel", accelerator].map(OsString::from));
     arguments

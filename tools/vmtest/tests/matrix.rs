@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use vmtest::{
     ANSWER, Architecture, BOOT, Board, Disks, Drive, Fault, LOAD, OrFail, PlainCommand, SOON,
-    TINY_NAME, TURN, TinyModel, Vm, VmSpec, command, native_executable, repository, run_plain,
+    TINY_NAME, TURN, TinyModel, Vm, VmSpec, command, empty_file, native_executable, repository,
+    run_plain,
 };
 
 fn tiny() -> TinyModel {
@@ -164,6 +165,20 @@ fn an_order_that_cannot_be_read_ends_in_a_result() {
         let exit = vm.wait_exit(BOOT + LOAD);
         assert_eq!(exit.reason, "guest-shutdown");
         fault.told(exit.error(), "a result with the error; power-off");
+    }
+}
+
+#[test]
+fn a_machine_that_cannot_be_set_up_says_why_and_powers_off() {
+    let disks = Disks::new();
+    for place in ["proc", "sys"] {
+        let fault = Fault::begins(12, format!("the host puts a file in the place of /{place}"));
+        let archive = disks.holding(place, &empty_file(place));
+        let mut vm = Vm::launch(&VmSpec::new().without_firmware().initrd(archive));
+        let told = vm.expect("[ZE-50]", BOOT);
+        vm.expect_power_off(SOON);
+        let (_, line) = told.split_once("zosia: ").or_fail("find PID 1's line");
+        fault.told(line.trim_end(), "power-off");
     }
 }
 

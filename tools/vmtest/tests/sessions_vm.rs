@@ -92,7 +92,9 @@ fn kill_often(times: usize) {
     let mut random = fastrand::Rng::with_seed(5);
     let mut turns = 0;
     for round in 0..=times {
-        let spec = spec(&model, Drive::Session(session.clone())).parameter("zosia.ctx=65536");
+        let spec = spec(&model, Drive::Session(session.clone()))
+            .parameter("zosia.ctx=65536")
+            .without_firmware();
         let vm = Vm::launch(&spec);
         let shown = vm.expect_prompt(BOOT);
         let count = |turns: usize| {
