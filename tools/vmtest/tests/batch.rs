@@ -1,6 +1,6 @@
 //! Many prompts, in the machine as in the plain command.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -98,6 +98,27 @@ fn results_are_the_same_side_by_side_as_one_after_the_other_and_resumed() {
     assert_eq!(there.status.code(), Some(1));
     let told = String::from_utf8_lossy(&there.stderr).into_owned();
     assert!(told.contains("--resume"), "{told}");
+}
+
+#[test]
+fn every_prompt_of_a_batch_has_what_is_attached() {
+    let disks = Disks::new();
+    let lines = lines_in(&disks);
+    let lines = lines.to_str().or_fail("name the lines");
+    let text = disks.holding(
+        "colours.txt",
+        b"The three colours are red, green and blue.\n",
+    );
+    let results = |parallel, flags: &[&OsStr]| {
+        let done = command(parallel, lines).args(flags).output();
+        said(&String::from_utf8_lossy(
+            &done.or_fail("run a batch").stdout,
+        ))
+    };
+    let attached = ["--attach".as_ref(), text.as_os_str()];
+    let one = results("1", &attached);
+    assert_eq!(one, results("4", &attached));
+    assert_ne!(one[0]["text"], results("4", &[])[0]["text"]);
 }
 
 /// The engine of the process `parent`.
