@@ -1,21 +1,23 @@
 //! Several tokens a pass where the answer repeats what is in the context:
 //! quoted code, an edited text, a list of names.
 //!
-//! The last three tokens are looked up in the context; what followed them there
-//! is proposed, evaluated together with the last token, and kept as far as the
-//! sampler draws the same. Every token is still drawn from the model's own
-//! logits after exactly the tokens before it: the distribution is the same with
-//! and without, and greedy answers are the same text.
+//! Where the context agrees longest with its end, what followed there is proposed,
+//! evaluated together with the last token, and kept as far as the sampler draws the
+//! same. Every token is still drawn from the model's own logits after exactly the
+//! tokens before it: the distribution is the same with and without, and greedy answers
+//! are the same text.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::vocab::Token;
 use protocol::Switch;
 
-/// Tokens that must repeat before the next are proposed: two repeat by chance
-/// too often in prose.
-const CONTEXT: usize = 3;
+/// An agreement of so many tokens is as good as a longer one.
+const AGREEMENT_MAX: usize = 16;
+
+/// Agreements are told apart by their length, from so many tokens on: the longer, the
+/// less it is chance.
+const AGREEMENTS: [usize; 3] = [1, 2, 4];
 
 /// Tokens of a pass: the last token and what is proposed after it. The kernels
 /// take four at a time; three cost as much.
@@ -27,22 +29,45 @@ pub(crate) const WIDTH_MAX: usize = ggml::PASS_TOKENS;
 /// Weight of the latest observation in running means.
 const NEW: f64 = 0.1;
 
-/// How likely a proposed token is drawn if all before it were, before any was seen.
-const ACCEPTANCE_FIRST: f64 = 0.8;
+/// Before any was seen, for each of [`AGREEMENTS`].
+const ACCEPTANCE: [Acceptance; AGREEMENTS.len()] = [
+    Acceptance {
+        first: 0.3,
+        later: LATER,
+    },
+    Acceptance {
+        first: 0.5,
+        later: LATER,
+    },
+    Acceptance {
+        first: 0.8,
+        later: LATER,
+    },
+];
+const LATER: f64 = 0.85;
 
-/// How much of the way back to [`ACCEPTANCE_FIRST`] each chance passed over
-/// leads: after a hundred or so, it is tried again.
+/// How much of the way back to [`ACCEPTANCE`] each chance passed over leads: after a
+/// hundred or so, it is tried again.
 const FORGIVENESS: f64 = 0.01;
+
+/// How likely what is proposed is drawn: where a text is quoted, what comes after a
+/// first token that was right is surer.
+#[derive(Debug, Clone, Copy)]
+struct Acceptance {
+    /// The first token.
+    first: f64,
+    /// Another, if all before it were.
+    later: f64,
+}
 
 /// Proposes what comes next, as long as it pays.
 pub(crate) struct Speculator {
     mode: Switch,
-    /// Where the token after three tokens is, for their latest occurrence.
-    after: HashMap<[Token; CONTEXT], usize>,
     tokens: Vec<Token>,
-    /// How likely the first proposed token is drawn, and how likely a later one if
-    /// all before it were: where a text is quoted, these are surer.
-    acceptance: [f64; 2],
+    /// For each of [`AGREEMENTS`].
+    acceptance: [Acceptance; AGREEMENTS.len()],
+    /// Which of them what was proposed last comes from.
+    class: usize,
     /// Whether the first of those proposed last was judged.
     began: bool,
     /// Running mean of a pass's seconds, for each of [`WIDTHS`].
@@ -54,9 +79,9 @@ impl Speculator {
     pub(crate) fn new(mode: Switch) -> Self {
         Self {
             mode,
-            after: HashMap::new(),
             tokens: Vec::new(),
-            acceptance: [ACCEPTANCE_FIRST; 2],
+            acceptance: ACCEPTANCE,
+            class: 0,
             began: false,
             seconds: [None; WIDTHS.len()],
         }
@@ -64,45 +89,61 @@ impl Speculator {
 
     /// A turn begins with these tokens. What was measured stays known.
     pub(crate) fn begin(&mut self, tokens: &[Token]) {
-        self.after.clear();
         self.tokens.clear();
-        if self.mode != Switch::Off {
-            for token in tokens {
-                self.push(*token);
-            }
-        }
+        self.tokens.extend_from_slice(tokens);
     }
 
     /// `token` has been drawn.
     pub(crate) fn push(&mut self, token: Token) {
-        if self.mode == Switch::Off {
-            return;
-        }
-        if let Some(last) = self.tokens.last_chunk::<CONTEXT>() {
-            self.after.insert(*last, self.tokens.len());
-        }
         self.tokens.push(token);
     }
 
     /// What may follow, at most `room` tokens: none, three or seven.
     pub(crate) fn propose(&mut self, room: usize) -> Vec<Token> {
         self.began = false;
-        let found = self
-            .tokens
-            .last_chunk::<CONTEXT>()
-            .and_then(|last| self.after.get(last))
-            .and_then(|at| self.tokens.get(*at..));
-        let Some(continuation) = found else {
+        if self.mode == Switch::Off {
+            return Vec::new();
+        }
+        let (length, end) = self.longest_agreement();
+        let Some(class) = AGREEMENTS.iter().rposition(|least| *least <= length) else {
             return Vec::new();
         };
+        let continuation = &self.tokens[end..];
         let most = continuation.len().min(room) + 1;
-        let width = self.best_width(most);
+        let width = self.best_width(most, self.acceptance[class]);
+        let proposed = continuation.iter().take(width - 1).copied().collect();
+        self.class = class;
         if width == 1 && most >= WIDTHS[1] {
-            for acceptance in &mut self.acceptance {
-                *acceptance += FORGIVENESS * (ACCEPTANCE_FIRST - *acceptance);
+            let (now, new) = (&mut self.acceptance[class], ACCEPTANCE[class]);
+            now.first += FORGIVENESS * (new.first - now.first);
+            now.later += FORGIVENESS * (new.later - now.later);
+        }
+        proposed
+    }
+
+    /// How many tokens, at most [`AGREEMENT_MAX`], are the same as the last ones, and where
+    /// they end: of the longest such, the latest. Looks at all tokens: some microseconds of
+    /// a pass that takes milliseconds.
+    fn longest_agreement(&self) -> (usize, usize) {
+        let mut best = (0, 0);
+        let Some((last, before)) = self.tokens.split_last() else {
+            return best;
+        };
+        for (at, token) in before.iter().enumerate().rev() {
+            if token != last {
+                continue;
+            }
+            let pairs = before[..at].iter().rev().zip(before.iter().rev());
+            let same = pairs.take(AGREEMENT_MAX - 1).take_while(|(a, b)| a == b);
+            let length = same.count() + 1;
+            if length > best.0 {
+                best = (length, at + 1);
+            }
+            if length == AGREEMENT_MAX {
+                break;
             }
         }
-        continuation.iter().take(width - 1).copied().collect()
+        best
     }
 
     /// A pass of one token and `proposed` more took `time`.
@@ -116,14 +157,14 @@ impl Speculator {
 
     /// The next of the tokens proposed last was drawn, or another in its place.
     pub(crate) fn judged(&mut self, accepted: bool) {
-        let [first, later] = &mut self.acceptance;
+        let Acceptance { first, later } = &mut self.acceptance[self.class];
         let acceptance = if self.began { later } else { first };
         *acceptance += NEW * (f64::from(u8::from(accepted)) - *acceptance);
         self.began = true;
     }
 
     /// The width, no more than `most`, with the most tokens a second.
-    fn best_width(&self, most: usize) -> usize {
+    fn best_width(&self, most: usize, acceptance: Acceptance) -> usize {
         let possible = WIDTHS
             .iter()
             .zip(&self.seconds)
@@ -138,7 +179,7 @@ impl Speculator {
                         // Never measured: this is how to find out.
                         return *width;
                     };
-                    let rate = self.expected_tokens(*width) / seconds;
+                    let rate = acceptance.expected_tokens(*width) / seconds;
                     if rate > best.1 {
                         best = (*width, rate);
                     }
@@ -147,15 +188,17 @@ impl Speculator {
             }
         }
     }
+}
 
+impl Acceptance {
     /// Tokens that a pass of `width` gives on average: the one that is drawn in
     /// any case, and each proposed one if all before it were right.
-    fn expected_tokens(&self, width: usize) -> f64 {
-        let [mut chance, later] = self.acceptance;
+    fn expected_tokens(self, width: usize) -> f64 {
+        let mut chance = self.first;
         let mut tokens = 1.0;
         for _ in 1..width {
             tokens += chance;
-            chance *= later;
+            chance *= self.later;
         }
         tokens
     }
@@ -172,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_followed_the_last_three_tokens_is_proposed() {
+    fn what_followed_the_last_tokens_is_proposed() {
         let text = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 1, 2, 3];
         let mut speculator = knowing(Switch::On, &text);
         assert_eq!(speculator.propose(100), [4, 5, 6, 7, 8, 9, 10]);
@@ -190,7 +233,34 @@ mod tests {
     }
 
     #[test]
-    fn a_text_shorter_than_the_context_proposes_nothing() {
+    fn the_longest_agreement_counts_more_than_the_latest() {
+        let text = [1, 2, 3, 4, 4, 4, 2, 3, 5, 5, 5, 1, 2, 3];
+        assert_eq!(knowing(Switch::On, &text).propose(3), [4, 4, 4]);
+        let one = [3, 4, 4, 4, 1, 3];
+        assert_eq!(knowing(Switch::On, &one).propose(3), [4, 4, 4]);
+    }
+
+    #[test]
+    fn what_is_right_after_one_token_is_learnt_apart_from_what_is_after_many() {
+        let quoted: Vec<Token> = (0..40).chain(0..9).collect();
+        let chance: Vec<Token> = (0..40).chain([50, 9]).collect();
+        let mut speculator = knowing(Switch::Auto, &quoted);
+        for (width, proposed) in WIDTHS.into_iter().zip([0, 3, 7]) {
+            speculator.timed(proposed, Duration::from_millis(width as u64 / 4 + 1));
+        }
+        for _ in 0..60 {
+            speculator.begin(&chance);
+            if !speculator.propose(100).is_empty() {
+                speculator.judged(false);
+            }
+        }
+        assert!(speculator.propose(100).is_empty());
+        speculator.begin(&quoted);
+        assert_eq!(speculator.propose(100).len(), 7);
+    }
+
+    #[test]
+    fn a_text_that_is_too_short_proposes_nothing() {
         assert!(knowing(Switch::On, &[1, 1]).propose(9).is_empty());
         assert!(knowing(Switch::On, &[]).propose(9).is_empty());
     }
@@ -219,7 +289,7 @@ mod tests {
 
     #[test]
     fn it_stops_where_it_does_not_pay_and_tries_again_later() {
-        let text: Vec<Token> = (0..40).chain(0..3).collect();
+        let text: Vec<Token> = (0..40).chain(0..4).collect();
         let mut speculator = knowing(Switch::Auto, &text);
         let pass = |speculator: &mut Speculator, accepted: bool| {
             let proposed = speculator.propose(100).len();
