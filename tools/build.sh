@@ -224,7 +224,7 @@ if [ "$what" = native ]; then archs=$(own_arch); fi
 [ "$archs" != all ] || archs='aarch64 x86_64'
 rust_targets=
 for arch in $archs; do
-    "$top/tools/deps.sh" "build-$arch"
+    if [ "$what" = native ]; then "$top/tools/deps.sh" native; else "$top/tools/deps.sh" "build-$arch"; fi
     rust_targets="$rust_targets $arch-unknown-linux-gnu"
 done
 find_rust || die 1 "no Rust for$rust_targets: run tools/deps.sh build"

@@ -3,20 +3,23 @@
 #
 # Usage: tools/deps.sh [GROUP]...
 #
-#   build   what tools/build.sh needs: compilers, Rust, the kernel's source
-#   run     QEMU, its UEFI firmware, what fetches a model
+#   native  what tools/build.sh --native needs: compilers, Rust
+#   build   what tools/build.sh needs: these, and the kernel's source
+#   fetch   what fetches a model
+#   run     this, QEMU and its UEFI firmware
 #   test    both of these, and what tools/test.sh checks and compares with
 #   bench   both of these, and what bench/ compares with
 #   docs    mkdocs
 #
-# build and run are for this machine's own architecture; build-aarch64,
+# native, build and run are for this machine's own architecture; build-aarch64,
 # build-x86_64, run-aarch64 and run-x86_64 say which, and test needs both.
 #
 # Without GROUP: build and run. On Debian 12 or newer the packages are installed
 # with apt, as root or with sudo, after showing the command; a suite of the same
 # archive (security, backports) or the architecture arm64 is added where a
-# package is only there. Elsewhere it says what to install and fails. When
-# everything is there, it does nothing and says nothing.
+# package is only there. Who may not do that is told what an administrator has to
+# do. Elsewhere it says what to install and fails. When everything is there, it
+# does nothing and says nothing.
 set -eu
 
 # Where this file is, not a link to it.
@@ -38,14 +41,8 @@ clean_steps
 root_step() {
     root_text=$1 root_measure=$2
     shift 2
-    if [ "$(id -u)" = 0 ]; then
-        step "$root_text" "$root_measure" "$@"
-    elif have sudo; then
-        sudo -v || die 1 "sudo does not let you do this; as root: $*"
-        step "$root_text" "$root_measure" sudo "$@"
-    else
-        die 1 "this needs root, and there is no sudo; as root: $*"
-    fi
+    require_root
+    step "$root_text" "$root_measure" $sudo "$@"
 }
 
 # How far apt is, by what it tells of itself (APT::Status-Fd).
@@ -55,13 +52,24 @@ apt_done() { # LOG
 
 # as_root COMMAND...
 as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        show "$@"
-    elif have sudo; then
-        show sudo "$@"
-    else
-        die 1 "this needs root, and there is no sudo; as root: $*"
-    fi
+    require_root
+    show $sudo "$@"
+}
+
+# may_be_root sets sudo, the word before what root does.
+may_be_root() {
+    sudo=
+    [ "$(id -u)" != 0 ] || return 0
+    sudo=sudo
+    have sudo && sudo -v
+}
+
+# Who may not is told all that is missing at once, since somebody else has to be asked.
+require_root() {
+    ! may_be_root || return 0
+    say "what is missing is installed by root. An administrator can run: $top/tools/deps.sh $groups"
+    say "or install it in another way:$packages${source_missing:+ $(pinned package)}${rust_missing:+; Rust 1.$rust_needs or newer, which rustup installs without root, for$rust_targets}${lints_missing:+; rustfmt and clippy}"
+    exit 1
 }
 
 # any_file PATTERN...: whether one of the files is there.
@@ -161,32 +169,37 @@ tools_arch() {
     case $(own_arch) in x86_64) echo x86_64 ;; *) echo aarch64 ;; esac
 }
 
-# need_build ARCH
-need_build() {
+# need_native ARCH: what the program takes.
+need_native() {
     need make make
     need gcc gcc
     need g++ g++
     need_file libc6-dev /usr/include/stdlib.h
-    need bc bc
-    need bison bison
-    need flex flex
-    need xz-utils xz
-    need perl perl
     need cmake cmake
-    need python3 python3
     case $1 in
         aarch64) need_compiler aarch64 aarch64 arm64 ;;
-        x86_64)
-            need_compiler x86_64 x86-64 amd64
-            # What the kernel's build checks its objects with, and packs it with.
-            need_file libelf-dev /usr/include/libelf.h
-            need lz4 lz4
-            ;;
+        x86_64) need_compiler x86_64 x86-64 amd64 ;;
     esac
     need_file libclang-dev /usr/lib/llvm-*/lib/libclang.so /usr/lib*/libclang.so \
         /usr/lib/*/libclang.so
     rust_targets="$rust_targets $1-unknown-linux-gnu"
     find_rust || rust_missing=yes
+}
+
+# need_build ARCH: and what the kernel takes.
+need_build() {
+    need_native "$1"
+    need bc bc
+    need bison bison
+    need flex flex
+    need xz-utils xz
+    need perl perl
+    need python3 python3
+    if [ "$1" = x86_64 ]; then
+        # What the kernel's build checks its objects with, and packs it with.
+        need_file libelf-dev /usr/include/libelf.h
+        need lz4 lz4
+    fi
     # The kernel's source is a package; kernel/build.sh fetches it by itself.
     if debian_codename >/dev/null && [ ! -f "$cache/kernel/$(pinned sha256).deb" ]; then
         has_source || source_missing=yes
@@ -217,6 +230,10 @@ need_run() {
                 /usr/share/qemu/edk2-x86_64-code.fd
             ;;
     esac
+    need_fetch
+}
+
+need_fetch() {
     need curl curl
     need python3-pip pip3
 }
@@ -320,16 +337,17 @@ source_missing=
 lints_missing=
 rust_targets=
 [ $# -gt 0 ] || set -- build run
+groups=$*
 for group in "$@"; do
     case $group in
         -h | --help)
             usage
             exit 0
             ;;
-        build | run) "need_$group" "$(tools_arch)" ;;
+        native | build | run) "need_$group" "$(tools_arch)" ;;
         build-aarch64 | build-x86_64 | run-aarch64 | run-x86_64) "need_${group%-*}" "${group#*-}" ;;
-        test | bench | docs) "need_$group" ;;
-        *) die 2 "unknown group $group; groups are build, run, test, bench and docs" ;;
+        fetch | test | bench | docs) "need_$group" ;;
+        *) die 2 "unknown group $group; groups are native, build, fetch, run, test, bench and docs" ;;
     esac
 done
 [ -n "$packages$rust_missing$source_missing$lints_missing" ] || exit 0
@@ -348,6 +366,8 @@ if ! codename=$(debian_codename); then
     exit 0
 fi
 
+# kernel/build.sh has more places to look for the source, for which nobody is asked.
+if [ -z "$packages$rust_missing$lints_missing" ] && ! may_be_root; then exit 0; fi
 # First, as the suite that has it also has the newer compilers.
 if [ -n "$source_missing" ]; then
     update
@@ -356,7 +376,7 @@ if [ -n "$source_missing" ]; then
     done
     # Another version will do, and kernel/build.sh says so.
     has_package "$(pinned package)" ||
-        die 1 "apt has no package $(pinned package) in $codename, nor in its security and backports suites"
+        die 1 "apt has no package $(pinned package) in $codename, nor in its security and backports suites; build in a container (tools/build.sh --container), or do without a virtual machine (tools/run.sh --native)"
 fi
 if [ -n "$packages" ]; then
     update

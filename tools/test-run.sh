@@ -389,6 +389,17 @@ linuxes() {
     says "--accel kvm: there is no $work/kvm"
 
     linux x86_64 16 ''
+    echo "Linux version 6.6.87.2-microsoft-standard-WSL2" >"$work/proc/version"
+    try wsl2_without_kvm 0 run.sh --dry-run "$model"
+    says "there is no $work/kvm: WSL2 has one on Windows 11"
+    : >"$work/kvm"
+    FAKE_RUNS='kvm:host'
+    try wsl2_with_kvm 0 run.sh --dry-run "$model"
+    guest=x86_64 firmware=$prefix/share/qemu/edk2-x86_64-code.fd
+    command_is kvm host 4 896
+    says_not slow
+
+    linux x86_64 16 ''
     echo 2147483648 >"$work/proc/memory.max"
     try container_with_little_memory 3 run.sh phi-3.5-mini
     says "this machine has 2048 MiB"

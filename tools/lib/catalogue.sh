@@ -218,6 +218,6 @@ fetch_wheel() {
 
 # install_here WHAT: on Debian by deps.sh; elsewhere says what to install.
 install_here() {
-    { have apt-get && "$tools/deps.sh" run >&2; } ||
+    { have apt-get && "$tools/deps.sh" fetch >&2; } ||
         die 3 "to fetch $model_name this needs $1; install that"
 }

@@ -60,7 +60,7 @@ host_accelerates() {
     case $host_os/$host_arch in
         Darwin/arm64) ;;
         Darwin/x86_64) [ "$(sysctl -n kern.hv_support 2>/dev/null)" = 1 ] ;;
-        Linux/arm64 | Linux/x86_64) [ -e "${ZOSIA_KVM:-/dev/kvm}" ] ;;
+        Linux/arm64 | Linux/x86_64) [ -w "${ZOSIA_KVM:-/dev/kvm}" ] ;;
         *) return 1 ;;
     esac
 }

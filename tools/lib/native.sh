@@ -15,6 +15,8 @@ provide_native() {
             say "would build out/native/init"
             return 0
         fi
+        # Together, as somebody else may have to be asked to install it.
+        ! have apt-get || "$tools/deps.sh" native fetch >&2 || die 3 "building out/native/init takes what is missing here; see above"
         say "building out/native/init"
         choose_build_top
         show "$build_top/tools/build.sh" --native >&2 || die 3 "the build failed; see above"

@@ -65,7 +65,7 @@ qemu_remedy() {
             ;;
         *)
             if have apt-get; then
-                echo "$tools/deps.sh run-$arch"
+                echo "$tools/deps.sh $(deps_groups)"
             elif have dnf; then
                 case $arch in
                     x86_64) echo "sudo dnf install qemu-system-x86 edk2-ovmf" ;;
@@ -96,13 +96,33 @@ qemu_remedy() {
 # provide_qemu: QEMU and its firmware are there, installed where that can be done.
 provide_qemu() {
     find_qemu || { install_qemu && find_qemu; } ||
-        die 3 "QEMU ($qemu_name) is not installed: $(qemu_remedy)"
+        die 3 "QEMU ($qemu_name) is not installed: $(qemu_remedy)$(why_emulated)"
     [ -n "$firmware_wanted" ] || return 0
     find_firmware || { install_qemu && find_firmware; } ||
         die 3 "no UEFI firmware for $arch beside $qemu; set ZOSIA_FIRMWARE, or --no-firmware, or: $(qemu_remedy)"
 }
 
-install_qemu() { have apt-get && [ -z "$dry_run" ] && "$tools/deps.sh" "run-$arch" >&2; }
+# Why it is QEMU for another processor that is to be installed, if nobody asked for one:
+# the remedy for that may be the shorter.
+why_emulated() {
+    [ "$arch" = "$own_arch" ] || [ -n "$arch_wanted$efi" ] ||
+        echo " (for an emulated processor, as ${why_slow:-$(why_foreign)})"
+}
+
+# What the machine takes and, if no EFI file is here, the build of one: together, as
+# somebody else may have to be asked to install it.
+deps_groups() {
+    if [ -n "$efi" ] || (find_made_efi "$(sources_key)" "$top/out/$efi_name"); then
+        echo "run-$arch"
+    else
+        echo "build-$arch run-$arch"
+    fi
+}
+
+install_qemu() {
+    # shellcheck disable=SC2046 # words
+    have apt-get && [ -z "$dry_run" ] && "$tools/deps.sh" $(deps_groups) >&2
+}
 
 # find_qemu sets qemu (its path) and qemu_version (10.0.2), or fails.
 find_qemu() {
@@ -258,7 +278,16 @@ emulate() {
 why_no_hvf() { echo "kern.hv_support is 0: this Mac, itself perhaps virtual, offers none"; }
 
 why_no_kvm() {
-    echo "there is no ${ZOSIA_KVM:-/dev/kvm}: virtualization is off in the firmware's setup, or the host of this machine keeps it to itself"
+    kvm_node=${ZOSIA_KVM:-/dev/kvm}
+    if [ -e "$kvm_node" ]; then
+        echo "$kvm_node is not yours to use: $(join_kvm)"
+        return
+    fi
+    if grep -qi microsoft "${ZOSIA_PROC:-/proc}/version" 2>/dev/null; then
+        echo "there is no $kvm_node: WSL2 has one on Windows 11, if .wslconfig does not say nestedVirtualization=false"
+        return
+    fi
+    echo "there is no $kvm_node: virtualization is off in the firmware's setup, or the host of this machine keeps it to itself"
 }
 
 # Apple's chips with SME refuse -cpu host in some QEMU versions; cortex-a76
@@ -298,9 +327,11 @@ try_kvm() {
     fi
     cpu=$1
     why_slow="$kvm_node runs no guest: $(probe_error)"
-    [ -w "$kvm_node" ] || why_slow="$why_slow; is your user in the group kvm? sudo usermod -aG kvm $(id -un), then log in again"
+    [ -w "$kvm_node" ] || why_slow="$why_slow; $(join_kvm)"
     return 1
 }
+
+join_kvm() { echo "is your user in the group kvm? sudo usermod -aG kvm $(id -un), then log in again"; }
 
 # What a processor without AVX2 costs. Where it has it, a host may still hide it.
 tell_without_avx2() {
