@@ -113,4 +113,11 @@ stands here || fail "a folder of CMake's that works was removed"
 ! stands moved || fail "a folder of CMake's that was moved was not removed"
 ! stands orphaned || fail "a folder of CMake's whose checkout is gone was not removed"
 
+# Git for Windows, whose files WSL2 sees, leaves the ends of lines as they are.
+if [ -e "${tools%/tools}/.git" ]; then
+    git -c safe.directory='*' -c core.autocrlf=true -C "${tools%/tools}" archive HEAD tools/run.sh |
+        tar -xO -f - >"$work/run.sh"
+    ! grep -q "$(printf '\r')" "$work/run.sh" || fail "a checkout on Windows has other lines"
+fi
+
 echo "test-build.sh: all right"
