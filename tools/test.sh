@@ -237,6 +237,7 @@ test_docs() {
     fi
     show "$python/bin/mkdocs" build --strict --quiet --site-dir "$scratch/site"
     show "$python/bin/python" docs/check_messages.py
+    show "$python/bin/python" docs/plots.py --check
     named_files >"$scratch/named"
     [ -s "$scratch/named" ] || die 1 "the documentation names no files: the check looks for nothing"
     while read -r named; do
