@@ -38,6 +38,7 @@ tools=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 . "$tools/lib/catalogue.sh"
 
 named_or_die() {
+    model_rest='' rest_bytes=0
     find_owned "$1" || find_named "$1" || die 4 "there is no model $1; there are: $(known_names)"
 }
 
@@ -82,15 +83,15 @@ list_owned() { # NAME FILE KIND
         printf '%9s %10s  %-5s %-20s %s\n' - - - "passed over" "$(visible "$1")"
         return
     fi
-    if is_part "${2##*/}" && [ "$part_count" -gt 1 ]; then
-        printf '%9s %10s  %-5s %-20s %s\n' - - - "in $part_count files" "$(visible "$1")"
-        return
-    fi
     if [ ! -r "$2" ]; then
         printf '%9s %10s  %-5s %-20s %s\n' - - - "not readable" "$(visible "$1")"
         return
     fi
-    model_bytes=$(file_bytes "$2")
+    model_bytes=$(whole_bytes "$2")
+    if [ "$model_bytes" = 0 ]; then
+        printf '%9s %10s  %-5s %-20s %s\n' - - - "not whole" "$(visible "$1")"
+        return
+    fi
     ram_need=$(model_ram_mib "$model_bytes" 4096)
     printf '%9s %6s MiB  %-5s %-20s %s\n' "$(human_bytes "$model_bytes")" "$ram_need" "$(fits "$ram_need")" \
         "$(visible "$(architecture "$2") $3")" "$(visible "$1")"
@@ -114,11 +115,19 @@ get_models() {
     for name in "$@"; do
         named_or_die "$name"
         if ! model_is_here; then
-            [ -n "$anyway" ] || require_ram "$name" "$(model_ram_mib "$model_bytes" 4096)" ", or --anyway"
+            [ -n "$anyway" ] || require_ram "$name" "$(model_ram_mib $((model_bytes + rest_bytes)) 4096)" ", or --anyway"
             fetch_model || die 4 "$name cannot be fetched from ${model_source%%!*}; check the network and try again"
         fi
         printf '%s\n' "$model_file"
     done
+}
+
+all_sha256() { # FILE..., commas between
+    all_sha256=''
+    for all_file in "$@"; do
+        all_sha256=$all_sha256${all_sha256:+,}$(file_sha256 "$all_file")
+    done
+    printf '%s\n' "$all_sha256"
 }
 
 verify_models() {
@@ -134,7 +143,7 @@ verify_models() {
             [ -n "${all:-}" ] || die 4 "$name is not here; tools/model.sh get $name"
         elif [ -z "$model_sha256" ]; then
             printf '%s: no checksum is known\n' "$name"
-        elif [ "$(file_sha256 "$model_file")" = "$model_sha256" ]; then
+        elif [ "$(eval "all_sha256 $(quote "$model_file") $model_rest")" = "$model_sha256" ]; then
             printf '%s: as recorded\n' "$name"
         else
             printf '%s: DIFFERS from %s; remove %s and get it again\n' "$name" "$model_sha256" "$model_file"

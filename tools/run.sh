@@ -1,7 +1,8 @@
 #!/bin/sh
 # tools/run.sh [OPTION...] [MODEL]
 #
-# Boots zosia at this terminal. MODEL is a .gguf file, a disk image, or a name
+# Boots zosia at this terminal. MODEL is a .gguf file (of a model in parts the first,
+# NAME-00001-of-0000N.gguf, with the others beside it), a disk image, or a name
 # that tools/model.sh list shows: of the catalogue, or ollama:…, hf:…, lms:… for
 # what other programs have here; hf:OWNER/REPO[:QUANT] is fetched if it is not.
 # Without MODEL it is the largest here that this machine runs well; with none here
@@ -207,7 +208,7 @@ fi
 provide_model() {
     if [ -z "$model_source" ] || model_is_here; then return 0; fi
     if [ -n "$dry_run" ]; then
-        say "would fetch $model_name ($(human_bytes "$model_bytes")) to $model_file"
+        say "would fetch $model_name ($(human_bytes $((model_bytes + rest_bytes)))) to $model_file"
         return 0
     fi
     ! fetch_model || return 0
@@ -235,7 +236,7 @@ case " $append" in
     *) ctx=4096 ;;
 esac
 are_counts "$ctx" || ctx=4096
-ram_need=$(model_ram_mib "$model_bytes" "$ctx")
+ram_need=$(model_ram_mib $((model_bytes + rest_bytes)) "$ctx")
 [ -n "$mem$native_wanted" ] || require_ram "$model_name" "$ram_need" ", or set --mem"
 
 # --- the machine ----------------------------------------------------------------
@@ -273,7 +274,7 @@ provide_model
 # As much again for weights copied into the processor's favourite layout, if
 # that leaves the host a quarter; the guest takes what it uses, not what it may.
 if [ -z "$mem" ]; then
-    mem=$((ram_need + model_bytes / 1048576))
+    mem=$((ram_need + (model_bytes + rest_bytes) / 1048576))
     [ "$mem" -le $(($(host_ram_mib) * 3 / 4)) ] || mem=$ram_need
     mem=$(((mem + 127) / 128 * 128))
 fi
@@ -291,6 +292,26 @@ elif [ ! -r "$efi" ] && [ -z "$dry_run" ]; then
     die 3 "--efi: $efi cannot be read"
 fi
 efi=$(absolute "$efi")
+
+# The other parts of the model as disks, quoted for a shell.
+qemu_parts() { # FILE...
+    part=1
+    for part_file in "$@"; do
+        part=$((part + 1))
+        printf ' %s' "$(quote \
+            -drive "if=none,id=model$part,format=raw,readonly=on,cache=writeback,aio=threads,file=$(qemu_value "$part_file")" \
+            -device "virtio-blk-$bus,drive=model$part,serial=zosia-$(rest_length "$part_file")")"
+    done
+}
+
+vfkit_parts() { # FILE...
+    for part_file in "$@"; do
+        printf ' %s' "$(quote --device "virtio-blk,path=$part_file,deviceId=zosia-$(rest_length "$part_file")")"
+    done
+}
+
+# In a dry run it may not be here.
+rest_length() { if [ -f "$1" ]; then file_bytes "$1"; else echo 0; fi; }
 
 # --- the command ----------------------------------------------------------------
 
@@ -336,6 +357,7 @@ if [ "$vmm" = vfkit ]; then
         --bootloader "linux,kernel=$efi,cmdline=$parameters" \
         --device "virtio-blk,path=$model_file,deviceId=zosia-$model_bytes" \
         "$@" --device virtio-serial,stdio
+    eval "set -- \"\$@\" $(eval "vfkit_parts $model_rest")"
     if [ -n "$session" ]; then
         set -- "$@" --device "virtio-blk,path=$session_file,deviceId=zosia-session"
         # vfkit locks no disk.
@@ -364,6 +386,7 @@ set -- "$@" -kernel "$efi" -append "$parameters" \
     -device "virtio-blk-$bus,drive=model,serial=zosia-$model_bytes" \
     -chardev "pipe,id=control,path=$(qemu_value "$scratch/control")" -mon chardev=control,mode=control \
     -device "virtio-serial-$bus"
+eval "set -- \"\$@\" $(eval "qemu_parts $model_rest")"
 # The one disk that is written: a flush reaches the host's disk, an error the guest.
 if [ -n "$session" ]; then
     set -- "$@" \

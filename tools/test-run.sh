@@ -1134,10 +1134,21 @@ owners() {
     try model_with_a_missing_part 4 run.sh lms:pub/parts
     says "lms:pub/parts is in 3 files, of which this one is missing: $HOME/.lmstudio/models/pub/parts/m-Q4_0-00002-of-00003.gguf"
     gguf "$HOME/.lmstudio/models/pub/parts/m-Q4_0-00002-of-00003.gguf" 10
-    try model_in_parts 4 run.sh lms:pub/parts:q4_0
-    says "lms:pub/parts:q4_0 is in 3 files, and zosia reads models of one"
+    parts=$HOME/.lmstudio/models/pub/parts/m-Q4_0
+    try model_in_parts 0 run.sh --dry-run lms:pub/parts:q4_0
+    for part in 1 2 3; do
+        prints "file=$parts-0000$part-of-00003.gguf"
+    done
+    prints "drive=model3,serial=zosia-$(wc -c <"$parts-00003-of-00003.gguf" | tr -d ' ')"
+    try model_in_parts_by_its_file 0 run.sh --dry-run "$parts-00001-of-00003.gguf"
+    prints "file=$parts-00003-of-00003.gguf"
+    try later_part 4 run.sh "$parts-00002-of-00003.gguf"
+    says "is part 00002 of a model in 3 files; give the first, m-Q4_0-00001-of-00003.gguf"
     try model_in_parts_is_listed_once 0 model.sh list
-    [ "$(grep -c 'in 3 files  *lms:pub/parts:Q4_0' "$work/out")" = 1 ] || fail "it is listed otherwise"
+    [ "$(grep -c 'lms:pub/parts:Q4_0' "$work/out")" = 1 ] || fail "it is listed otherwise"
+    gguf "$HOME/.lmstudio/models/pub/many/m-Q8_0-00001-of-00021.gguf" 10
+    try model_in_too_many_parts 4 run.sh lms:pub/many
+    says "lms:pub/many is in 21 files, and a machine takes at most 20"
     rm -r "$HOME/.lmstudio/models/pub"
     try lms_that_is_not_there 4 model.sh path lms:a/b
     find "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS" "$work/chosen" ! -type d -exec ls -ld {} + | cmp -s - "$work/before" ||
@@ -1264,8 +1275,22 @@ hubs() {
     says "there is no such repository or file at 127.0.0.1:$hub_port"
     try hub_without_the_revision 4 run.sh hf:good/repo@v1
     says "the repository has no revision v1"
-    try hub_with_parts 4 run.sh hf:good/repo:bf16
-    says "hf:good/repo:bf16 is in 2 files; fetch them by hand, or choose another QUANT"
+    try hub_dry_run_of_parts 0 run.sh --dry-run hf:good/repo:bf16
+    says "would fetch hf:good/repo:bf16 (1 MB)"
+    prints "model-BF16-00002-of-00002.gguf"
+    [ ! -e "${fetched%/*}/model-BF16-00002-of-00002.gguf" ] || fail "it was fetched"
+    try hub_with_parts 0 model.sh get hf:good/repo:bf16
+    printed_exactly "${fetched%/*}/model-BF16-00001-of-00002.gguf\n"
+    try parts_of_the_hub_are_attached_and_checked 0 run.sh --dry-run hf:good/repo:bf16
+    prints "file=${fetched%/*}/model-BF16-00002-of-00002.gguf"
+    first=$(sha256sum <"${fetched%/*}/model-BF16-00001-of-00002.gguf" | cut -d ' ' -f 1)
+    prints "zosia.sha256=$first,$(sha256sum <"${fetched%/*}/model-BF16-00002-of-00002.gguf" | cut -d ' ' -f 1)"
+    try verify_parts_of_the_hub 0 model.sh verify hf:good/repo:bf16
+    prints "as recorded"
+    rm "${fetched%/*}/model-BF16-00001-of-00002.gguf"
+    try hub_with_one_part_here 0 model.sh get hf:good/repo:bf16
+    try hub_that_lies_about_a_part 4 model.sh get hf:lies/repo:bf16
+    says "and was removed; try again"
     try hub_without_the_file 4 run.sh hf:good/repo:q3
     says "the repository has no such GGUF file; it has: mmproj-model-f16.gguf, sub/it's a model-Q8_0.gguf, model-Q4_K_M.gguf,"
     try gated 4 run.sh hf:gated/repo

@@ -1,4 +1,5 @@
-//! Compiles `guarded.cpp` against the headers of llama-cpp-sys-2.
+//! Compiles `guarded.cpp` against the headers of llama-cpp-sys-2, and has tests open
+//! files as `src/part.rs` says.
 
 use std::path::Path;
 use std::process::exit;
@@ -6,6 +7,8 @@ use std::process::exit;
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=guarded.cpp");
+    println!("cargo:rustc-link-arg=-Wl,--wrap=ggml_fopen");
+    println!("cargo:rustc-check-cfg=cfg(address_sanitizer)");
     // OUT_DIR/lib/cmake of llama-cpp-sys-2, which installs headers beside it.
     let cmake_dir = std::env::var_os("DEP_LLAMA_GGML_CMAKE_DIR").unwrap_or_default();
     let include = Path::new(&cmake_dir).join("../../include");

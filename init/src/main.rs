@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         .next_if(|first| first == supervisor::ENGINE_ROLE)
         .is_some()
     {
-        return engine::main(args.next().as_deref());
+        return engine::main(args);
     }
     if args
         .next_if(|first| first == supervisor::ATTEMPT_ROLE)

@@ -177,6 +177,7 @@ mod tests {
             path: format!("/models/{name}").into(),
             name: (*name).to_owned(),
             bytes: 1,
+            rest: Vec::new(),
             device: None,
             label: None,
             origin: Origin::Given,

@@ -58,19 +58,22 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Starts an engine and has it load its model, of which it is given no more than
-    /// a descriptor to read.
+    /// a descriptor to read, or one for each part.
     ///
     /// # Errors
     /// [`StartError`].
     pub(crate) fn start(load: Load) -> Result<Self, StartError> {
         reap_orphans();
-        let model = open_model(&load.path).map_err(|source| StartError::Model {
-            path: load.path.clone(),
-            source,
-        })?;
+        let open = |(path, _): (&Path, u64)| {
+            open_model(path).map_err(|source| StartError::Model {
+                path: path.to_owned(),
+                source,
+            })
+        };
+        let model = load.files().map(open).collect::<Result<Vec<_>, _>>()?;
         let mut child = Command::new("/proc/self/exe")
             .arg(ENGINE_ROLE)
-            .arg(model.as_raw_fd().to_string())
+            .args(model.iter().map(|file| file.as_raw_fd().to_string()))
             .env_clear()
             // Else ggml starts a debugger before it ends on an exception.
             .env("GGML_NO_BACKTRACE", "1")

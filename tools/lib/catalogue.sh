@@ -29,10 +29,10 @@ find_entry() {
 catalogue_names() { sed -n "s/^\([a-z0-9][^$tab]*\)$tab.*/\1/p" "$catalogue" | tr '\n' ' '; }
 
 # find_model ARG, a file or a name, sets model_name, model_file, model_bytes,
-# model_sha256 (may be empty), model_source (empty: nothing to fetch) and
-# model_append (parameters that go with it).
+# model_sha256 (may be empty), model_source (empty: nothing to fetch),
+# model_append (parameters that go with it), and of a model in parts what find_parts does.
 find_model() {
-    model_append=''
+    model_append='' model_rest='' rest_bytes=0
     if [ ! -e "$1" ]; then
         find_owned "$1" || find_named "$1" ||
             die 4 "there is no file $1, and no model of that name; the catalogue has: $(catalogue_names)"
@@ -45,6 +45,7 @@ find_model() {
     model_name=$1 model_file=$(absolute "$1") model_sha256='' model_source=''
     model_bytes=$(file_bytes "$1")
     [ "$model_bytes" -gt 0 ] || die 4 "$1 is empty; name a .gguf file or a disk image"
+    find_parts "$1"
 }
 
 # The same for names only: of the catalogue, and of what was imported.
@@ -153,17 +154,35 @@ prefer_owned() { # NAME FILE KIND
     case $(architecture "$2") in '' | *bert* | clip | t5*) ;; *) prefer "$1" "$(file_bytes "$2")" ;; esac
 }
 
-# fetch_model brings the entry that find_model found into $model_file: whole
-# and checked, or not at all. Returns 1 if the source cannot be reached.
+# fetch_model brings what find_model found into $model_file, and the other parts beside
+# it; the first comes last, so that where it is all are. Returns 1 if the source cannot be
+# reached.
 fetch_model() {
+    fetch_all=$model_sha256
+    fetch_first=$model_bytes$tab${model_sha256%%,*}$tab$model_file$tab$model_source
+    fetch_status=0
+    while [ "$fetch_status" = 0 ] && IFS=$tab read -r next_bytes next_sha256 next_file next_source; do
+        [ -n "$next_bytes" ] || continue
+        model_bytes=$next_bytes model_sha256=$next_sha256 model_file=$next_file model_source=$next_source
+        model_is_here || fetch_file || fetch_status=$?
+    done <<END
+${hub_rest:-}
+$fetch_first
+END
+    model_sha256=$fetch_all
+    return "$fetch_status"
+}
+
+# One file: whole and checked, or not at all.
+fetch_file() {
     mkdir -p "${model_file%/*}"
     lock "$model_file" "fetching $model_name"
     # Somebody else may have fetched it meanwhile.
-    fetch_status=0
-    [ -f "$model_file" ] || fetch_locked || fetch_status=$?
+    file_status=0
+    [ -f "$model_file" ] || fetch_locked || file_status=$?
     hide_step
     unlock
-    return "$fetch_status"
+    return "$file_status"
 }
 
 fetch_locked() {

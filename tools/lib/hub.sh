@@ -32,14 +32,38 @@ find_in_hub() {
     [ -n "$choice" ] ||
         die 4 "$1: the repository has no such GGUF file; it has:$(printf '%s\n' "$hub_files" | sed -n "s/.*$tab\(.*\.gguf\)$/ \1/p" | tr '\n' ',' | sed 's/,$//')"
     end_choice "$1"
-    if is_part "${choice##*/}" && [ "$part_count" -gt 1 ]; then
-        die 4 "$1 is in $part_count files; fetch them by hand, or choose another QUANT"
-    fi
     is_sha256 "$model_sha256" || die 4 "$1: the hub tells no SHA-256 of $choice; download it by hand"
     model_name=$1
     model_file=$models_dir/hf/$repo_owner/$repo_name${repo_revision:+@$repo_revision}/${choice##*/}
-    model_source=$hub_endpoint/$repo_owner/$repo_name/resolve/$hub_commit/$(uri_path "$choice")
+    model_source=$(hub_source "$choice")
     model_licence=${model_licence:-licence not told}
+    hub_rest='' model_rest='' rest_bytes=0
+    if is_part "${choice##*/}" && [ "$part_count" -gt 1 ]; then find_hub_parts "$1"; fi
+}
+
+hub_source() { printf '%s\n' "$hub_endpoint/$repo_owner/$repo_name/resolve/$hub_commit/$(uri_path "$1")"; }
+
+# The other parts of the choice: hub_rest has length, SHA-256, file and address of each, a
+# line, tabs between; the rest is as find_parts sets it.
+find_hub_parts() { # NAME
+    require_few_parts "$1"
+    part=2
+    while [ "$part" -le "$part_count" ]; do
+        part_path=$(part_name "$part")
+        case $choice in */*) part_path=${choice%/*}/$part_path ;; esac
+        hub_line=$(printf '%s\n' "$hub_files" | grep -F "$tab$part_path" | head -n 1)
+        part_length=${hub_line%%"$tab"*}
+        part_sha256=${hub_line#*"$tab"}
+        part_sha256=${part_sha256%%"$tab"*}
+        { are_counts "$part_length" && is_sha256 "$part_sha256"; } ||
+            die 4 "$1 is in $part_count files, of which the hub lacks this one, or its SHA-256: $part_path"
+        part_file=${model_file%/*}/${part_path##*/}
+        hub_rest=$hub_rest$newline$part_length$tab$part_sha256$tab$part_file$tab$(hub_source "$part_path")
+        model_rest="$model_rest $(quote "$part_file")"
+        rest_bytes=$((rest_bytes + part_length))
+        model_sha256=$model_sha256,$part_sha256
+        part=$((part + 1))
+    done
 }
 
 # Of a repository's tree: size, SHA-256 and path of each file, tabs between.

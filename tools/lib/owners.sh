@@ -165,25 +165,71 @@ find_owned() {
     esac
 }
 
-# Ends where FILE is a part of a model that is in several: one that is missing is named.
-refuse_parts() { # NAME FILE
-    if ! is_part "${2##*/}" || [ "$part_count" -lt 2 ]; then return 0; fi
-    part=1
+# More take more disks than a machine has slots for, and more checksums than its command
+# line holds.
+parts_max=20
+
+# part_name N: the file's name of another part than is_part has told of.
+part_name() { printf '%s-%05d-of-%05d.gguf\n' "$part_stem" "$1" "$part_count"; }
+
+# Where model_file is the first of several parts, the others, quoted for a shell, are
+# model_rest; rest_bytes is their length, and model_sha256 has theirs, too, if it has one
+# and all are known.
+find_parts() { # NAME
+    model_rest='' rest_bytes=0
+    if ! is_part "${model_file##*/}" || [ "$part_count" -lt 2 ]; then return 0; fi
+    [ "$part_number" = 00001 ] ||
+        die 4 "$1 is part $part_number of a model in $part_count files; give the first, $(part_name 1)"
+    require_few_parts "$1"
+    part=2
     while [ "$part" -le "$part_count" ]; do
-        part_file=${2%/*}/$part_stem-$(printf '%05d-of-%05d' "$part" "$part_count").gguf
+        part_file=${model_file%/*}/$(part_name "$part")
         [ -f "$part_file" ] || die 4 "$1 is in $part_count files, of which this one is missing: $part_file"
+        part_sha256=$(kept_sha256 "$part_file")
+        [ -z "$model_sha256" ] || model_sha256=${part_sha256:+$model_sha256,$part_sha256}
+        rest_bytes=$((rest_bytes + $(file_bytes "$part_file")))
+        model_rest="$model_rest $(quote "$part_file")"
         part=$((part + 1))
     done
-    die 4 "$1 is in $part_count files, and zosia reads models of one: join them with llama-gguf-split --merge $2 NEW.gguf, and give it NEW.gguf"
+}
+
+# The length of FILE and of all parts that belong to it; 0 where one is not there.
+whole_bytes() { # FILE
+    whole_bytes=$(file_bytes "$1")
+    if is_part "${1##*/}" && [ "$part_count" -gt 1 ]; then
+        part=2
+        while [ "$part" -le "$part_count" ]; do
+            part_file=${1%/*}/$(part_name "$part")
+            if [ ! -f "$part_file" ]; then
+                whole_bytes=0
+                break
+            fi
+            whole_bytes=$((whole_bytes + $(file_bytes "$part_file")))
+            part=$((part + 1))
+        done
+    fi
+    printf '%s\n' "$whole_bytes"
+}
+
+require_few_parts() { # NAME
+    [ "$part_count" -le "$parts_max" ] ||
+        die 4 "$1 is in $part_count files, and a machine takes at most $parts_max; put them on one disk (zosia-disk create), and give that"
+}
+
+# The SHA-256 of a file that was fetched, or that a cache knows.
+kept_sha256() { # FILE
+    kept_sha256=''
+    read -r kept_sha256 2>/dev/null <"$1.sha256" || kept_sha256=$(blob_sha256 "$1")
+    printf '%s\n' "$kept_sha256"
 }
 
 # use_owned NAME FILE [SHA256]
 use_owned() {
-    refuse_parts "$1" "$2"
     [ -r "$2" ] || die 4 "$2, which is $1, cannot be read; check its permissions"
     model_name=$1 model_file=$(absolute "$2") model_source='' model_licence='' model_sha256=${3:-}
     model_append='' model_bytes=$(file_bytes "$model_file")
     [ "$model_bytes" -gt 0 ] || die 4 "$2, which is $1, is empty; fetch it again there"
+    find_parts "$1"
 }
 
 # split_repository NAME: hf:OWNER/REPO[@REVISION][:QUANT] as repo_owner, repo_name,

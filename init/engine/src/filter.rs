@@ -49,7 +49,7 @@ const fn name_of(constant: &'static str) -> &'static str {
     constant.split_at("__NR_".len()).1
 }
 
-pub(crate) const ALLOWED: [Allowed; 42] = allowed![
+pub(crate) const ALLOWED: [Allowed; 43] = allowed![
     // The pipes and the model, all open.
     __NR_read Only::Any,
     __NR_write Only::Any,
@@ -62,6 +62,8 @@ pub(crate) const ALLOWED: [Allowed; 42] = allowed![
     __NR_statx Only::Any,
     __NR_fadvise64 Only::Any,
     __NR_close Only::Any,
+    // Of a part, which llama.cpp opens and closes twice.
+    __NR_dup Only::Any,
     __NR_fcntl Only::Second(sys::F_GETFL),
     // Memory.
     __NR_brk Only::Any,

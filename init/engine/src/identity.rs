@@ -31,20 +31,23 @@ pub(crate) struct Part {
 
 /// What computes here, and with what.
 pub(crate) struct Identity<'f> {
-    file: &'f File,
-    bytes: u64,
+    files: Vec<(&'f File, u64)>,
     sha256: Option<String>,
     setting: String,
     hash: OnceCell<Option<Sha256>>,
 }
 
 impl<'f> Identity<'f> {
-    /// The model is in the first `bytes` of `file` and has this checksum, if it was checked;
-    /// `setting` is everything else that a bit of a context depends on. Nothing is read yet.
-    pub(crate) fn new(file: &'f File, bytes: u64, sha256: Option<String>, setting: String) -> Self {
+    /// The model is in the first bytes, as many as are told, of each of `files` and has this
+    /// checksum, if it was checked; `setting` is everything else that a bit of a context
+    /// depends on. Nothing is read yet.
+    pub(crate) fn new(
+        files: Vec<(&'f File, u64)>,
+        sha256: Option<String>,
+        setting: String,
+    ) -> Self {
         Self {
-            file,
-            bytes,
+            files,
             sha256,
             setting,
             hash: OnceCell::new(),
@@ -94,31 +97,41 @@ impl<'f> Identity<'f> {
             hash.update(text);
             hash.update([0]);
         }
-        hash.update(self.bytes.to_le_bytes());
+        for (_, bytes) in &self.files {
+            hash.update(bytes.to_le_bytes());
+        }
         if let Some(sha256) = &self.sha256 {
             hash.update(sha256.to_ascii_lowercase());
             return Ok(hash);
         }
-        let mut buffer = vec![0; 1 << 20];
-        let head = HEAD_BYTES.min(self.bytes);
-        for offset in (0..head).step_by(buffer.len()) {
-            let length = buffer
-                .len()
-                .min(usize::try_from(head - offset).unwrap_or(0));
-            let window = buffer.get_mut(..length).unwrap_or_default();
-            self.file.read_exact_at(window, offset)?;
-            hash.update(window);
-        }
-        let last = self.bytes.saturating_sub(SAMPLE_BYTES as u64);
-        for sample in 0..SAMPLES {
-            let window = buffer.get_mut(..SAMPLE_BYTES).unwrap_or_default();
-            let offset = u128::from(last) * u128::from(sample) / u128::from(SAMPLES);
-            let offset = u64::try_from(offset).unwrap_or(last);
-            self.file.read_exact_at(window, offset)?;
-            hash.update(window);
+        for (file, bytes) in &self.files {
+            sample(file, *bytes, &mut hash)?;
         }
         Ok(hash)
     }
+}
+
+/// Hashes the beginning and samples of a file of `bytes`.
+fn sample(file: &File, bytes: u64, hash: &mut Sha256) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    let head = HEAD_BYTES.min(bytes);
+    for offset in (0..head).step_by(buffer.len()) {
+        let length = buffer
+            .len()
+            .min(usize::try_from(head - offset).unwrap_or(0));
+        let window = buffer.get_mut(..length).unwrap_or_default();
+        file.read_exact_at(window, offset)?;
+        hash.update(window);
+    }
+    let last = bytes.saturating_sub(SAMPLE_BYTES as u64);
+    for sample in 0..SAMPLES {
+        let window = buffer.get_mut(..SAMPLE_BYTES).unwrap_or_default();
+        let offset = u128::from(last) * u128::from(sample) / u128::from(SAMPLES);
+        let offset = u64::try_from(offset).unwrap_or(last);
+        file.read_exact_at(window, offset)?;
+        hash.update(window);
+    }
+    Ok(())
 }
 
 fn push(hash: &mut Sha256, tokens: &[Token]) {
@@ -149,7 +162,11 @@ mod tests {
         file.write_all(content).unwrap();
         let bytes = content.len() as u64;
         let file = Box::leak(Box::new(file));
-        Identity::new(file, bytes, sha256.map(str::to_owned), setting.to_owned())
+        Identity::new(
+            vec![(file, bytes)],
+            sha256.map(str::to_owned),
+            setting.to_owned(),
+        )
     }
 
     fn keys(identity: &Identity<'_>, tokens: &[Token]) -> Vec<PieceKey> {
@@ -195,7 +212,7 @@ mod tests {
     #[test]
     fn a_model_that_cannot_be_read_has_no_names() {
         let mut gone = identity(&[1; 9000], None, "f16");
-        gone.bytes = 10_000;
+        gone.files[0].1 = 10_000;
         assert!(gone.parts(Pieces::Of(4), &[1]).is_empty());
         assert_eq!(gone.index(&[1]), None);
     }

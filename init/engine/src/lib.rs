@@ -23,6 +23,7 @@ mod lanes;
 mod load;
 mod measure;
 mod model;
+mod part;
 mod prompter;
 mod sampler;
 mod sequence;
@@ -40,10 +41,10 @@ mod warm;
 mod widths;
 mod wire;
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -58,9 +59,10 @@ use serve::Server;
 use wire::{Numbered, Outbox, Shared};
 
 /// The engine's process: confined, it serves what comes on its standard input.
-/// `model` is the number of the descriptor that its parent has left open for it.
+/// `model` has the numbers of the descriptors that its parent has left open for it: the
+/// model's, or one for each of its parts.
 #[must_use]
-pub fn main(model: Option<&OsStr>) -> ExitCode {
+pub fn main(model: impl Iterator<Item = OsString>) -> ExitCode {
     panic::set_hook(Box::new(tell_panic));
     confine::be_expendable();
     let (input, output, model) = match wire::take_descriptors(model) {
@@ -71,7 +73,11 @@ pub fn main(model: Option<&OsStr>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let open = [&input, &output, &model].map(File::as_raw_fd);
+    let open: Vec<RawFd> = [&input, &output]
+        .into_iter()
+        .chain(&model)
+        .map(File::as_raw_fd)
+        .collect();
     run(input, output, model, |bytes| confine::confine(bytes, &open))
 }
 
@@ -125,7 +131,7 @@ fn tell_panic(info: &PanicHookInfo<'_>) {
 fn run(
     mut input: impl Read + Send + 'static,
     output: impl Write + Send + 'static,
-    model: File,
+    model: Vec<File>,
     confine: impl FnOnce(u64) -> Result<Option<String>, Unconfined>,
 ) -> ExitCode {
     let started = Instant::now();
@@ -170,14 +176,14 @@ fn run(
 /// known here.
 fn load_and_serve(
     machine: &Machine,
-    file: File,
+    files: Vec<File>,
     load: &Load,
     requests: &Receiver<Numbered>,
     interrupt: &Arc<Interrupt>,
     outbox: &mut Outbox<impl Write>,
     complete: impl FnOnce(&mut ModelInfo),
 ) -> Result<(), LoadError> {
-    let mut checked = load::check(machine, file, load, outbox)?;
+    let mut checked = load::check(machine, files, load, outbox)?;
     let model = checked.load_model(machine, load, interrupt, outbox)?;
     let mut loaded = checked.finish(machine, &model, load, interrupt, outbox)?;
     complete(&mut loaded.info);

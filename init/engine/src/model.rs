@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "llama.cpp's model is a C handle")]
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 use llama_cpp_sys_2 as sys;
 
 use super::backend::{self, Backend};
+use super::part::{self, fdopen};
 
 /// A model in memory. The backend outlives it.
 pub(crate) struct Model<'b> {
@@ -44,11 +45,6 @@ pub(crate) enum ModelError {
     Llama(String),
 }
 
-unsafe extern "C" {
-    /// `fdopen(3)`.
-    fn fdopen(descriptor: c_int, mode: *const c_char) -> *mut c_void;
-}
-
 /// What the progress callback needs.
 struct Watch<'a> {
     progress: &'a mut dyn FnMut(f32) -> bool,
@@ -56,23 +52,18 @@ struct Watch<'a> {
 }
 
 impl<'b> Model<'b> {
-    /// Loads the GGUF in `file`. `progress` is told the part done, 0 to 1, and
+    /// Loads the GGUF in `files`: one, or the parts of a model in their order. `progress`
+    /// is told the part done, 0 to 1, and
     /// returns whether to go on.
     ///
     /// # Errors
     /// [`ModelError`]; [`ModelError::Llama`] carries what llama.cpp logged.
     pub(crate) fn load(
         _proof: &'b Backend,
-        file: &File,
+        files: &[&File],
         weights: Weights,
         progress: &mut dyn FnMut(f32) -> bool,
     ) -> Result<Self, ModelError> {
-        // SAFETY: fdopen(3): an open descriptor and a C string. The stream is never
-        // closed, for that would close `file` as well; a process loads twice at most.
-        let stream = unsafe { fdopen(file.as_raw_fd(), c"rb".as_ptr()) };
-        if stream.is_null() {
-            return Err(ModelError::File(io::Error::last_os_error()));
-        }
         let mut watch = Watch {
             progress,
             stopped: false,
@@ -87,11 +78,30 @@ impl<'b> Model<'b> {
         params.use_extra_bufts = weights == Weights::Repacked;
         params.progress_callback = Some(on_progress);
         params.progress_callback_user_data = (&raw mut watch).cast();
-        // SAFETY: llama.h: the stream is open, and is not used after the call, as maps
-        // need no descriptor; the callback's data points to `watch`, which outlives the
-        // call, and llama.cpp calls it from this thread during the call only; the
-        // backend is initialised (`_proof`).
-        let handle = unsafe { sys::llama_model_load_from_file_ptr(stream, params) };
+        let handle = match files {
+            [file] => {
+                // SAFETY: fdopen(3): an open descriptor and a C string. The stream is never
+                // closed, for that would close `file` as well; a process loads twice at most.
+                let stream = unsafe { fdopen(file.as_raw_fd(), c"rb".as_ptr()) };
+                if stream.is_null() {
+                    return Err(ModelError::File(io::Error::last_os_error()));
+                }
+                // SAFETY: llama.h: the stream is open, and is not used after the call, as
+                // maps need no descriptor; the callback's data points to `watch`, which
+                // outlives the call, and llama.cpp calls it from this thread during the
+                // call only; the backend is initialised (`_proof`).
+                unsafe { sys::llama_model_load_from_file_ptr(stream, params) }
+            }
+            parts => {
+                let names: Vec<CString> = parts.iter().map(|file| part::name(file)).collect();
+                let mut names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+                // SAFETY: llama.h: as many C strings as are said, which outlive the call;
+                // the callback and the backend as above.
+                unsafe {
+                    sys::llama_model_load_from_splits(names.as_mut_ptr(), names.len(), params)
+                }
+            }
+        };
         match NonNull::new(handle) {
             Some(handle) => Ok(Self {
                 handle,

@@ -4,7 +4,7 @@
 
 #![expect(unsafe_code, reason = "a descriptor is taken by its number")]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
@@ -28,14 +28,17 @@ const WORKING_INTERVAL: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The pipes that this process was started with, requests and events, and the model,
-/// whose descriptor has the number `model`. C++ that prints would break a frame: from
+/// whose descriptors, one for each of its parts, have the numbers `model`. C++ that prints would break a frame: from
 /// now on standard output is standard error, and standard input is at its end. Must be
 /// called once, and first.
 ///
 /// # Errors
 /// The system's: a descriptor is closed, or no more can be had.
-pub(crate) fn take_descriptors(model: Option<&OsStr>) -> io::Result<(File, File, File)> {
-    let model = take_inherited(model)?;
+pub(crate) fn take_descriptors(
+    model: impl Iterator<Item = OsString>,
+) -> io::Result<(File, File, Vec<File>)> {
+    let part = |number: OsString| take_inherited(&number).map(File::from);
+    let model = model.map(part).collect::<io::Result<Vec<_>>>()?;
     let above_standard = 3;
     let requests = fcntl_dupfd_cloexec(io::stdin(), above_standard)?;
     let events = fcntl_dupfd_cloexec(io::stdout(), above_standard)?;
@@ -43,18 +46,17 @@ pub(crate) fn take_descriptors(model: Option<&OsStr>) -> io::Result<(File, File,
     let (ended, _) = pipe_with(PipeFlags::CLOEXEC)?;
     dup2_stdin(ended)?;
     dup2_stdout(io::stderr())?;
-    Ok((requests.into(), events.into(), model.into()))
+    Ok((requests.into(), events.into(), model))
 }
 
 /// The descriptor of this number, which the parent has left open.
-fn take_inherited(number: Option<&OsStr>) -> io::Result<OwnedFd> {
-    let number = number.and_then(OsStr::to_str);
-    let number: Option<RawFd> = number.and_then(|number| number.parse().ok());
+fn take_inherited(number: &OsStr) -> io::Result<OwnedFd> {
+    let number: Option<RawFd> = number.to_str().and_then(|number| number.parse().ok());
     let Some(number) = number.filter(|number| *number > 2) else {
-        return Err(io::Error::other("its number is missing"));
+        return Err(io::Error::other("its number is wrong"));
     };
     // SAFETY: the supervisor has left this descriptor open for nothing but this call,
-    // which is made once, before anything else is opened.
+    // which is made once for it, before anything else is opened.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
@@ -250,6 +252,7 @@ fn shorter(event: &Event, TooLong { bytes, limit }: TooLong) -> Event {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
     use std::os::fd::IntoRawFd as _;
 
     use super::*;
@@ -291,9 +294,9 @@ mod tests {
     fn print_between_frames() {
         let model = File::open("/dev/zero").unwrap();
         let number = model.into_raw_fd().to_string();
-        let number = OsStr::new(&number);
-        let (mut requests, events, mut model) = take_descriptors(Some(number)).unwrap();
-        assert_eq!(model.read(&mut [0; 9]).unwrap(), 9);
+        let number = iter::once(number.into());
+        let (mut requests, events, mut model) = take_descriptors(number).unwrap();
+        assert_eq!(model[0].read(&mut [0; 9]).unwrap(), 9);
         let mut outbox = Outbox::new(events);
         outbox.send(&Event::Notice("before".to_owned()));
         let print = |bytes: &[u8]| rustix::io::write(rustix::stdio::stdout(), bytes);

@@ -35,14 +35,31 @@ pub enum GgufError {
     },
     /// One of several files.
     #[error(
-        "this is part {number} of a model split into {count} files; \
-         join them with `llama-gguf-split --merge` and use the result [ZE-10]"
+        "this is part {number} of a model in {count} parts, all of which are needed: {} [ZE-10]",
+        if *number == 1 {
+            "keep them in one folder under names that end in -0000N-of-0000M.gguf, or attach them all as disks"
+        } else {
+            "give the first part"
+        }
     )]
     Split {
         /// Which part, from 1.
         number: u64,
         /// How many parts there are.
         count: u64,
+    },
+    /// It is not the part that its name or its place says.
+    #[error(
+        "this should be part {wanted} of {count} and is {found}; \
+         download the parts of one model again [ZE-10]"
+    )]
+    Foreign {
+        /// Which part it should be, from 1.
+        wanted: u64,
+        /// How many parts there are.
+        count: u64,
+        /// What it is.
+        found: String,
     },
     /// Valid GGUF with something else in it.
     #[error("this GGUF file is {what}; give the .gguf file of a chat model [ZE-10]")]
@@ -109,4 +126,14 @@ pub enum GgufError {
         /// The system's error.
         source: io::Error,
     },
+}
+
+/// Which of a model's files is refused, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub struct PartError {
+    /// Which, from 0.
+    pub index: usize,
+    /// Why.
+    pub source: GgufError,
 }

@@ -14,7 +14,9 @@
 )]
 
 mod error;
+mod file;
 mod metadata;
+mod parts;
 mod ranges;
 mod reader;
 mod tensors;
@@ -24,26 +26,17 @@ mod uses;
 
 use std::num::Saturating;
 
-pub use error::GgufError;
+pub use error::{GgufError, PartError};
+pub use parts::{Part, PartName, part_of};
 pub use reader::ReadAt;
 pub use tensors::Tensor;
 
+use file::File;
 use metadata::Metadata;
 use protocol::KvType;
-use reader::Reader;
 
 /// The first four bytes of every GGUF file.
 pub const MAGIC: [u8; 4] = *b"GGUF";
-
-/// More keys than any model has (they have about 50), few enough to hold.
-const KEYS_MAX: u64 = 4096;
-/// More tensors than any model has (about 2000), few enough to hold.
-const TENSORS_MAX: u64 = 16_384;
-/// What `general.alignment` is when the file does not say. No less will do: ggml
-/// aborts on weights that are not aligned to 32 bytes.
-const ALIGNMENT_DEFAULT: u64 = 32;
-/// No file aligns its weights more coarsely: 32 or 64 bytes, at most a page.
-const ALIGNMENT_MAX: u64 = 1 << 20;
 
 /// A number of bytes computed from what a header says: where it would overflow it
 /// stays at the most that there can be, which fits no machine.
@@ -108,19 +101,33 @@ pub struct Header {
     pub vocab_tokens: u64,
     /// `tokenizer.chat_template`.
     pub chat_template: ChatTemplate,
+    /// Where the weights of each file end: of one, or of all parts in their order.
+    pub ends: Vec<End>,
+    /// Number of weights.
+    pub weights: u64,
+    /// The tensors in the order of the files, which is the order to read in.
+    pub tensors: Vec<Tensor>,
+}
+
+/// Where the weights of a file end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
     /// Where the last weight ends, bytes from the file's start: the file's
     /// length, save for padding.
     pub data_end: u64,
     /// Weights begin at multiples of this many bytes, and most writers pad the
     /// file's end to one.
     pub alignment: u64,
-    /// Number of weights.
-    pub weights: u64,
-    /// The tensors in the order of the file, which is the order to read in.
-    pub tensors: Vec<Tensor>,
 }
 
 impl Header {
+    /// The length of the model's files, save for padding.
+    #[must_use]
+    pub fn data_bytes(&self) -> Bytes {
+        let bytes = self.ends.iter().map(|end| Saturating(end.data_end));
+        bytes.fold(Saturating(0), |sum, end| sum + end)
+    }
+
     /// Bytes of KV cache for each token of context.
     ///
     /// Each layer that has a cache of its own holds, for each token, one key
@@ -192,92 +199,26 @@ fn row_bytes(values: Saturating<u64>, kv: KvType) -> Bytes {
 /// # Errors
 /// See [`GgufError`]; its message is one line that names cause and remedy.
 pub fn check<S: ReadAt + ?Sized>(source: &S, bytes: u64) -> Result<Header, GgufError> {
-    let mut reader = Reader::new(source, bytes);
-    read_preamble(&mut reader)?;
-    let tensor_count = reader.count("the number of tensors", TENSORS_MAX)?;
-    let key_count = reader.count("the number of metadata keys", KEYS_MAX)?;
-    let metadata = Metadata::read(&mut reader, key_count)?;
-    refuse_unusable(&metadata, tensor_count)?;
-    let alignment = read_alignment(&metadata)?;
-    let table = tensors::read(&mut reader, tensor_count, alignment)?;
-    if table.data_end > bytes {
-        return Err(GgufError::Cut {
-            promised: table.data_end,
-            there: bytes,
-        });
-    }
-    describe(metadata, table, alignment)
+    check_parts(&[(source, bytes)]).map_err(|error| error.source)
 }
 
-/// Reads the magic and the version.
-fn read_preamble<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<(), GgufError> {
-    let magic: [u8; 4] = reader.array("the magic")?;
-    if magic != MAGIC {
-        return Err(GgufError::NotGguf {
-            found: magic.escape_ascii().to_string(),
-        });
-    }
-    let version = reader.u32("the version")?;
-    match version {
-        2 | 3 => Ok(()),
-        _ if matches!(version.swap_bytes(), 1..=3) => Err(GgufError::BigEndian),
-        _ => Err(GgufError::Version { version }),
-    }
-}
-
-/// Refuses files that are valid GGUF but not chat models.
-fn refuse_unusable(metadata: &Metadata, tensor_count: u64) -> Result<(), GgufError> {
-    if let Some(count @ 2..) = metadata.uint("split.count") {
-        return Err(GgufError::Split {
-            number: metadata.uint("split.no").unwrap_or(0).saturating_add(1),
-            count,
-        });
-    }
-    let what = match metadata.text("general.type") {
-        Some("adapter") => "an adapter (LoRA), not a model of its own",
-        Some("mmproj") => "a vision or audio projector, not a model of its own",
-        Some("imatrix") => "an importance matrix, not a model",
-        Some("vocab") => "a vocabulary without weights",
-        _ if metadata.text("general.architecture") == Some("clip") => {
-            "a vision or audio projector, not a model of its own"
-        }
-        _ if tensor_count == 0 => "a header without weights",
-        _ => return Ok(()),
-    };
-    Err(GgufError::NoChatModel { what })
-}
-
-fn read_alignment(metadata: &Metadata) -> Result<u64, GgufError> {
-    const KEY: &str = "general.alignment";
-    if !metadata.has(KEY) {
-        return Ok(ALIGNMENT_DEFAULT);
-    }
-    match metadata.u32(KEY) {
-        Some(alignment)
-            if alignment.is_power_of_two()
-                && (ALIGNMENT_DEFAULT..=ALIGNMENT_MAX).contains(&alignment) =>
-        {
-            Ok(alignment)
-        }
-        Some(alignment) => Err(GgufError::Key {
-            key: KEY.into(),
-            problem: format!(
-                "{alignment} is not a power of two from {ALIGNMENT_DEFAULT} to {ALIGNMENT_MAX}"
-            ),
-        }),
-        None => Err(GgufError::Key {
-            key: KEY.into(),
-            problem: "it is not an unsigned number of 32 bits".into(),
-        }),
-    }
+/// Checks the headers of a model's files, each as [`check`] does: the only one, or all
+/// parts in their order.
+///
+/// # Errors
+/// See [`GgufError`], and which file it is about.
+pub fn check_parts<S: ReadAt + ?Sized>(parts: &[(&S, u64)]) -> Result<Header, PartError> {
+    let model = parts::read(parts)?;
+    describe(model).map_err(|source| PartError { index: 0, source })
 }
 
 /// Gathers what others want to know of the model.
-fn describe(
-    mut metadata: Metadata,
-    table: tensors::Table,
-    alignment: u64,
-) -> Result<Header, GgufError> {
+fn describe(model: File) -> Result<Header, GgufError> {
+    let File {
+        mut metadata,
+        table,
+        ends,
+    } = model;
     let arch = match metadata.take_text("general.architecture") {
         Some(arch) if is_arch_name(&arch) => arch,
         Some(arch) => {
@@ -313,8 +254,7 @@ fn describe(
         state_values: state_values(&uint).0,
         vocab_tokens,
         chat_template: chat_template(&metadata),
-        data_end: table.data_end,
-        alignment,
+        ends,
         weights: table.weights,
         tensors: table.tensors,
         arch: arch.clone(),

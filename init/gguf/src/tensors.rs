@@ -1,5 +1,7 @@
 //! The table of tensors: their types, shapes and places in the file.
 
+use std::collections::BTreeSet;
+
 use super::GgufError;
 use super::metadata::printable;
 use super::reader::{ReadAt, Reader};
@@ -22,6 +24,7 @@ pub struct Tensor {
 /// All tensors.
 pub(super) struct Table {
     pub(super) tensors: Vec<Tensor>,
+    pub(super) names: BTreeSet<String>,
     pub(super) data_end: u64,
     pub(super) weights: u64,
 }
@@ -174,6 +177,7 @@ fn read_entry<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<Entry, G
 fn place(entries: Vec<Entry>, data_offset: u64, alignment: u64) -> Result<Table, GgufError> {
     let mut table = Table {
         tensors: Vec::with_capacity(entries.len()),
+        names: BTreeSet::new(),
         data_end: data_offset,
         weights: 0,
     };
@@ -204,6 +208,7 @@ fn place(entries: Vec<Entry>, data_offset: u64, alignment: u64) -> Result<Table,
             kind: entry.kind,
             bytes: entry.bytes,
         });
+        table.names.insert(name);
     }
     Ok(table)
 }

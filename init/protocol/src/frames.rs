@@ -2,7 +2,8 @@
 //! engine keeps no conversation: every turn carries the whole transcript, so an
 //! engine that died is replaced by starting another.
 
-use std::path::PathBuf;
+use std::iter;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -221,12 +222,34 @@ pub struct Load {
     pub path: PathBuf,
     /// Its length in bytes; a device may be longer than the model on it.
     pub bytes: u64,
-    /// Expected SHA-256 of the model's file, hexadecimal.
+    /// Of a model in several parts, the others in their order.
+    pub rest: Vec<PartFile>,
+    /// Expected SHA-256 of the model's file, hexadecimal; of each part's, commas between.
     pub sha256: Option<String>,
     /// How to run it.
     pub params: EngineParams,
     /// What the engine may take.
     pub budget: Budget,
+}
+
+impl Load {
+    /// All files of the model in their order, each with its length in bytes.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, u64)> {
+        let rest = self
+            .rest
+            .iter()
+            .map(|part| (part.path.as_path(), part.bytes));
+        iter::once((self.path.as_path(), self.bytes)).chain(rest)
+    }
+}
+
+/// A part of a model that is not its first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartFile {
+    /// A file, a device or a partition.
+    pub path: PathBuf,
+    /// Its length in bytes; a device may be longer than the part on it.
+    pub bytes: u64,
 }
 
 /// The longest context that can be asked for, tokens.

@@ -26,8 +26,8 @@ pub use cmdline::{
 pub use config::{ChatParams, Config, Mode, ScreenParams, Start};
 pub use frames::{
     CTX_TOKENS_MAX, EngineParams, Event, KvType, Load, LogLevel, Measured, ModelInfo, Order,
-    PARALLEL_MAX, Progress, Request, Sampling, Size, Spoken, Stage, Stop, Switch, TextKind,
-    TurnError, TurnStats,
+    PARALLEL_MAX, PartFile, Progress, Request, Sampling, Size, Spoken, Stage, Stop, Switch,
+    TextKind, TurnError, TurnStats,
 };
 pub use help::{help_text, reference_page};
 pub use message::{Message, Role};

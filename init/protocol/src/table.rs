@@ -101,8 +101,8 @@ pub const PARAMS: &[Param] = &[
     },
     Param {
         name: "sha256",
-        value: "HEX",
-        help: "Expected SHA-256 of the model's file; a model that differs is not used.",
+        value: "HEX[,HEX...]",
+        help: "Expected SHA-256 of the model's file, or of each of its parts; a model that differs is not used.",
         when: When::Start,
         set: |c, v| sha256(v).map(|v| c.start.sha256 = v),
         get: |c| optional(c.start.sha256.as_ref(), "none"),

@@ -20,14 +20,19 @@ pub(crate) fn text(value: &str) -> Result<String, String> {
     Ok(value.to_owned())
 }
 
+/// Of one file, or of each part of a model, commas between.
 pub(crate) fn sha256(value: &str) -> Result<Option<String>, String> {
     if value == "none" {
         return Ok(None);
     }
-    if value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit()) {
+    let is_one = |hash: &str| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+    if value.split(',').all(is_one) {
         return Ok(Some(value.to_ascii_lowercase()));
     }
-    Err("expected 64 hexadecimal digits".into())
+    Err(
+        "expected 64 hexadecimal digits, of a model in parts as many for each part, commas between"
+            .into(),
+    )
 }
 
 pub(crate) fn number<T>(value: &str, range: RangeInclusive<T>) -> Result<T, String>

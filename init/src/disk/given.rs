@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::content::{Content, classify};
-use super::listing::{self, Links, Listing};
-use super::{DiskError, Found, ModelFile, Origin, exact_bytes, file_name, read_prefix, visible};
+use super::listing::{self, Links, ListedModel, Listing};
+use super::{
+    DiskError, Found, ModelFile, Origin, exact_bytes, file_name, parts, read_prefix, visible,
+};
 
 /// The model at a path: a file, a device that is a model, or a directory of
 /// `*.gguf`. For the plain command; nothing is mounted.
@@ -42,10 +44,17 @@ pub(crate) fn model_from_path(path: &Path) -> Result<Found, DiskError> {
     let content = classify(&read_prefix(&file).map_err(unreadable)?);
     let bytes = exact_bytes(&file).map_err(unreadable)?;
     match content {
-        Content::Gguf => Ok(Found {
-            models: vec![given(path.into(), bytes)],
-            ..Found::default()
-        }),
+        Content::Gguf => {
+            let refused = |note| DiskError::NoModel { notes: vec![note] };
+            Ok(Found {
+                models: vec![given(ListedModel {
+                    path: path.into(),
+                    bytes,
+                    rest: parts::rest_of(path).map_err(refused)?,
+                })],
+                ..Found::default()
+            })
+        }
         Content::FileSystem(kind) => Err(wrong(format!(
             "holds an {} file system; give the path of a .gguf file in it, mounted",
             kind.name()
@@ -69,17 +78,19 @@ fn models_in_directory(path: &Path, listing: Listing) -> Result<Found, DiskError
     }
     let models = listing.models.into_iter();
     Ok(Found {
-        models: models.map(|(file, bytes)| given(file, bytes)).collect(),
+        models: models.map(given).collect(),
         notes: listing.notes,
         ..Found::default()
     })
 }
 
-fn given(path: PathBuf, bytes: u64) -> ModelFile {
+fn given(model: ListedModel) -> ModelFile {
+    let ListedModel { path, bytes, rest } = model;
     ModelFile {
         name: file_name(&path),
         path,
         bytes,
+        rest,
         device: None,
         label: None,
         origin: Origin::Given,

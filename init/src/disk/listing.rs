@@ -1,11 +1,13 @@
 //! The models in a directory: `*.gguf`, two levels deep.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::content::{Content, classify};
-use super::{read_prefix, visible};
+use super::{parts, read_prefix, visible};
+use protocol::PartFile;
 
 /// Levels of directories below the root that are searched.
 const DEPTH_MAX: u32 = 2;
@@ -15,10 +17,19 @@ const ENTRIES_MAX: usize = 10_000;
 /// What a directory holds.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Models, sorted by path, with their lengths in bytes.
-    pub(super) models: Vec<(PathBuf, u64)>,
+    /// Models, sorted by path.
+    pub(super) models: Vec<ListedModel>,
     /// Why files that look like models are none: one line each.
     pub(super) notes: Vec<String>,
+}
+
+/// A model in a directory.
+#[derive(Debug)]
+pub(super) struct ListedModel {
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+    /// Of a model in several parts, the others in their order.
+    pub(super) rest: Vec<PartFile>,
 }
 
 /// Whether links that lead out of the root are followed.
@@ -55,10 +66,14 @@ pub(super) fn list_models(root: &Path, links: Links) -> io::Result<Listing> {
         ));
     }
     files.sort();
-    for file in files {
-        match look_at(&file) {
-            Ok(bytes) => listing.models.push((file, bytes)),
-            Err(why) if why.is_empty() => {}
+    let mut in_parts = BTreeSet::new();
+    for path in files {
+        // One part, the first that there is, speaks for all.
+        if parts::first_of(&path).is_some_and(|first| !in_parts.insert(first)) {
+            continue;
+        }
+        match look_at(&path).and_then(|bytes| Ok((bytes, parts::rest_of(&path)?))) {
+            Ok((bytes, rest)) => listing.models.push(ListedModel { path, bytes, rest }),
             Err(why) => listing.notes.push(why),
         }
     }
@@ -112,20 +127,9 @@ fn is_gguf_name(path: &Path) -> bool {
     !about && extension.is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
-/// A model's length in bytes, or why it is none (empty: not worth a line).
+/// A model's length in bytes, or why it is none.
 fn look_at(path: &Path) -> Result<u64, String> {
     let shown = visible(&path.display());
-    // A model in one part is whole.
-    if let Some((number, count)) = split_number(path).filter(|(_, count)| *count > 1) {
-        return Err(if number == 1 {
-            format!(
-                "{shown} is the first of {count} parts of a split model; \
-                 join them with `llama-gguf-split --merge` and use the result [ZE-10]"
-            )
-        } else {
-            String::new()
-        });
-    }
     let file = File::open(path).map_err(|error| unreadable(&shown, &error))?;
     let prefix = read_prefix(&file).map_err(|error| unreadable(&shown, &error))?;
     match classify(&prefix) {
@@ -147,31 +151,12 @@ fn unreadable(shown: &str, error: &io::Error) -> String {
     format!("{shown} cannot be read: {error}; check the disk [ZE-23]")
 }
 
-/// `NAME-00002-of-00003.gguf` is part 2 of 3.
-fn split_number(path: &Path) -> Option<(u32, u32)> {
-    let stem = path.file_stem()?.to_str()?;
-    let (rest, count) = stem.rsplit_once("-of-")?;
-    let (_, number) = rest.rsplit_once('-')?;
-    let parse = |digits: &str| (digits.len() == 5).then(|| digits.parse().ok()).flatten();
-    Some((parse(number)?, parse(count)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn parts_of_split_models_are_told_by_their_names() {
-        let table = [
-            ("a/Big-00001-of-00003.gguf", Some((1, 3))),
-            ("Big-00012-of-00013.gguf", Some((12, 13))),
-            ("Big-1-of-3.gguf", None),
-            ("Best-of-00003.gguf", None),
-            ("model.gguf", None),
-        ];
-        for (path, expected) in table {
-            assert_eq!(split_number(Path::new(path)), expected, "{path}");
-        }
+    fn models_are_told_by_their_names() {
         assert!(is_gguf_name(Path::new("a/B.GGUF")));
         assert!(!is_gguf_name(Path::new("a/._b.gguf")));
     }

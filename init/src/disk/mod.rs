@@ -9,6 +9,7 @@ mod content;
 mod given;
 mod listing;
 mod parameters;
+mod parts;
 mod select;
 mod sysfs;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::iter;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,7 +32,9 @@ pub(crate) use sysfs::{exact_bytes, session_disk};
 use crate::attached::{self, Text};
 use crate::mounts::{self, FileSystem, MountError, Mounted};
 use content::{Content, PREFIX_BYTES, classify};
+use gguf::{Header, Part};
 use listing::Links;
+use protocol::PartFile;
 use sysfs::Device;
 
 /// How long a machine with disks, none of them with a model, is given for more.
@@ -45,6 +49,8 @@ pub(crate) struct ModelFile {
     pub(crate) name: String,
     /// Length in bytes; of a device the file's length if the host told it.
     pub(crate) bytes: u64,
+    /// Of a model in several parts, the others in their order.
+    pub(crate) rest: Vec<PartFile>,
     /// The device it is on (`vda1`), if it was found on one.
     pub(crate) device: Option<String>,
     /// The label of its partition.
@@ -137,6 +143,8 @@ pub(crate) struct Finder {
     mount: Mount,
     /// What was found on each device, by name.
     seen: BTreeMap<String, Found>,
+    /// Which part of a model a device is, by path.
+    parts: BTreeMap<PathBuf, Option<Part>>,
 }
 
 impl Finder {
@@ -156,6 +164,7 @@ impl Finder {
             dev_root: dev_root.into(),
             mount,
             seen: BTreeMap::new(),
+            parts: BTreeMap::new(),
         }
     }
 
@@ -195,6 +204,7 @@ impl Finder {
                 found.unread.extend(on_device.unread.iter().cloned());
             }
         }
+        parts::join(&mut found, &mut self.parts);
         found
     }
 
@@ -273,10 +283,11 @@ impl Finder {
                 models: listing
                     .models
                     .into_iter()
-                    .map(|(file, bytes)| ModelFile {
-                        name: file_name(&file),
-                        path: file,
-                        bytes,
+                    .map(|model| ModelFile {
+                        name: file_name(&model.path),
+                        path: model.path,
+                        bytes: model.bytes,
+                        rest: model.rest,
                         device: Some(device.name.clone()),
                         label: device.label.clone(),
                         origin: Origin::Mounted(kind),
@@ -311,7 +322,7 @@ impl Found {
         let (usable, refused): (Vec<_>, Vec<_>) = self
             .models
             .iter()
-            .map(|model| (model, check(model)))
+            .map(|model| (model, header_of(model)))
             .partition(|(_, checked)| checked.is_ok());
         if usable.is_empty() {
             return Vec::new();
@@ -337,14 +348,34 @@ impl Found {
     }
 }
 
-/// Checks a model's header.
+impl ModelFile {
+    /// The length of all its files, bytes.
+    pub(crate) fn all_bytes(&self) -> u64 {
+        let rest = self.rest.iter().map(|part| part.bytes);
+        rest.fold(self.bytes, u64::saturating_add)
+    }
+}
+
+/// A model's header, checked.
 ///
 /// # Errors
 /// Why it cannot be used, on one line.
-pub(crate) fn check(model: &ModelFile) -> Result<(), String> {
-    let file = File::open(&model.path).map_err(|e| e.to_string())?;
-    let checked = gguf::check(&file, model.bytes);
-    checked.map(drop).map_err(|e| with_source(&e))
+pub(crate) fn header_of(model: &ModelFile) -> Result<Header, String> {
+    let rest = model.rest.iter().map(|part| (&part.path, part.bytes));
+    let places: Vec<_> = iter::once((&model.path, model.bytes)).chain(rest).collect();
+    let open = |(path, bytes): &(&PathBuf, u64)| {
+        let opened = File::open(path).map_err(|e| format!("{}: {e}", file_name(path)));
+        opened.map(|file| (file, *bytes))
+    };
+    let files = places.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let parts: Vec<(&File, u64)> = files.iter().map(|(file, bytes)| (file, *bytes)).collect();
+    gguf::check_parts(&parts).map_err(|error| {
+        let why = with_source(&error.source);
+        match places.get(error.index) {
+            Some((path, _)) if !model.rest.is_empty() => format!("{}: {why}", file_name(path)),
+            _ => why,
+        }
+    })
 }
 
 /// The first bytes of a file or device: [`PREFIX_BYTES`], or all there are.

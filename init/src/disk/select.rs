@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use gguf::PartName;
+
 use super::{DiskError, ModelFile};
 
 /// What was picked.
@@ -14,7 +16,8 @@ pub(crate) enum Choice<'a> {
 }
 
 /// Picks among `models`: all of them when nothing is wanted, else those whose
-/// partition label, file name (with or without `.gguf`), device name or path
+/// partition label, file name (with or without `.gguf`, and with or without what tells
+/// the parts of one model apart), device name or path
 /// (or its last components) is `wanted`; if there are none, those that match
 /// regardless of case.
 ///
@@ -73,6 +76,9 @@ fn names(model: &ModelFile) -> Vec<String> {
         let stem = file.file_stem().unwrap_or_default();
         names.push(stem.to_string_lossy().into_owned());
     }
+    let of_part = |name: &String| Some(PartName::of(name)?.stem.to_owned());
+    let of_all = names.iter().find_map(of_part);
+    names.extend(of_all);
     names
 }
 

@@ -53,6 +53,7 @@ impl Device {
             path,
             name: self.label.clone().unwrap_or_else(|| self.name.clone()),
             bytes: self.bytes,
+            rest: Vec::new(),
             device: Some(self.name.clone()),
             label: self.label.clone(),
             origin: Origin::Raw,

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
+mod parts;
+
 /// A machine's `/sys` and `/dev`, removed when dropped.
 struct Machine(PathBuf);
 
@@ -276,7 +278,8 @@ fn files_that_are_no_models_leave_a_note_each() {
     machine.disk("vda", 8, &ext4());
     machine.write("outside.gguf", b"GGUF");
     machine.file_on("vda", "big-00001-of-00002.gguf", b"GGUF");
-    machine.file_on("vda", "big-00002-of-00002.gguf", b"GGUF");
+    machine.file_on("vda", "odd-00002-of-00003.gguf", b"GGUF");
+    machine.file_on("vda", "odd-00003-of-00003.gguf", b"GGUF");
     machine.file_on("vda", "page.gguf", b"<!DOCTYPE html>");
     machine.file_on("vda", "zero.gguf", b"");
     let inside = machine.path("dev/vda.mounted");
@@ -286,7 +289,11 @@ fn files_that_are_no_models_leave_a_note_each() {
     let found = machine.finder().scan();
     assert_eq!(found.models, []);
     let table = [
-        ("big-00001-of-00002.gguf", "`llama-gguf-split --merge`"),
+        (
+            "big-00001-of-00002.gguf is part 1 of a model in 2 parts",
+            "big-00002-of-00002.gguf; copy it there",
+        ),
+        ("odd-00002-of-00003.gguf", "odd-00001-of-00003.gguf; copy"),
         ("page.gguf", "a web page"),
         ("zero.gguf", "is empty; copy it again"),
     ];
@@ -430,6 +437,7 @@ fn model(name: &str, device: &str) -> ModelFile {
         path: format!("/run/models/{device}/{name}").into(),
         name: name.into(),
         bytes: 1,
+        rest: Vec::new(),
         device: Some(device.into()),
         label: Some(format!("{device}-label")),
         origin: Origin::Mounted(FileSystem::Erofs),

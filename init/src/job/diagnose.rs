@@ -1,13 +1,13 @@
 //! `zosia.mode=diag`: what was found and how it would run.
 
-use std::fs::{self, File};
+use std::fs;
 
 use protocol::Config;
 use protocol::memory::mib;
 
 use crate::attached::Text;
-use crate::disk::ModelFile;
-use crate::host::{self, chain};
+use crate::disk::{self, ModelFile};
+use crate::host;
 use crate::models::Models;
 
 /// What was found and how it would run.
@@ -42,20 +42,17 @@ pub(crate) fn diagnosis(config: &Config, models: &Models) -> String {
 }
 
 fn model_line(config: &Config, model: &ModelFile) -> String {
-    let checked = File::open(&model.path)
-        .map_err(|e| e.to_string())
-        .and_then(|file| gguf::check(&file, model.bytes).map_err(|e| chain(&e)));
     let place = match &model.device {
         Some(device) => format!("{} on {device}", model.name),
         None => model.path.display().to_string(),
     };
-    match checked {
+    match disk::header_of(model) {
         Ok(header) => format!(
             "model: {place}: {}, {} million weights, {} MiB, trained for {} tokens of context, \
              {} KiB of KV cache a token, {}",
             header.arch,
             header.weights / 1_000_000,
-            mib(model.bytes),
+            mib(model.all_bytes()),
             header.context_length.unwrap_or(0),
             header.kv_bytes_per_token(config.engine.kv).0.div_ceil(1024),
             engine::template_fault(&header).map_or_else(

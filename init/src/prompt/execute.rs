@@ -137,9 +137,9 @@ fn model(chat: &mut Chat, name: Option<&str>) {
     };
     match chat.models.choose(Some(name)) {
         // What would be refused is, while the model in use still is.
-        Ok(Choice::One(model)) => match disk::check(model) {
+        Ok(Choice::One(model)) => match disk::header_of(model) {
             // The checksum that was given is the first model's.
-            Ok(()) => chat.session.load(model.clone(), None),
+            Ok(_) => chat.session.load(model.clone(), None),
             Err(why) => chat.screen.complain(&format!("{}: {why}", model.name)),
         },
         Ok(Choice::Several(_)) => chat.screen.complain(&format!(

@@ -47,6 +47,7 @@ impl<P: Peer> Session<P> {
         let load = Load {
             path: model.file.path.clone(),
             bytes: model.file.bytes,
+            rest: model.file.rest.clone(),
             sha256: model.sha256.clone(),
             params: self.config.engine.clone(),
             budget: self.budget,

@@ -70,6 +70,7 @@ fn file() -> ModelFile {
         path: "/models/m.gguf".into(),
         name: "m.gguf".to_owned(),
         bytes: 1,
+        rest: Vec::new(),
         device: None,
         label: None,
         origin: Origin::Given,

@@ -21,6 +21,7 @@ use crate::layout::{
     self, ALIGNMENT_BYTES, ESP_LABEL, Extent, Kind, MANIFEST_LABEL, PARAMETERS_LABEL,
     PARTITIONS_MAX, SECTOR_BYTES,
 };
+use crate::named::Named;
 use crate::partial::{self, Interrupt};
 use crate::text::{self, PARAMETERS_BYTES, Parameters, Record};
 
@@ -52,7 +53,7 @@ pub(crate) fn create(order: &Order<'_>, interrupt: &Interrupt) -> Result<()> {
         [] => None,
         files => Some(EfiFiles::read(files)?),
     };
-    let models = open_models(order.models)?;
+    let models = open_models(order)?;
     ensure!(
         efi.is_some() || !models.is_empty(),
         "nothing to put on the disk: name a model, or --efi FILE"
@@ -156,19 +157,26 @@ struct Model {
     bytes: u64,
 }
 
-/// Checks all models before a byte is copied.
-fn open_models(arguments: &[String]) -> Result<Vec<Model>> {
+/// Checks all models before a byte is copied. The first part of one brings the others.
+fn open_models(order: &Order<'_>) -> Result<Vec<Model>> {
+    let named = order.models.iter();
+    let named = named
+        .map(|argument| Named::parse(argument)?.with_parts())
+        .collect::<Result<Vec<_>>>()?;
+    let named: Vec<Named> = named.into_iter().flatten().collect();
+    ensure!(
+        order.format == Format::Raw || named.len() == order.models.len(),
+        "a model in parts is stored as it is; leave out --fs"
+    );
     // The EFI system partition, the parameters and the manifest take three.
     ensure!(
-        arguments.len() <= PARTITIONS_MAX - 3,
+        named.len() <= PARTITIONS_MAX - 3,
         "{} models; a disk holds {}",
-        arguments.len(),
+        named.len(),
         PARTITIONS_MAX - 3
     );
-    let models = arguments
-        .iter()
-        .map(|argument| Model::open(argument))
-        .collect::<Result<Vec<_>>>()?;
+    let models = named.into_iter().map(Model::open);
+    let models = models.collect::<Result<Vec<_>>>()?;
     // Hashes are not known yet: stand-ins that differ do for long names.
     check_distinct(models.iter().enumerate().map(|(index, model)| {
         let stand_in = [u8::try_from(index).unwrap_or(u8::MAX); 32];
@@ -188,14 +196,7 @@ fn check_distinct(labels: impl Iterator<Item = String>) -> Result<()> {
 }
 
 impl Model {
-    fn open(argument: &str) -> Result<Self> {
-        let (label, path) = match argument.split_once('=') {
-            Some((label, path)) if !Path::new(argument).exists() => {
-                layout::check_label(label)?;
-                (Some(label.to_owned()), PathBuf::from(path))
-            }
-            _ => (None, PathBuf::from(argument)),
-        };
+    fn open(Named { label, path }: Named) -> Result<Self> {
         let shown = path.display();
         let mut file = File::open(&path).with_context(|| format!("cannot open {shown}"))?;
         let metadata = file.metadata()?;

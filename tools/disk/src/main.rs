@@ -13,6 +13,7 @@ mod esp;
 mod filesystem;
 mod inspect;
 mod layout;
+mod named;
 mod partial;
 mod session;
 mod text;
@@ -54,7 +55,8 @@ enum Command {
         force: bool,
         /// The image to make.
         image: PathBuf,
-        /// GGUF files; LABEL=FILE names the partition other than the file.
+        /// GGUF files; LABEL=FILE names the partition other than the file. The first part
+        /// of a model brings the others.
         #[arg(value_name = "[LABEL=]MODEL")]
         models: Vec<String>,
     },

@@ -186,6 +186,25 @@ fn raw_models_lie_aligned_and_whole() {
 }
 
 #[test]
+fn the_first_part_of_a_model_brings_the_others() {
+    let bench = Bench::new();
+    for number in 1..=3 {
+        let name = format!("a-0000{number}-of-00003.gguf");
+        bench.model(&name, 2 * number, 1000);
+    }
+    bench.run_well(&["create", "a.img", "a-00001-of-00003.gguf"]);
+    bench.run_well(&["create", "b.img", "big=a-00001-of-00003.gguf"]);
+    for (image, stem) in [("a.img", "a"), ("b.img", "big")] {
+        for number in 1..=3 {
+            let (offset, _) =
+                partition(&bench.path(image), &format!("{stem}-0000{number}-of-00003"));
+            let file = fs::read(bench.path(&format!("a-0000{number}-of-00003.gguf"))).unwrap();
+            assert!(read_at(&bench.path(image), offset, file.len() as u64) == file);
+        }
+    }
+}
+
+#[test]
 fn the_same_inputs_make_the_same_bytes() {
     let bench = Bench::new();
     bench.model("m.gguf", 3, 70_000);
@@ -366,6 +385,14 @@ fn refusals_name_the_cause_and_leave_nothing() {
     bench.model("m.gguf", 12, 5000);
     bench.file("text.gguf", b"text", 13, 5000);
     bench.file("empty.gguf", b"", 14, 0);
+    for name in [
+        "p-00001-of-00003",
+        "p-00003-of-00003",
+        "q-00001-of-00002",
+        "q-00002-of-00002",
+    ] {
+        bench.model(&format!("{name}.gguf"), 16, 5000);
+    }
     fs::create_dir(bench.path("sub")).unwrap();
     bench.model("sub/m.gguf", 15, 5000);
     fs::copy(bench.path("m.gguf"), bench.path("copy.gguf")).unwrap();
@@ -378,6 +405,18 @@ fn refusals_name_the_cause_and_leave_nothing() {
             "cannot open none.gguf",
         ),
         (vec!["create", "d.img", "sub"], "sub is not a plain file"),
+        (
+            vec!["create", "d.img", "p-00001-of-00003.gguf"],
+            "this one is missing: p-00002-of-00003.gguf",
+        ),
+        (
+            vec!["create", "d.img", "p-00003-of-00003.gguf"],
+            "is part 3 of a model in 3 parts; give the first",
+        ),
+        (
+            vec!["create", "--fs", "erofs", "d.img", "q-00001-of-00002.gguf"],
+            "a model in parts is stored as it is",
+        ),
         (
             vec!["create", "d.img", "text.gguf"],
             "text.gguf is not a GGUF model",

@@ -5,6 +5,7 @@
 use crate::OrFail;
 
 /// Types of values (`gguf_metadata_value_type`).
+const UINT16: u32 = 2;
 pub(crate) const UINT32: u32 = 4;
 pub(crate) const INT32: u32 = 5;
 pub(crate) const FLOAT32: u32 = 6;
@@ -234,6 +235,28 @@ impl GgufFile {
     pub fn without_tensor(mut self, name: &str) -> Self {
         self.tensors.retain(|tensor| tensor.name != name);
         self
+    }
+
+    /// The same model in `count` parts, as `llama-gguf-split` makes them: the first has
+    /// all keys, and each as many tensors.
+    #[must_use]
+    pub fn split(&self, count: u16) -> Vec<Self> {
+        let all = i32::try_from(self.tensors.len()).or_fail("count the tensors");
+        let each = self.tensors.len().div_ceil(count.into());
+        let part = |number: u16| {
+            let from = usize::from(number) * each;
+            let tensors = self.tensors.iter().skip(from).take(each).cloned();
+            let keys = if number == 0 {
+                self.keys.clone()
+            } else {
+                Vec::new()
+            };
+            Self::new(keys, tensors.collect())
+                .value("split.no", UINT16, &number.to_le_bytes())
+                .value("split.count", UINT16, &count.to_le_bytes())
+                .i32("split.tensors.count", all)
+        };
+        (0..count).map(part).collect()
     }
 
     /// The bytes.

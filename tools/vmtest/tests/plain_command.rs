@@ -220,3 +220,78 @@ fn a_folder_of_links_and_a_model_in_one_part_are_used() {
     let (answered, answer, said) = turn_in(&folder.path(""), &[]);
     assert!(answered && answer.starts_with("yes"), "{answer:?} {said}");
 }
+
+/// A model of a few words, in three parts, each with its name.
+fn parts() -> Vec<(String, Vec<u8>)> {
+    let model = TinyModel::saying(&["Three", " parts", "."]).gguf();
+    let name = |number| format!("big-0000{number}-of-00003.gguf");
+    let parts = model.split(3).into_iter().zip(1..);
+    parts.map(|(part, n)| (name(n), part.bytes())).collect()
+}
+
+#[test]
+fn a_model_in_parts_answers_as_the_whole_one_does() {
+    let whole = TinyModel::saying(&["Three", " parts", "."]).file();
+    let folder = folder_of(&[("whole.gguf", whole)]);
+    let expected = turn_in(&folder.path(""), &[]);
+    assert_eq!(expected.1, "Three parts.\n", "{}", expected.2);
+    let folder = Disks::new();
+    for (name, bytes) in parts() {
+        fs::write(folder.path(&name), bytes).or_fail("write a part");
+    }
+    for repack in ["off", "on"] {
+        let flags = ["--repack", repack];
+        assert_eq!(
+            turn_in(&folder.path("big-00001-of-00003.gguf"), &flags),
+            expected
+        );
+        assert_eq!(turn_in(&folder.path(""), &flags), expected);
+    }
+}
+
+#[test]
+fn a_part_that_is_missing_or_another_is_named_in_one_line() {
+    let other = TinyModel::saying(&["No"]).gguf();
+    let good = parts();
+    let second = "big-00002-of-00003.gguf";
+    let table: [(&str, Option<Vec<u8>>, &str); 6] = [
+        ("missing", None, "this one is missing"),
+        (
+            "the first",
+            Some(good[0].1.clone()),
+            "should be part 2 of 3 and is part 1 of 3",
+        ),
+        (
+            "cut",
+            Some(good[1].1[..good[1].1.len() - 1].to_vec()),
+            "the file is cut",
+        ),
+        ("a whole model", Some(other.bytes()), "is a whole model"),
+        ("of four", Some(other.split(4)[1].bytes()), "is part 2 of 4"),
+        (
+            "of another model",
+            Some(other.without_tensor("output_norm.weight").split(3)[1].bytes()),
+            "is of a model of",
+        ),
+    ];
+    for (what, bytes, expected) in table {
+        let folder = Disks::new();
+        for (name, bytes) in &good {
+            fs::write(folder.path(name), bytes).or_fail("write a part");
+        }
+        match bytes {
+            Some(bytes) => fs::write(folder.path(second), bytes),
+            None => fs::remove_file(folder.path(second)),
+        }
+        .or_fail("change a part");
+        for path in ["", "big-00001-of-00003.gguf"] {
+            let (answered, _, said) = turn_in(&folder.path(path), &[]);
+            assert!(!answered, "{what}: {said}");
+            assert_eq!(said.lines().count(), 1, "{what}: {said}");
+            assert!(
+                said.contains(second) && said.contains(expected),
+                "{what}: {said}"
+            );
+        }
+    }
+}

@@ -56,6 +56,27 @@ fn answers_from_a_gpt_disk_with_an_erofs_partition() {
 }
 
 #[test]
+fn answers_from_parts_on_disks_in_any_order() {
+    let disks = Disks::new();
+    let model = TinyModel::saying(&["Here", " I", " am", "."]).gguf();
+    let part = |number: usize| {
+        let bytes = model.split(3)[number].bytes();
+        Drive::File(disks.holding(&format!("part {number}"), &bytes))
+    };
+    let two = VmSpec::new().disk(part(2)).disk(part(0));
+    let mut vm = Vm::launch(&two.clone().one_turn("Are you there?"));
+    let exit = vm.wait_exit(BOOT + LOAD);
+    let error = exit.error();
+    assert!(
+        error.contains("of a model in 3 parts, part 2 is missing"),
+        "{error}"
+    );
+    let vm = Vm::at_prompt(&two.disk(part(1)));
+    let answer = vm.ask("Are you there?", LOAD + TURN);
+    assert!(answer.contains("Here I am."), "{answer}");
+}
+
+#[test]
 fn answers_from_an_ext4_file_system() {
     let disks = Disks::new();
     answers_from(disks.ext4(&tiny(&disks)));

@@ -129,7 +129,7 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
         ));
     }
     let per_token = header.kv_bytes_per_token(wishes.kv);
-    let model = Saturating(header.data_end);
+    let model = header.data_bytes();
     let state = header.state_bytes();
     let mut work = work_bytes(header, wishes.batch_tokens) + state;
     let kv = |ctx: u32| per_token * Saturating(ctx.into());

@@ -18,6 +18,13 @@ fn room(available: Option<u64>) -> Room {
     }
 }
 
+fn end(data_end: u64) -> gguf::End {
+    gguf::End {
+        data_end,
+        alignment: 32,
+    }
+}
+
 /// A model of 1000 MiB with 64 KiB of f16 KV cache a token.
 pub(crate) fn header() -> Header {
     Header {
@@ -36,8 +43,7 @@ pub(crate) fn header() -> Header {
         state_values: 0,
         vocab_tokens: 32_000,
         chat_template: gguf::ChatTemplate::Missing,
-        data_end: 1000 * MIB,
-        alignment: 32,
+        ends: vec![end(1000 * MIB)],
         weights: 1,
         tensors: vec![tensor(sys::GGML_TYPE_Q4_0, 100 * MIB)],
     }
@@ -256,8 +262,7 @@ proptest! {
             full_attention_interval: Some(numbers[11]),
             state_values: numbers[12],
             vocab_tokens: numbers[6],
-            data_end: numbers[7],
-            alignment: numbers[8],
+            ends: vec![end(numbers[7]), end(numbers[8])],
             weights: numbers[9],
             tensors: tensors.iter().map(|bytes| tensor(sys::GGML_TYPE_Q4_0, *bytes)).collect(),
             ..header()

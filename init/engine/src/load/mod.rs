@@ -8,6 +8,7 @@ mod weights;
 use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use super::backend::Backend;
@@ -50,6 +51,25 @@ pub(crate) enum LoadError {
     /// It cannot be read, or is another.
     #[error(transparent)]
     Warm(#[from] WarmError),
+    /// One of its parts cannot be read, or is another.
+    #[error("{path}: {source}")]
+    WarmPart {
+        /// Which.
+        path: String,
+        /// Why.
+        source: WarmError,
+    },
+    /// Not one checksum for each part.
+    #[error(
+        "zosia.sha256 has {given} checksums, and the model has {parts} parts; \
+         give one for each, commas between [ZE-13]"
+    )]
+    Checksums {
+        /// How many were given.
+        given: usize,
+        /// How many files there are.
+        parts: usize,
+    },
     /// llama.cpp does not know the architecture.
     #[error(
         "llama.cpp does not know models of the architecture '{arch}'; \
@@ -82,12 +102,25 @@ pub(crate) enum LoadError {
     Interrupted,
 }
 
-/// A model's file, checked, and what is to become of it.
+/// A model's files, checked, and what is to become of them.
 pub(crate) struct Checked {
-    file: File,
+    files: Vec<ModelFile>,
     header: Header,
-    bytes: u64,
     plan: Plan,
+}
+
+/// The model's file, or that of one of its parts.
+struct ModelFile {
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Checked {
+    /// The length of all files.
+    fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
 }
 
 /// The machine, as it was while the engine could still look at it.
@@ -115,21 +148,24 @@ impl Machine {
     }
 }
 
-/// Checks the file's header in safe Rust and decides what memory allows.
+/// Checks the headers of the files, all parts in their order, in safe Rust and decides what memory allows.
 /// Notices go to `outbox`.
 ///
 /// # Errors
 /// [`LoadError`] up to [`LoadError::TooLarge`].
 pub(crate) fn check(
     machine: &Machine,
-    file: File,
+    files: Vec<File>,
     load: &Load,
     outbox: &mut Outbox<impl Write>,
 ) -> Result<Checked, LoadError> {
-    let bytes = load.bytes;
-    let header = gguf::check(&file, bytes).map_err(|source| LoadError::Header {
-        path: load.path.display().to_string(),
-        source,
+    let parts: Vec<(&File, u64)> = files.iter().zip(load.files().map(|(_, b)| b)).collect();
+    let header = gguf::check_parts(&parts).map_err(|error| {
+        let (path, _) = load.files().nth(error.index).unwrap_or((&load.path, 0));
+        LoadError::Header {
+            path: path.display().to_string(),
+            source: error.source,
+        }
     })?;
     let threads = load.params.threads.unwrap_or(machine.processors);
     let wishes = Wishes {
@@ -151,10 +187,16 @@ pub(crate) fn check(
     for notice in &plan.notices {
         outbox.send(&Event::Notice(notice.clone()));
     }
+    let files = files.into_iter().zip(load.files());
     Ok(Checked {
-        file,
+        files: files
+            .map(|(file, (path, bytes))| ModelFile {
+                file,
+                path: path.to_owned(),
+                bytes,
+            })
+            .collect(),
         header,
-        bytes,
         plan,
     })
 }

@@ -125,7 +125,7 @@ impl Checked {
             name: name.unwrap_or_else(|| file_name.display().to_string()),
             arch: self.header.arch.clone(),
             description: model.description(),
-            file_bytes: self.bytes,
+            file_bytes: self.bytes(),
             parameters: model.parameters(),
             ctx_tokens: u32::try_from(context.ctx_tokens()).unwrap_or(u32::MAX),
             ctx_train_tokens: model.ctx_train_tokens(),
@@ -165,8 +165,9 @@ impl Checked {
         let (kv, weights) = (load.params.kv, self.plan.weights);
         // Llama.cpp chooses by the context's length how positions are rotated.
         let setting = format!("{level} {kv:?} {weights:?} {ctx_tokens}");
-        let end = self.header.data_end;
-        Identity::new(&self.file, end, load.sha256.clone(), setting)
+        let files = self.files.iter().map(|file| &file.file);
+        let ends = self.header.ends.iter().map(|end| end.data_end);
+        Identity::new(files.zip(ends).collect(), load.sha256.clone(), setting)
     }
 
     /// Sequences side by side. One where what is in a lane cannot be rewound, or where a

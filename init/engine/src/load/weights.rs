@@ -1,14 +1,15 @@
 //! The weights: read, hashed if asked to, and in llama.cpp's hands.
 
+use std::fs::File;
 use std::io::Write;
 
-use super::{Checked, LoadError, Machine};
+use super::{Checked, LoadError, Machine, ModelFile};
 use crate::backend::{Backend, tells_of_memory};
 use crate::interrupt::Interrupt;
 use crate::model::{Model, ModelError, Weights};
-use crate::warm::{self, Meter, WarmError};
+use crate::warm::{self, Meter};
 use crate::wire::Outbox;
-use gguf::Header;
+use gguf::End;
 use protocol::{Event, Load, Progress, Stage, Switch};
 
 impl Checked {
@@ -73,7 +74,7 @@ impl Checked {
         interrupt: &Interrupt,
         outbox: &mut Outbox<impl Write>,
     ) -> Result<Model<'b>, ModelError> {
-        let total_bytes = self.bytes;
+        let total_bytes = self.bytes();
         let mut tell = |done_bytes, rate| {
             outbox.send_sometimes(&Event::Progress(Progress {
                 stage,
@@ -95,37 +96,60 @@ impl Checked {
             meter.reached(done.min(total_bytes));
             !interrupt.is_requested()
         };
-        Model::load(backend, &self.file, self.plan.weights, &mut progress)
+        let files: Vec<&File> = self.files.iter().map(|file| &file.file).collect();
+        Model::load(backend, &files, self.plan.weights, &mut progress)
     }
 
-    /// Reads the file into the page cache, and hashes it if asked to.
+    /// Reads the files into the page cache, and hashes them if asked to.
     fn read(
         &self,
         load: &Load,
         interrupt: &Interrupt,
         outbox: &mut Outbox<impl Write>,
-    ) -> Result<(), WarmError> {
-        let mut progress = |done_bytes, bytes_per_s| {
-            outbox.send_sometimes(&Event::Progress(Progress {
-                stage: Stage::Reading,
-                done_bytes,
-                total_bytes: self.bytes,
-                bytes_per_s,
-            }));
-        };
-        let end = self.header.data_end;
-        let Some(expected) = &load.sha256 else {
-            return warm::warm(&self.file, end, interrupt, &mut progress);
-        };
-        let ends = file_ends(&self.header);
-        let bytes = self.bytes;
-        warm::warm_and_hash(&self.file, bytes, &ends, expected, interrupt, &mut progress)
+    ) -> Result<(), LoadError> {
+        let hashes = load.sha256.as_deref().map(|list| list.split(','));
+        let hashes: Vec<&str> = hashes.into_iter().flatten().collect();
+        let (given, parts) = (hashes.len(), self.files.len());
+        if ![0, parts].contains(&given) {
+            return Err(LoadError::Checksums { given, parts });
+        }
+        let mut hashes = hashes.into_iter();
+        let mut before = 0;
+        for (file, end) in self.files.iter().zip(&self.header.ends) {
+            let mut progress = |done_bytes: u64, bytes_per_s| {
+                outbox.send_sometimes(&Event::Progress(Progress {
+                    stage: Stage::Reading,
+                    done_bytes: done_bytes.saturating_add(before),
+                    total_bytes: self.bytes(),
+                    bytes_per_s,
+                }));
+            };
+            let ModelFile { file, path, bytes } = file;
+            let read = match hashes.next() {
+                None => warm::warm(file, end.data_end, interrupt, &mut progress),
+                Some(hash) => {
+                    let ends = file_ends(end);
+                    warm::warm_and_hash(file, *bytes, &ends, hash, interrupt, &mut progress)
+                }
+            };
+            read.map_err(|source| match parts {
+                1 => LoadError::Warm(source),
+                _ => LoadError::WarmPart {
+                    path: path.display().to_string(),
+                    source,
+                },
+            })?;
+            before += bytes;
+        }
+        Ok(())
     }
 
-    /// The weights are in memory of their own: the cached file is not needed.
+    /// The weights are in memory of their own: the cached files are not needed.
     fn give_back_pages(&self) {
-        // Advice: a kernel that does not take it reclaims them when it must.
-        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+        for ModelFile { file, .. } in &self.files {
+            // Advice: a kernel that does not take it reclaims them when it must.
+            let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+        }
     }
 
     fn explain(&self, error: ModelError) -> LoadError {
@@ -143,12 +167,11 @@ impl Checked {
     }
 }
 
-/// Where the model's file may end: writers may pad the last tensor like any other,
+/// Where a model's file may end: writers may pad the last tensor like any other,
 /// and a device is longer still.
-fn file_ends(header: &Header) -> [u64; 2] {
-    let end = header.data_end;
-    let padded = end.checked_next_multiple_of(header.alignment);
-    [end, padded.unwrap_or(end)]
+fn file_ends(end: &End) -> [u64; 2] {
+    let padded = end.data_end.checked_next_multiple_of(end.alignment);
+    [end.data_end, padded.unwrap_or(end.data_end)]
 }
 
 #[cfg(test)]
@@ -157,19 +180,19 @@ mod tests {
 
     use super::super::{Machine, check};
     use super::*;
-    use crate::fit;
     use crate::tests::alone;
 
     #[test]
     fn a_file_may_be_padded_to_the_alignment_of_its_own_header() {
-        let header = |data_end, alignment| Header {
-            data_end,
-            alignment,
-            ..fit::tests::header()
+        let ends = |data_end, alignment| {
+            file_ends(&End {
+                data_end,
+                alignment,
+            })
         };
-        assert_eq!(file_ends(&header(1000, 32)), [1000, 1024]);
-        assert_eq!(file_ends(&header(1000, 4096)), [1000, 4096]);
-        assert_eq!(file_ends(&header(u64::MAX, 64)), [u64::MAX, u64::MAX]);
+        assert_eq!(ends(1000, 32), [1000, 1024]);
+        assert_eq!(ends(1000, 4096), [1000, 4096]);
+        assert_eq!(ends(u64::MAX, 64), [u64::MAX, u64::MAX]);
     }
 
     #[test]
@@ -189,7 +212,7 @@ mod tests {
         let interrupt = Interrupt::new();
         let mut load_repacked = |load: &Load| {
             let file = fs::File::open(&load.path).unwrap();
-            let mut checked = check(&machine, file, load, &mut outbox).unwrap();
+            let mut checked = check(&machine, vec![file], load, &mut outbox).unwrap();
             checked.plan.weights = Weights::Repacked;
             let loaded = checked.load_model(&machine, load, &interrupt, &mut outbox);
             (loaded.map(|_| ()), checked.plan.weights)

@@ -76,7 +76,7 @@ fn logits() {
     let mut outbox = Outbox::new(io::sink());
     let interrupt = Arc::new(Interrupt::new());
     let file = File::open(path).unwrap();
-    let mut checked = load::check(&machine, file, &wanted, &mut outbox).unwrap();
+    let mut checked = load::check(&machine, vec![file], &wanted, &mut outbox).unwrap();
     let model = checked.load_model(&machine, &wanted, &interrupt, &mut outbox);
     let model = model.unwrap();
     let loaded = checked.finish(&machine, &model, &wanted, &interrupt, &mut outbox);

@@ -2,7 +2,60 @@
 
 use std::fs;
 
-use super::{Session, load_of, test_model};
+use protocol::PartFile;
+use sha2::Digest as _;
+use vmtest::TinyModel;
+
+use super::{Session, greedy, load_of, test_model};
+
+#[test]
+fn parts_are_one_model_and_each_has_its_checksum() {
+    let model = TinyModel::saying(&["Three", " parts", "."]).gguf();
+    let dir = tempfile::tempdir().unwrap();
+    let write = |number: usize, bytes: &[u8]| {
+        let path = dir.path().join(format!("part {number}"));
+        fs::write(&path, bytes).unwrap();
+        PartFile {
+            bytes: bytes.len() as u64,
+            path,
+        }
+    };
+    let whole = write(0, &model.bytes());
+    let (_, of_whole) = Session::ready(load_of(whole.path));
+    let parts = model.split(3).into_iter().zip(1..);
+    let mut parts: Vec<PartFile> = parts.map(|(part, n)| write(n, &part.bytes())).collect();
+    let sha256 = |part: &PartFile| hex::encode(sha2::Sha256::digest(fs::read(&part.path).unwrap()));
+    let mut hashes: Vec<String> = parts.iter().map(sha256).collect();
+    let mut load = load_of(parts.remove(0).path);
+    load.rest = parts;
+    load.sha256 = Some(hashes.join(","));
+
+    let (mut session, info) = Session::ready(load.clone());
+    assert_eq!(info.parameters, of_whole.parameters);
+    assert_eq!(info.description, of_whole.description);
+    let lengths = load.files().map(|(_, bytes)| bytes);
+    assert_eq!(info.file_bytes, lengths.sum::<u64>());
+    session.ask("How many?", greedy());
+    assert_eq!(session.answer().unwrap().0, "Three parts.");
+
+    hashes.swap(0, 1);
+    load.sha256 = Some(hashes.join(","));
+    let error = Session::refused(load.clone());
+    assert!(error.contains("part 1: the model's SHA-256 is"), "{error}");
+    load.sha256 = Some(hashes[0].clone());
+    let error = Session::refused(load.clone());
+    assert!(
+        error.contains("has 1 checksums, and the model has 3 parts"),
+        "{error}"
+    );
+    load.sha256 = None;
+    load.rest[0] = write(2, &TinyModel::saying(&["No"]).gguf().bytes());
+    let error = Session::refused(load);
+    assert!(
+        error.contains("part 2: this should be part 2 of 3 and is a whole model"),
+        "{error}"
+    );
+}
 
 #[test]
 #[ignore = "needs a model: tools/test.sh unit"]

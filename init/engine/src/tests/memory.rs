@@ -45,7 +45,7 @@ fn tokenize_without_memory() {
     let mut outbox = Outbox::new(io::sink());
     let mut checked = load::check(
         &machine,
-        File::open(&load.path).unwrap(),
+        vec![File::open(&load.path).unwrap()],
         &load,
         &mut outbox,
     )

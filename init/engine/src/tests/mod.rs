@@ -11,7 +11,7 @@ mod memory;
 mod turns;
 
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ pub(crate) fn load_of(path: PathBuf) -> Load {
     Load {
         bytes: std::fs::metadata(&path).map_or(0, |file| file.len()),
         path,
+        rest: Vec::new(),
         sha256: None,
         params: EngineParams {
             threads: Some(1),
@@ -101,7 +102,8 @@ impl Session {
         ours.set_read_timeout(Some(Duration::from_secs(120)))
             .unwrap();
         let input = theirs.try_clone().unwrap();
-        let model = File::open(&load.path).unwrap();
+        let open = |(path, _): (&Path, u64)| File::open(path).unwrap();
+        let model = load.files().map(open).collect();
         let mut session = Self {
             pipe: ours,
             engine: Some(thread::spawn(move || run(input, theirs, model, confine))),

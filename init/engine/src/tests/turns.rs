@@ -341,7 +341,7 @@ fn logits_do_not_depend_on_how_many_tokens_are_evaluated_at_once() {
     let file = File::open(&wanted.path).unwrap();
     let interrupt = Arc::new(Interrupt::new());
     let mut outbox = Outbox::new(io::sink());
-    let mut checked = load::check(&machine, file, &wanted, &mut outbox).unwrap();
+    let mut checked = load::check(&machine, vec![file], &wanted, &mut outbox).unwrap();
     let model = checked.load_model(&machine, &wanted, &interrupt, &mut outbox);
     let model = model.unwrap();
     let loaded = checked.finish(&machine, &model, &wanted, &interrupt, &mut outbox);

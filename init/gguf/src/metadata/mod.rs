@@ -273,6 +273,22 @@ impl Metadata {
         }
     }
 
+    /// An unsigned number of 16 bits.
+    pub(super) fn u16(&self, key: &str) -> Option<u64> {
+        match self.values.get(key) {
+            Some(Value::Whole(value, Kind::Uint(2))) => *value,
+            _ => None,
+        }
+    }
+
+    /// A signed number of 32 bits, if it is not negative.
+    pub(super) fn i32(&self, key: &str) -> Option<u64> {
+        match self.values.get(key) {
+            Some(Value::Whole(value, Kind::Int(4))) => *value,
+            _ => None,
+        }
+    }
+
     /// An unsigned number of 32 bits, the only ones that llama.cpp reads for most keys.
     pub(super) fn u32(&self, key: &str) -> Option<u64> {
         match self.values.get(key) {

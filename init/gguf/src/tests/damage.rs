@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 /// Whatever is accepted lies inside the file.
 fn assert_inside(header: &Header, bytes: usize) {
-    assert!(header.data_end <= bytes as u64);
+    assert!(header.data_bytes().0 <= bytes as u64);
     let weights: u64 = header.tensors.iter().map(|tensor| tensor.bytes).sum();
-    assert!(weights <= header.data_end);
+    assert!(weights <= header.data_bytes().0);
     let _ = header.kv_bytes_per_token(KvType::F16);
     let _ = header.kv_bytes_per_token(KvType::Q8_0);
 }

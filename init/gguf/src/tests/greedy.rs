@@ -3,6 +3,7 @@
 use std::io;
 use std::process::Command;
 
+use super::super::file::{KEYS_MAX, TENSORS_MAX};
 use super::super::*;
 use super::writer::Writer;
 

@@ -3,6 +3,7 @@
 
 mod damage;
 mod greedy;
+mod parts;
 mod refusals;
 mod writer;
 
@@ -58,8 +59,8 @@ fn tells_what_the_header_says() {
     assert_eq!(header.vocab_tokens, 3);
     assert_eq!(header.chat_template.text(), Ok("{{ messages }}"));
     assert_eq!(header.weights, 768 + 128 + 7);
-    assert_eq!(header.data_end, file.len() as u64);
-    assert_eq!(header.alignment, 32);
+    assert_eq!(header.data_bytes().0, file.len() as u64);
+    assert_eq!(header.ends[0].alignment, 32);
     let tensors: Vec<(u32, u64)> = header.tensors.iter().map(|t| (t.kind, t.bytes)).collect();
     assert_eq!(tensors, [(12, 432), (8, 136), (0, 28)]);
     let version_2 = Writer {
@@ -150,8 +151,8 @@ fn an_alignment_that_is_no_default_is_obeyed() {
         .tensor("a", &[1], 0, 4)
         .tensor("b", &[1], 0, 4);
     let header = check_bytes(&writer.file()).unwrap();
-    assert_eq!(header.alignment, 128);
-    assert_eq!(header.data_end % 128, 4);
+    assert_eq!(header.ends[0].alignment, 128);
+    assert_eq!(header.data_bytes().0 % 128, 4);
 }
 
 #[test]
@@ -182,11 +183,14 @@ fn a_real_model_is_accepted_and_refused_when_cut() {
     let file = File::open(path).unwrap();
     let bytes = file.metadata().unwrap().len();
     let header = check(&file, bytes).unwrap();
-    assert!(header.data_end <= bytes && bytes - header.data_end < 4096);
+    assert!(header.data_bytes().0 <= bytes && bytes - header.data_bytes().0 < 4096);
     assert!(header.vocab_tokens > 1000 && header.kv_bytes_per_token(KvType::F16).0 > 0);
-    for there in [bytes / 10, bytes / 2, header.data_end - 1] {
+    for there in [bytes / 10, bytes / 2, header.data_bytes().0 - 1] {
         let cut = check(&file, there).unwrap_err().to_string();
-        let expected = format!("the file is cut: {there} of {} bytes", header.data_end);
+        let expected = format!(
+            "the file is cut: {there} of {} bytes",
+            header.data_bytes().0
+        );
         assert!(cut.starts_with(&expected), "{cut}");
     }
 }

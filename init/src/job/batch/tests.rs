@@ -120,6 +120,7 @@ fn session() -> (Session<Echo>, Rc<RefCell<World>>) {
         path: "/models/m.gguf".into(),
         name: "m.gguf".to_owned(),
         bytes: 1,
+        rest: Vec::new(),
         device: None,
         label: None,
         origin: Origin::Given,
