@@ -46,8 +46,8 @@ impl Chat {
         if let Some(held) = &self.room.held {
             let first = show::first_line(held);
             self.screen.tell(&format!(
-                "Another message waits for room already: {first}. This one is in the line again; \
-                 /edit brings that one back."
+                "Another message waits for room already: \"{first}\". This one is in the line \
+                 again; /edit brings that one back."
             ));
             return self.give_back(&text);
         }

@@ -411,7 +411,7 @@ fn a_second_message_that_does_not_fit_does_not_replace_the_first() {
     let chat = small();
     let last = fill(&chat);
     chat.type_line("Another that does not fit: please say something.");
-    let waiting = format!("Another message waits for room already: Message {last}");
+    let waiting = format!("Another message waits for room already: \"Message {last}");
     let _ = chat.expect(&waiting, ANSWER);
     let row = ">>> Another that does not fit: please say something.";
     let _ = chat.expect_line(row, row.len());

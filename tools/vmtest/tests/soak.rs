@@ -60,11 +60,12 @@ fn chat_on(chat: &Terminal, within: Duration, mut settle: impl FnMut()) {
                     let _ = chat.expect_any(&["a", "e", "full", "ZE-"], within);
                 }
                 chat.ctrl_c();
-                let _ = chat.expect_any(&["stopped", "full", "ZE-", "leaves"], within);
+                let mut said = chat.expect_any(&["stopped", "full", "ZE-", "leaves"], within);
                 // What had not begun to be answered is in the line again.
                 chat.type_keys("\x05\x15");
-                let _ = chat.expect_prompt(SOON);
-                chat.ask("/set max_tokens 8", SOON)
+                said += &chat.expect_prompt(SOON);
+                let _ = chat.ask("/set max_tokens 8", SOON);
+                said
             }
             _ => chat.ask(question, within),
         };
@@ -128,7 +129,8 @@ fn many_turns_in_one_boot_leave_nothing_behind() {
     chat_on(&long, TURN, || settled = Some(available_mib(&long)));
     let (settled, now) = (settled.or_fail("measure"), available_mib(&long));
     eprintln!("MiB available: {settled} {now}");
-    assert!(now + 8 > settled, "from {settled} to {now} MiB");
+    // The heap grows once for the fullest context, whenever that comes.
+    assert!(now + 16 > settled, "from {settled} to {now} MiB");
     let after = two_turns(&long);
     drop(long);
     assert_eq!(after, two_turns(&Vm::at_prompt(&spec)));
