@@ -106,7 +106,9 @@ pub enum Error {
         bytes: usize,
     },
     /// The system has no random numbers.
-    #[error("the system gives no random numbers, which a session needs [ZE-76]")]
+    #[error(
+        "the system gives no random numbers, which a session needs: this processor has no instruction for them (RDRAND on a PC) [ZE-76]"
+    )]
     NoChance,
     /// A bug of the caller's.
     #[error("the session has no such conversation or message [ZE-76]")]

@@ -10,7 +10,7 @@ use crate::disk::Disk;
 use crate::error::{Action, Error};
 use crate::frame::{Header, PAYLOAD_BYTES_MAX, zeros};
 use crate::record::{Record, Stamped};
-use crate::seal::{Seal, chance};
+use crate::seal::{Seal, await_chance, chance};
 use crate::space::Extent;
 use crate::superblock::{self, Head, Superblock};
 use crate::walk::{self, Found};
@@ -45,6 +45,7 @@ impl Journal {
                 what: "one already, not an empty disk",
             });
         }
+        await_chance()?;
         let id = chance()?;
         let (seal, encryption) = match passphrase {
             None => (Seal::Plain, None),
@@ -73,6 +74,7 @@ impl Journal {
     /// There is no session, the disk cannot be used, or the passphrase is wrong, missing
     /// or one too many.
     pub fn open(disk: Box<dyn Disk>, passphrase: Option<&str>) -> Result<(Self, Found), Error> {
+        await_chance()?;
         let (mut journal, mut found, remains) = Self::read(disk, passphrase)?;
         journal.writable = true;
         if let Some(superblock) = superblock::read(journal.disk.as_ref())? {

@@ -1,6 +1,10 @@
 //! How payloads, heads and pieces are kept: as they are, or encrypted with
 //! XChaCha20-Poly1305 by a key that is on the disk under the passphrase's.
 
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use chacha20poly1305::{AeadInOut, KeyInit, XChaCha20Poly1305};
 use serde::{Deserialize, Serialize};
@@ -35,6 +39,28 @@ pub(crate) fn hash(parts: &[&[u8]]) -> Hash {
         hasher.update(part);
     }
     hasher.finalize().into()
+}
+
+/// How long the system may take for its first random numbers.
+const CHANCE_MAX: Duration = Duration::from_secs(10);
+
+/// Returns when the system has random numbers. One that has just booted makes the first
+/// of its own irregularity while they are waited for, or, without an instruction for
+/// them, perhaps never.
+///
+/// # Errors
+/// It has none for ten seconds; a thread is left behind that waits for them.
+pub(crate) fn await_chance() -> Result<(), Error> {
+    let (say, heard) = mpsc::channel();
+    let ask = move || {
+        // Nobody may be listening any more.
+        let _ = say.send(getrandom::fill(&mut [0]).is_ok());
+    };
+    let started = thread::Builder::new().spawn(ask);
+    match started.is_ok().then(|| heard.recv_timeout(CHANCE_MAX)) {
+        Some(Ok(true)) => Ok(()),
+        _ => Err(Error::NoChance),
+    }
 }
 
 /// Bytes of chance.

@@ -13,6 +13,8 @@ pub enum Processor {
     Max,
     /// SSE4.2, as in a PC of 2008.
     Nehalem,
+    /// The same as it was in 2008, without an instruction for random numbers.
+    NehalemOf2008,
     /// AVX2, as in a PC of 2013. QEMU emulates nothing newer.
     Haswell,
 }
@@ -33,8 +35,9 @@ impl Processor {
             Self::CortexA72 => "cortex-a72",
             Self::NeoverseN1 => "neoverse-n1",
             Self::Max => "max",
-            // Without random numbers of its own a session waits for them.
+            // Without random numbers of its own there is no session.
             Self::Nehalem => "Nehalem,+rdrand",
+            Self::NehalemOf2008 => "Nehalem",
             Self::Haswell => "Haswell",
         }
     }
@@ -46,7 +49,7 @@ impl Processor {
             Self::CortexA72 => "v80",
             Self::NeoverseN1 => "v82",
             Self::Max => "v86",
-            Self::Nehalem => "x64",
+            Self::Nehalem | Self::NehalemOf2008 => "x64",
             Self::Haswell => "avx2",
         }
     }

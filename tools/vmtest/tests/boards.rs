@@ -80,7 +80,7 @@ fn plain_command(processor: Processor) -> Command {
             command.arg(static_executable(Architecture::Aarch64));
             command
         }
-        Processor::Nehalem | Processor::Haswell => {
+        Processor::Nehalem | Processor::NehalemOf2008 | Processor::Haswell => {
             let mut command = Command::new(static_executable(Architecture::X86_64));
             command.args(["--cpu", processor.level()]);
             command

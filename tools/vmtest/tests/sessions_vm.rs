@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use vmtest::{
-    Architecture, BOOT, Board, Disks, Drive, Fault, LOAD, MODEL_NAME, OrFail, SOON, TURN,
-    TinyModel, Vm, VmSpec, model,
+    Architecture, BOOT, Board, Disks, Drive, Fault, LOAD, MODEL_NAME, OrFail, Processor, SOON,
+    TURN, TinyModel, Vm, VmSpec, model,
 };
 
 /// An empty file of the length that tools/run.sh gives it.
@@ -71,6 +71,18 @@ fn the_machine_is_switched_off_and_goes_on() {
     // Without what was said the question would mean nothing.
     let answer = second.ask("And of Italy?", TURN);
     assert!(answer.contains("Rome"), "{answer}");
+}
+
+#[test]
+fn a_pc_without_random_numbers_says_so_and_waits_for_none() {
+    let disks = Disks::new();
+    let machine = spec(&tiny(&disks), Drive::Session(session(&disks)));
+    let machine = machine
+        .board(Board::Q35)
+        .processor(Processor::NehalemOf2008);
+    let mut vm = Vm::launch(&machine);
+    let _ = vm.expect("gives no random numbers", BOOT);
+    vm.expect_power_off(SOON);
 }
 
 #[test]
