@@ -8,7 +8,6 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=guarded.cpp");
     println!("cargo:rustc-link-arg=-Wl,--wrap=ggml_fopen");
-    println!("cargo:rustc-check-cfg=cfg(address_sanitizer)");
     // OUT_DIR/lib/cmake of llama-cpp-sys-2, which installs headers beside it.
     let cmake_dir = std::env::var_os("DEP_LLAMA_GGML_CMAKE_DIR").unwrap_or_default();
     let include = Path::new(&cmake_dir).join("../../include");

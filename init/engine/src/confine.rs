@@ -94,10 +94,6 @@ fn share_heap() {
 /// # Errors
 /// The system's.
 pub(super) fn limit_memory(bytes: u64) -> rustix::io::Result<()> {
-    // The sanitizer's own memory is larger than any machine's.
-    if cfg!(address_sanitizer) {
-        return Ok(());
-    }
     let most = getrlimit(Resource::Data).maximum.unwrap_or(u64::MAX);
     setrlimit(Resource::Data, exactly(most.min(bytes)))
 }
