@@ -161,12 +161,17 @@ fn run_sh_is_suspended_and_what_kills_it_leaves_nothing() {
         let run = below(command.pid(), "run.sh");
         let qemu = below(run, "qemu");
         kill_process(run, Signal::TSTP).or_fail("suspend run.sh");
-        let deadline = Instant::now() + SOON;
-        while !command.is_sane() {
-            assert!(Instant::now() < deadline, "{}", command.dump());
-            thread::sleep(Duration::from_millis(10));
-        }
+        let await_sanity = |sanity: bool| {
+            let deadline = Instant::now() + SOON;
+            while command.is_sane() != sanity {
+                assert!(Instant::now() < deadline, "{}", command.dump());
+                thread::sleep(Duration::from_millis(10));
+            }
+        };
+        await_sanity(true);
         kill_process(run, Signal::CONT).or_fail("continue run.sh");
+        // What comes before goes through a terminal that makes other bytes of it.
+        await_sanity(false);
         command.type_line("/show temp");
         let _ = command.expect("Temperature:", SOON);
         kill_process(run, signal).or_fail("kill run.sh");
