@@ -353,16 +353,19 @@ impl Terminal {
         let ends = |row: &&str| row.contains("[ZE-") && row.ends_with(']');
         let end = rows.iter().rposition(ends);
         let end = end.or_fail(format_args!("find a line with a code in {text}"));
-        // A row goes on in the next one if that one's first word had no room in it.
-        let goes_on = |row: &&str, next: &str| {
+        let width = |text: &str| text.chars().filter(|c| *c != STYLE).count();
+        // A row goes on in the next one if it looks like it, and that one's first word had
+        // no room in it.
+        let goes_on = |row: &str, next: &str| {
             let word = next.split(' ').next().unwrap_or_default();
-            row.chars().count() + 1 + word.chars().count() > usize::from(COLS)
+            row.starts_with(STYLE) == next.starts_with(STYLE)
+                && width(row) + 1 + width(word) > usize::from(COLS)
         };
         let mut begin = end;
-        while begin > 0 && goes_on(&rows[begin - 1], rows[begin]) {
+        while begin > 0 && goes_on(rows[begin - 1], rows[begin]) {
             begin -= 1;
         }
-        let line = rows[begin..=end].join(" ");
+        let line = rows[begin..=end].join(" ").replace(STYLE, "");
         let begin = ["zosia: ", ".sh: "].map(|name| line.rfind(name).map(|at| at + name.len()));
         let begin = begin.into_iter().flatten().max().unwrap_or_default();
         line[begin..].to_owned()
@@ -511,7 +514,10 @@ impl vte::Perform for Words {
 }
 
 /// The same by lines: whatever moves the cursor to a line's beginning ends one.
+/// Where letters begin to look otherwise, there is a [`STYLE`].
 struct Lines<'t>(&'t mut String);
+
+const STYLE: char = '\u{2}';
 
 impl vte::Perform for Lines<'_> {
     fn print(&mut self, character: char) {
@@ -521,6 +527,12 @@ impl vte::Perform for Lines<'_> {
     fn execute(&mut self, control: u8) {
         if matches!(control, b'\n' | b'\r') {
             self.0.push('\n');
+        }
+    }
+
+    fn csi_dispatch(&mut self, parameters: &vte::Params, _: &[u8], _: bool, command: char) {
+        if command == 'm' && parameters.iter().any(|parameter| parameter != [0]) {
+            self.0.push(STYLE);
         }
     }
 }
@@ -570,6 +582,18 @@ mod tests {
         let terminal = showing(b"The capital of\r\n\x1b[1mFrance\x1b[0m is Paris.");
         assert_eq!(terminal.expect("of France", SOON), "The capital of France");
         assert_eq!(terminal.expect("Paris", SOON), " is Paris");
+    }
+
+    #[test]
+    fn a_fault_is_told_apart_from_an_answer_that_fills_its_row() {
+        let row = "x".repeat(usize::from(COLS));
+        let told = format!(
+            "{row}\r\n\x1b[2mthe engine died and is {row}\x1b[0m\r\n\x1b[2mback [ZE-40]\x1b[0m"
+        );
+        let terminal = Terminal::new(Cursor::new(told), sink());
+        terminal.expect_end(SOON);
+        let fault = format!("the engine died and is {row} back [ZE-40]");
+        assert_eq!(terminal.last_fault(), fault);
     }
 
     #[test]
