@@ -11,8 +11,8 @@ use_cmake() {
         cp "$2" "$CMAKE_PROJECT_INCLUDE.new"
         mv "$CMAKE_PROJECT_INCLUDE.new" "$CMAKE_PROJECT_INCLUDE"
     }
-    # A folder knows where it is and what it reads. Where it has been moved, or what it
-    # reads is gone, CMake would fail from now on; made anew, it does not.
+    # A folder knows where it is and what it reads. In one that was moved, or whose file to
+    # read is gone, CMake fails each time: it is made again.
     for made in "$1"/*/release/build/llama-cpp-sys-2-*/out/build/CMakeCache.txt; do
         [ -f "$made" ] || continue
         if [ "$(cmake_value CMAKE_CACHEFILE_DIR)" != "${made%/*}" ] ||

@@ -28,9 +28,9 @@ const WORKING_INTERVAL: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The pipes that this process was started with, requests and events, and the model,
-/// whose descriptors, one for each of its parts, have the numbers `model`. C++ that prints would break a frame: from
-/// now on standard output is standard error, and standard input is at its end. Must be
-/// called once, and first.
+/// whose descriptors, one for each of its parts, have the numbers `model`. C++ that
+/// prints would break a frame: from now on standard output is standard error, and standard
+/// input is at its end. Must be called once, and first.
 ///
 /// # Errors
 /// The system's: a descriptor is closed, or no more can be had.

@@ -273,28 +273,27 @@ impl Metadata {
         }
     }
 
-    /// An unsigned number of 16 bits.
-    pub(super) fn u16(&self, key: &str) -> Option<u64> {
+    /// A whole number of this kind alone.
+    fn whole(&self, key: &str, wanted: Kind) -> Option<u64> {
         match self.values.get(key) {
-            Some(Value::Whole(value, Kind::Uint(2))) => *value,
+            Some(Value::Whole(value, kind)) if *kind == wanted => *value,
             _ => None,
         }
+    }
+
+    /// An unsigned number of 16 bits.
+    pub(super) fn u16(&self, key: &str) -> Option<u64> {
+        self.whole(key, Kind::Uint(2))
     }
 
     /// A signed number of 32 bits, if it is not negative.
     pub(super) fn i32(&self, key: &str) -> Option<u64> {
-        match self.values.get(key) {
-            Some(Value::Whole(value, Kind::Int(4))) => *value,
-            _ => None,
-        }
+        self.whole(key, Kind::Int(4))
     }
 
     /// An unsigned number of 32 bits, the only ones that llama.cpp reads for most keys.
     pub(super) fn u32(&self, key: &str) -> Option<u64> {
-        match self.values.get(key) {
-            Some(Value::Whole(value, Kind::Uint(4))) => *value,
-            _ => None,
-        }
+        self.whole(key, Kind::Uint(4))
     }
 
     /// The length of the array of 32-bit numbers that there is.
