@@ -164,7 +164,7 @@ check_header() {
     case $1 in
         *-00001-of-00001.gguf) ;;
         *-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].gguf)
-            die 4 "$1 is one part of a model; join them with llama-gguf-split --merge and import the result"
+            die 4 "$1 is one part of a model, and import copies one file; tools/run.sh takes the first part where it lies, with the others beside it"
             ;;
     esac
     native=${ZOSIA_NATIVE:-${tools%/*}/out/native/init}

@@ -243,6 +243,10 @@ macs() {
     cp "$model" "$work/a,b.gguf"
     try vfkit_with_a_comma_in_the_name 2 run.sh --dry-run --vmm vfkit "$work/a,b.gguf"
     says "rename $work/a,b.gguf"
+    for part in 1 2; do cp "$model" "$work/two-0000$part-of-00002.gguf"; done
+    try vfkit_with_a_model_in_parts 0 run.sh --dry-run --vmm vfkit "$work/two-00001-of-00002.gguf"
+    prints "virtio-blk,path=$work/two-00002-of-00002.gguf,deviceId=zosia-$model_bytes"
+    rm "$work"/two-*
     try vfkit_without_a_terminal 2 run.sh --vmm vfkit "$model"
     says "standard input is none"
     logged_not 'vfkit --log-level'
@@ -1002,7 +1006,7 @@ downloads() {
     says "another version of GGUF"
     cp "$work/own.gguf" "$work/own-00002-of-00003.gguf"
     try import_of_a_part 4 model.sh import "$work/own-00002-of-00003.gguf" other
-    says "one part of a model"
+    says "takes the first part where it lies"
     ZOSIA_NATIVE=$work/native
     printf '#!%s\necho "model: %s: the file is cut [ZE-11]"\n' "$(command -v sh)" x >"$ZOSIA_NATIVE"
     chmod +x "$ZOSIA_NATIVE"

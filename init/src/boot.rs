@@ -143,7 +143,7 @@ fn tune_kernel(_proof: Mounted, log: LogLevel) {
 /// What the host asks for on its port, and the answer's way back.
 fn take_order(mounted: Mounted, budget: &Budget, outputs: &mut Outputs) -> io::Result<Job> {
     let mut port = ports::open(mounted, ports::TURN)?;
-    let order = ports::read_order(&mut port, budget.prompt_bytes)?;
+    let order = ports::fetch_order(&mut port, budget.prompt_bytes)?;
     Ok(match order {
         Order::Prompt { text, at_terminal } => {
             outputs.answer = if at_terminal {

@@ -263,14 +263,17 @@ keep_results() {
     mv "$output.part" "$output"
 }
 
+# Sends the order when the guest has asked for it, as read_turn_port tells.
 send_order() {
+    asked=$(cat "$scratch/asked")
+    [ -n "$asked" ] || return 0
     if [ "$turn" = batch ]; then
         printf '%s\n' "$batch_head"
         cat <&6
         printf '\n%s\n' "${scratch##*/}"
     else
         cat "$scratch/frame"
-    fi
+    fi >"$scratch/turn.in"
 }
 
 # All of standard input, as $standard_input. A shell's variable loses zero bytes, so
@@ -393,6 +396,14 @@ run_vfkit() {
     exit 0
 }
 
+# What comes on the turn's port, for the command that is given. Before all else the guest
+# asks for its order by one byte (ENQ): there are firmwares whose driver reads the port
+# until the kernel does, and what was sent before then is lost.
+read_turn_port() {
+    dd bs=1 count=1 >"$scratch/asked" 2>/dev/null
+    exec "$@"
+}
+
 # One boot that answers. What is streamed to standard output is the answer's
 # port, or the results' when JSON is asked for; the other goes nowhere or into
 # a file; of a batch it tells how far it is. The shell holds the writing ends of
@@ -400,40 +411,40 @@ run_vfkit() {
 # even one that fails to start.
 run_turn() {
     open_control
-    mkfifo "$scratch/turn.in"
+    mkfifo "$scratch/turn.in" "$scratch/turn.out" "$scratch/asked"
     if [ "$turn" = batch ]; then
-        stream=$scratch/result
-        mkfifo "$scratch/turn.out"
-        tee "$scratch/streamed" <"$scratch/turn.out" >&2 6<&- 7>&- &
-        teller=$!
-        children=$teller
-        exec 8>"$scratch/turn.out"
+        read_turn_port tee "$scratch/streamed" <"$scratch/turn.out" >&2 6<&- 7>&- &
     elif [ -n "$json" ]; then
-        ln -s /dev/null "$scratch/turn.out"
-        stream=$scratch/result
-        results=$scratch/streamed
+        read_turn_port cat <"$scratch/turn.out" >/dev/null 7>&- &
     else
+        read_turn_port tee "$scratch/streamed" <"$scratch/turn.out" 7>&- &
+    fi
+    teller=$!
+    children=$teller
+    exec 8>"$scratch/turn.out"
+    if [ -z "$json" ] && [ "$turn" != batch ]; then
         : >"$scratch/result"
-        stream=$scratch/turn.out
         results=$scratch/result
-    fi
-    mkfifo "$stream"
-    if [ "$turn" = batch ]; then
-        cat <"$stream" 6<&- 7>&- 8>&- &
+        reader=$teller
     else
-        tee "$scratch/streamed" <"$stream" 7>&- &
+        mkfifo "$scratch/result"
+        if [ "$turn" = batch ]; then
+            cat <"$scratch/result" 6<&- 7>&- 8>&- &
+        else
+            tee "$scratch/streamed" <"$scratch/result" 7>&- 8>&- &
+            results=$scratch/streamed
+        fi
+        reader=$!
+        children="$children $reader"
+        exec 5>"$scratch/result"
     fi
-    reader=$!
-    children="$children $reader"
-    exec 5>"$stream"
     "$qemu" "$@" </dev/null >/dev/null 2>"$scratch/qemu.log" 4>&- 6<&- 7>&- &
     machine_pid=$!
     children="$children $machine_pid"
     tell_guard "machine $machine_pid"
     exec 5>&- 8>&-
-    send_order >"$scratch/turn.in" 2>/dev/null 7>&- &
-    sender=$!
-    children="$children $sender"
+    send_order 2>/dev/null 7>&- &
+    children="$children $!"
     exec 6<&-
 
     reader_status=0

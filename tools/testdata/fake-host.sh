@@ -100,9 +100,15 @@ run_qemu() {
     chardev_id=turn turn=$(chardev_path "$@")
     chardev_id=result result=$(chardev_path "$@")
     if [ -n "$turn" ]; then
-        exec 6<"$turn.in"
+        # What comes before the guest asks is lost with some firmwares.
+        exec 6<>"$turn.in"
+        early=$(dd if="$turn.in" iflag=nonblock bs=1 count=1 2>/dev/null) || :
+        [ -z "$early" ] || violation "the order comes before it is asked for"
+        exec 4>"$turn.out"
+        printf '\005' >&4
         read -r head <&6
-        cat <&6 >"$FAKE_LOG.prompt"
+        exec 7<"$turn.in" 6>&-
+        cat <&7 >"$FAKE_LOG.prompt"
         printf '%s\n' "$head" >"$FAKE_LOG.head"
     fi
     case ${FAKE_GUEST:-answers} in
@@ -129,17 +135,17 @@ run_qemu() {
                         esac
                     done <"$FAKE_LOG.prompt"
                     exec 9>&-
-                    printf '\r\033[Kzosia: %s of %s prompts were answered in 1 s, 1.0 tokens/s\n' "$answered" "$lines" >"$turn.out"
+                    printf '\r\033[Kzosia: %s of %s prompts were answered in 1 s, 1.0 tokens/s\n' "$answered" "$lines" >&4
                     ;;
                 ?*)
-                    [ -L "$turn.out" ] || printf 'Paris is the capital.\n' >"$turn.out"
+                    printf 'Paris is the capital.\n' >&4
                     printf '%s\n' '{"answered":true,"stop":"end_of_turn","text":"Paris is the capital.\n"}' >"$result"
                     ;;
             esac
             end_guest guest-shutdown
             ;;
         refuses)
-            printf 'half an answ' >"$turn.out"
+            printf 'half an answ' >&4
             echo '{"answered":false,"error":"the file \"model\" is cut","text":"\"answered\":true"}' >"$result"
             end_guest guest-shutdown
             ;;
@@ -192,7 +198,7 @@ x'; do
             ;;
         killed) kill -9 $$ ;;
         waits)
-            printf 'and so on\n' >"$turn.out"
+            printf 'and so on\n' >&4
             exec sleep 60
             ;;
         locked)

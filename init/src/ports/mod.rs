@@ -4,16 +4,17 @@
 pub(crate) mod saves;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use protocol::memory::mib;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::mounts::Mounted;
 
-/// Host to guest: a prompt; guest to host: the answer's bytes.
+/// Guest to host: [`ENQUIRY`]; host to guest: an [`Order`]; guest to host: the answer's bytes.
 pub(crate) const TURN: &str = "zosia.turn";
 /// Guest to host: one line of JSON a turn.
 pub(crate) const RESULT: &str = "zosia.result";
@@ -60,6 +61,43 @@ fn find(class: &Path, name: &str) -> Option<PathBuf> {
     })
 }
 
+/// ASCII's ENQ, which asks the host for its order. There are firmwares (edk2 of 2025) whose
+/// driver reads each port until the kernel does: what was sent before then is lost.
+const ENQUIRY: u8 = 5;
+
+/// How long the host may keep silent in the middle of its order.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Asks the host for its order, and reads it; the lines of a batch are left to be read.
+///
+/// # Errors
+/// The device's; `TimedOut` when the host is silent for half a minute; `InvalidData` for a
+/// header that is not one, for more than `bytes_max` and for text that is not UTF-8.
+pub(crate) fn fetch_order(port: &mut File, bytes_max: u64) -> io::Result<Order> {
+    port.write_all(&[ENQUIRY])?;
+    read_order(&mut Impatient(port), bytes_max)
+}
+
+/// Reads, but not from a host that is silent.
+struct Impatient<'a>(&'a File);
+
+impl Read for Impatient<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let silence = Timespec::try_from(SILENCE).map_err(io::Error::other)?;
+        let ready = poll(&mut [PollFd::new(self.0, PollFlags::IN)], Some(&silence))?;
+        if ready == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!(
+                    "the host was asked for it through {TURN}, and sent nothing for {} s",
+                    SILENCE.as_secs()
+                ),
+            ));
+        }
+        self.0.read(into)
+    }
+}
+
 /// What the host asks for on [`TURN`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -87,12 +125,7 @@ pub(crate) enum Order {
 /// The longest header.
 const HEADER_BYTES: usize = 128;
 
-/// Reads one order; the lines of a batch are left to be read.
-///
-/// # Errors
-/// The device's; `InvalidData` for a header that is not one, for more than
-/// `bytes_max` and for text that is not UTF-8.
-pub(crate) fn read_order(from: &mut impl Read, bytes_max: u64) -> io::Result<Order> {
+fn read_order(from: &mut impl Read, bytes_max: u64) -> io::Result<Order> {
     let mut header = String::new();
     loop {
         let mut byte = [0];

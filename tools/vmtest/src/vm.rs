@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -23,17 +23,60 @@ use crate::{Architecture, BOOT, Board, OrFail, SOON, Terminal, VmSpec, efi_file}
 /// Virtual processors of every machine.
 const PROCESSORS: u32 = 2;
 
+/// The byte by which a guest asks for its order: ENQ.
+const ENQUIRY: u8 = 5;
+
 /// A running machine. Used as the terminal at its serial port.
 pub struct Vm {
     terminal: Terminal,
     monitor: Monitor,
-    turn: Option<UnixStream>,
+    turn: Option<Turn>,
     transcripts: Receiver<(String, String)>,
     qemu: Child,
     directory: TempDir,
     board: Board,
     memory_mib: u32,
     plugged: u32,
+}
+
+/// The port of one turn.
+struct Turn {
+    port: UnixStream,
+    /// Until the order was asked for.
+    asked: Option<JoinHandle<()>>,
+}
+
+impl Turn {
+    fn new(port: UnixStream, order: Vec<u8>) -> Self {
+        let for_order = port.try_clone().or_fail("copy a descriptor");
+        let asked = thread::spawn(move || send_when_asked(for_order, order));
+        Self {
+            port,
+            asked: Some(asked),
+        }
+    }
+
+    /// The port, on which nothing but the answer comes.
+    fn answer(&mut self, within: Duration) -> &mut UnixStream {
+        if let Some(asked) = self.asked.take() {
+            assert!(asked.join().is_ok(), "the guest asks for its order");
+        }
+        let port = &mut self.port;
+        port.set_read_timeout(Some(within))
+            .or_fail("set a deadline");
+        port
+    }
+}
+
+/// Returns when the guest asked; what it refuses to read is left unsent.
+fn send_when_asked(mut port: UnixStream, order: Vec<u8>) {
+    port.set_read_timeout(Some(BOOT)).or_fail("set a deadline");
+    let mut request = [0];
+    // A guest that ends before it asks says so elsewhere.
+    if port.read_exact(&mut request).is_ok() {
+        assert_eq!(request, [ENQUIRY], "a request for the order");
+        thread::spawn(move || port.write_all(&order));
+    }
 }
 
 /// How long a machine that is stopped stays so.
@@ -92,13 +135,10 @@ impl Vm {
         let console = accept(&console);
         let monitor = Monitor::listen(accept(&monitor));
         let transcripts = keep_transcripts(accept(&save));
-        let turn = spec.order.clone().map(|order| {
-            let port = accept(&turn);
-            let mut to_guest = port.try_clone().or_fail("copy a descriptor");
-            // A guest that refuses what is too long reads no further.
-            thread::spawn(move || to_guest.write_all(&order));
-            port
-        });
+        let turn = spec
+            .order
+            .clone()
+            .map(|order| Turn::new(accept(&turn), order));
         let keyboard = console.try_clone().or_fail("copy a descriptor");
         Self {
             terminal: Terminal::new(console, keyboard),
@@ -209,9 +249,8 @@ impl Vm {
     /// Waits for the first of the answer that comes through the port for one turn.
     #[track_caller]
     pub fn expect_answer(&mut self, within: Duration) {
-        let port = self.turn.as_mut().or_fail("find the port");
-        port.set_read_timeout(Some(within))
-            .or_fail("set a deadline");
+        let turn = self.turn.as_mut().or_fail("find the port");
+        let port = turn.answer(within);
         port.read_exact(&mut [0]).or_fail("read the answer");
     }
 
@@ -219,10 +258,8 @@ impl Vm {
     #[track_caller]
     pub fn wait_exit(&mut self, within: Duration) -> Exit {
         let mut answer = Vec::new();
-        if let Some(mut port) = self.turn.take() {
-            port.set_read_timeout(Some(within))
-                .or_fail("set a deadline");
-            match port.read_to_end(&mut answer) {
+        if let Some(mut turn) = self.turn.take() {
+            match turn.answer(within).read_to_end(&mut answer) {
                 // What a guest refuses to read is left in the socket.
                 Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => {}
                 read => drop(read.or_fail("read the answer")),

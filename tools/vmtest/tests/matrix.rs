@@ -159,6 +159,7 @@ fn an_order_that_cannot_be_read_ends_in_a_result() {
         ("is not an order", &b"what is this?\nHello?"[..]),
         ("is longer than may be", b"18446744073709551615\nHello?"),
         ("is UTF-16", b"4\n\xff\xfe\xfd\xfc"),
+        ("stops in the middle", b"10\nHello?"),
     ] {
         let fault = Fault::begins(12, format!("what the host sends for -p {what}"));
         let mut vm = Vm::launch(&VmSpec::new().order(order));
