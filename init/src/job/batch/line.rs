@@ -50,7 +50,9 @@ pub(super) fn read(
         Ok(line) => line,
         Err(e) => {
             let named: Named = serde_json::from_str(line).unwrap_or_default();
-            return (named.id, Err(e.to_string()));
+            // It is one line of many, whose number is told beside this.
+            let why = e.to_string().replace(" at line 1 column ", " at column ");
+            return (named.id, Err(why));
         }
     };
     if line.prompt.trim().is_empty() {
@@ -137,7 +139,8 @@ mod tests {
             "{\"prompt\":\"a\u{1}\"}",
             &format!(r#"{{"prompt":"a","id":{deep}}}"#),
         ] {
-            assert!(read_line(line).1.is_err(), "{line:.40}");
+            let error = read_line(line).1.unwrap_err();
+            assert!(!error.contains("line 1"), "{line:.40}: {error}");
         }
     }
 }

@@ -76,7 +76,10 @@ impl Progress {
         let due = |interval| now.saturating_duration_since(self.told) >= interval;
         if self.style.interval().is_some_and(due) {
             self.told = now;
-            let line = self.line();
+            let line = match self.done {
+                0 => "zosia: no prompt has its answer yet".to_owned(),
+                _ => self.line(),
+            };
             match self.style {
                 Style::Replaced => self.write(&format!("\r\x1b[K{line}")),
                 Style::Quiet | Style::Lines => self.write(&format!("{line}\n")),
