@@ -6,8 +6,9 @@
 #
 #   --runs N    how often each corpus is answered each way   (default 3)
 #
-# corpus/quote.jsonl asks for texts to be repeated and edited, corpus/prose.jsonl
-# for new ones. Fails if a text differs. MODEL: default smollm2-135m.
+# corpus/quote.jsonl asks for texts to be repeated and edited, corpus/prose.jsonl for new
+# ones, and corpus/chat.txt has conversations, whose turns refer to one another, each turn a
+# process of its own. Fails if a text differs. MODEL: default smollm2-135m.
 set -eu
 
 # Where this file is, not a link to it.
@@ -22,19 +23,42 @@ bench=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 runs=3
 prepare_native "--runs --threads --set" "$@"
 
+# zosia CORPUS MODE FLAG...
+zosia() {
+    corpus=$1
+    shift 2
+    with_deadline "$top/out/native/init" "$@" "$model_file" </dev/null >>"$scratch/batch" ||
+        die 1 "not all of corpus/$corpus was answered"
+}
+
+# A line is a turn, an empty line ends a conversation.
+talk() { # CORPUS MODE FLAG...
+    rm -f "$scratch/session"
+    while IFS= read -r turn; do
+        if [ -n "$turn" ]; then
+            zosia "$@" --session "$scratch/session" --max-tokens 250 --json -p "$turn"
+        else
+            rm -f "$scratch/session"
+        fi
+    done <"$bench/corpus/chat.txt"
+}
+
 # answer CORPUS auto|off: appends "CORPUS MODE JSON" lines to $scratch/answers.
 answer() {
     # shellcheck disable=SC2046 # one word a line, none with blanks
-    with_deadline "$top/out/native/init" --batch "$bench/corpus/$1.jsonl" --parallel 1 --temp 0 --spec "$2" \
-        --threads "$threads" $(zosia_flags) "$model_file" </dev/null >"$scratch/batch" ||
-        die 1 "not all of corpus/$1.jsonl was answered"
+    set -- "$1" "$2" --temp 0 --spec "$2" --threads "$threads" $(zosia_flags)
+    : >"$scratch/batch"
+    case $1 in
+        chat) talk "$@" ;;
+        *) zosia "$@" --batch "$bench/corpus/$1.jsonl" --parallel 1 ;;
+    esac
     awk -v corpus="$1" -v mode="$2" -v round="$round" '{ print corpus "\t" mode "\t" round "\t" NR "\t" $0 }' \
         "$scratch/batch" >>"$scratch/answers"
 }
 
 round=0
 while [ "$round" -lt "$runs" ]; do
-    for corpus in quote prose; do
+    for corpus in quote chat prose; do
         if [ $((round % 2)) = 0 ]; then
             answer "$corpus" auto
             answer "$corpus" off
@@ -63,7 +87,7 @@ awk -F '\t' "$awk_statistics"'
         rounds = $3 + 1
     }
     END {
-        corpus("quote"); corpus("prose")
+        corpus("quote"); corpus("chat"); corpus("prose")
         exit differ > 0
     }
     function corpus(name,   r, t, p) {
