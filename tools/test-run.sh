@@ -967,6 +967,15 @@ downloads() {
     gguf "$LLAMA_CACHE/small-Q8_0.gguf" 50
     try default_that_is_here 0 run.sh --dry-run
     says "no model named: this is llama.cpp:some-Q8_0, the largest here that this machine runs well"
+    # Of a model in parts all count, and none by itself.
+    for part in 1 2; do gguf "$LLAMA_CACHE/two-Q8_0-0000$part-of-00002.gguf" 4000; done
+    try default_in_parts 0 run.sh --dry-run
+    says "no model named: this is llama.cpp:two-Q8_0-00001-of-00002, the largest"
+    try cache_with_parts 0 model.sh list
+    [ "$(grep -c 'llama.cpp:two' "$work/out")" = 1 ] || fail "it is listed otherwise"
+    gguf "$LLAMA_CACHE/half-Q8_0-00001-of-00002.gguf" 9000
+    try default_of_which_a_part_is_missing 0 run.sh --dry-run
+    says "this is llama.cpp:two-Q8_0-00001-of-00002, the largest"
     rm -r "$LLAMA_CACHE"
     case_name=default_is_asked checks=$((checks + 1)) status=0
     [ -z "$(command -v script)" ] || {

@@ -150,8 +150,8 @@ prefer() { # NAME BYTES
 }
 
 prefer_owned() { # NAME FILE KIND
-    if [ "$3" = - ] || is_part "$2" || [ ! -r "$2" ]; then return 0; fi
-    case $(architecture "$2") in '' | *bert* | clip | t5*) ;; *) prefer "$1" "$(file_bytes "$2")" ;; esac
+    if [ "$3" = - ] || [ ! -r "$2" ]; then return 0; fi
+    case $(architecture "$2") in '' | *bert* | clip | t5*) ;; *) prefer "$1" "$(whole_bytes "$2")" ;; esac
 }
 
 # fetch_model brings what find_model found into $model_file, and the other parts beside

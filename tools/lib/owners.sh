@@ -81,6 +81,8 @@ is_part() {
     part_stem=${part_stem%-*}
 }
 
+is_later_part() { is_part "$1" && [ "$part_number" != 00001 ]; }
+
 # The quantization that a file's name ends in, or nothing.
 quantization() {
     quant_stem=${1##*/}
@@ -107,7 +109,7 @@ consider() { # PATH in the repository
         choice_companion=$consider_name
         return 1
     fi
-    if is_part "$consider_name" && [ "$part_number" != 00001 ]; then return 1; fi
+    ! is_later_part "$consider_name" || return 1
     consider_rank=''
     if [ -z "$choice_wanted" ]; then
         case /$1 in
@@ -401,6 +403,7 @@ each_owned() {
     for each_file in "$(llama_cache)"/*.gguf; do
         [ -f "$each_file" ] || continue
         each_name=${each_file##*/}
+        ! is_later_part "$each_name" || continue
         quantization "$each_name"
         "$1" "llama.cpp:${each_name%.gguf}" "$each_file" "$quant"
     done
@@ -437,7 +440,7 @@ each_of_files() { # COMMAND REPOSITORY FOLDER MAIN
             [ ! -f "$4/$each_path" ] || continue
             each_name=$2@$(printf '%.12s' "${3##*/}")
         fi
-        if is_part "${each_path##*/}" && [ "$part_number" != 00001 ]; then continue; fi
+        ! is_later_part "${each_path##*/}" || continue
         if is_companion "${each_path##*/}"; then
             "$1" "$each_name:${each_path##*/}" "$each_file" -
             continue
