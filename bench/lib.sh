@@ -80,7 +80,7 @@ prepare_native() {
             -*)
                 case " $known_options " in *" $1 "*) ;; *) die 2 "unknown option $1 (bench/$program --help)" ;; esac
                 [ $# -ge 2 ] || die 2 "$1 needs a value"
-                [ "$1" = --set ] || are_counts "$2" || die 2 "$1 takes a whole number above 0, not $2"
+                [ "$1" = --set ] || [ "$1" = --level ] || are_counts "$2" || die 2 "$1 takes a whole number above 0, not $2"
                 ;;
         esac
         case $1 in
@@ -90,6 +90,7 @@ prepare_native() {
             --pace) pace=$2 && shift ;;
             --parallel) parallel=$2 && shift ;;
             --threads) threads=$2 && shift ;;
+            --level) level=$2 && shift ;;
             --set) settings="$settings $2" && shift ;;
             *) model=$1 ;;
         esac
@@ -119,7 +120,10 @@ with_deadline() {
     wait "$deadline_child" || deadline_status=$?
     kill "$deadline_timer" 2>/dev/null || :
     wait "$deadline_timer" 2>/dev/null || :
-    [ "$deadline_status" -lt 128 ] || say "ended after $timeout s (--timeout)"
+    case $deadline_status in
+        143) say "ended after $timeout s (--timeout)" ;;
+        129 | 13? | 14? | 15?) say "${1##*/} was ended by signal $((deadline_status - 128))" ;;
+    esac
     return "$deadline_status"
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds what zosia is compared with: llama.cpp's own llama-bench, and load,
-# which only loads a model as llama.cpp does by itself (load.cpp).
+# Builds what zosia is compared with: llama.cpp's own llama-bench, load, which only loads
+# a model as llama.cpp does by itself (load.cpp), and quality (quality.cpp).
 #
 # Usage: bench/peer.sh native|aarch64 [FLAGS]
 #        bench/peer.sh --version
@@ -9,7 +9,7 @@
 #           without them, llama.cpp's defaults
 #
 # Static, from the llama.cpp inside a pinned source distribution of
-# llama-cpp-python. Prints the directory with the two executables, which
+# llama-cpp-python. Prints the directory with the executables, which
 # ZOSIA_CACHE keeps; a first build takes ten minutes on two cores.
 set -eu
 
@@ -43,7 +43,13 @@ cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}/peer-$version
 # What a processor is told to optimize for is part of the name where it matters.
 [ "$machine$flags" != native ] || on=-$(grep -m 1 '^flags' /proc/cpuinfo | cksum | cut -d ' ' -f 1)
 build=$cache/$machine-$(printf '%s' "${flags:-default}" | tr -c 'A-Za-z0-9.+\n' _)${on:-}
-if [ -x "$build/bin/llama-bench" ] && [ -n "$(find "$build/load" -newer "$top/bench/load.cpp" 2>/dev/null)" ]; then
+is_built() {
+    [ -x "$build/bin/llama-bench" ] || return 1
+    for program in load quality; do
+        [ -n "$(find "$build/$program" -newer "$top/bench/$program.cpp" 2>/dev/null)" ] || return 1
+    done
+}
+if is_built; then
     printf '%s\n' "$build"
     exit 0
 fi
@@ -59,8 +65,10 @@ fi
 show cmake -S "$source" -B "$build" "$@" >"$cache/cmake.log" 2>&1 || die 3 "cmake failed; $cache/cmake.log tells why"
 show cmake --build "$build" --target llama-bench --parallel "${ZOSIA_JOBS:-$(host_cores)}" >"$cache/make.log" 2>&1 ||
     die 3 "the build failed; $cache/make.log tells why"
-# shellcheck disable=SC2046 # a list of files
-show "$cxx" -O2 -static -o "$build/load" -I"$source/include" -I"$source/ggml/include" "$top/bench/load.cpp" \
-    $(find "$build" -name libllama.a) \
-    $(for library in ggml ggml-cpu ggml-base; do find "$build" -name "lib$library.a"; done) -fopenmp >&2
+for program in load quality; do
+    # shellcheck disable=SC2046 # a list of files
+    show "$cxx" -O2 -static -o "$build/$program" -I"$source/include" -I"$source/ggml/include" "$top/bench/$program.cpp" \
+        $(find "$build" -name libllama.a) \
+        $(for library in ggml ggml-cpu ggml-base; do find "$build" -name "lib$library.a"; done) -fopenmp >&2
+done
 printf '%s\n' "$build"

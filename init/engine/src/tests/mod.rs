@@ -8,6 +8,7 @@ mod kept;
 mod lanes;
 mod loading;
 mod memory;
+mod quality;
 mod turns;
 
 use std::os::unix::net::UnixStream;
