@@ -22,14 +22,10 @@ bench=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 
 level=''
 prepare_native "--level --threads" "$@"
-case $level in
-    '') flags='' ;;
-    x64) flags='-msse4.2' ;;
-    avx2) flags='-msse4.2 -mavx2 -mf16c -mfma -mbmi2' ;;
-    avx512) flags='-march=native' ;;
-    *) die 2 "--level takes x64, avx2 or avx512, not $level" ;;
-esac
-peer=$("$bench/peer.sh" native ${flags:+"$flags"})
+[ -z "$level" ] || settings="cpu=$level"
+line=$(measure 0,0,0)
+level=$(printf '%s\n' "$line" | awk "$awk_statistics"'{ print scalar($0, "cpu") }')
+peer=$("$bench/peer.sh" native "$(printf '%s\n' "$line" | awk "$awk_statistics"'{ print scalar($0, "cpu_flags") }')")
 text=$bench/corpus/quality.txt
 
 llama() { # MODEL KV ROWS
@@ -37,7 +33,7 @@ llama() { # MODEL KV ROWS
 }
 
 zosia() { # KV ROWS
-    ZOSIA_QUALITY=$(printf '%s\n' "$model_file" "$text" "$1" "$threads" "$2" ${level:+"$level"}) \
+    ZOSIA_QUALITY=$(printf '%s\n' "$model_file" "$text" "$1" "$threads" "$2" "$level") \
         with_deadline cargo test --release --quiet --package engine --lib --locked \
         --manifest-path "$top/Cargo.toml" -- --ignored --exact tests::quality::write_rows >"$scratch/log" 2>&1 ||
         die 1 "zosia computes no rows: $(grep -m 1 'panicked' -A 1 "$scratch/log")"
@@ -53,7 +49,7 @@ for kv in f16 q8_0; do
     done
 done >"$scratch/compared"
 {
-    printf '{%s,"threads":%s,"level":"%s","text_sha256":"%s","compared":[\n' "$(environment)" "$threads" "${level:-native}" "$(file_sha256 "$text")"
+    printf '{%s,"threads":%s,"level":"%s","text_sha256":"%s","compared":[\n' "$(environment)" "$threads" "$level" "$(file_sha256 "$text")"
     sed '$!s/$/,/' "$scratch/compared"
     printf ']}\n'
 } | record quality

@@ -21,9 +21,9 @@ fn write_rows() {
     let wanted = std::env::var("ZOSIA_QUALITY").unwrap();
     let mut wanted = wanted.split('\n');
     let mut next = || wanted.next().unwrap();
-    let (model, text, kv, threads, rows) = (next(), next(), next(), next(), next());
+    let (model, text, kv, threads, rows, level) = (next(), next(), next(), next(), next(), next());
     let mut load = load_of(model.into());
-    load.params.cpu = wanted.next().map(str::to_owned);
+    load.params.cpu = Some(level.to_owned());
     load.params.kv = match kv {
         "f16" => KvType::F16,
         "q8_0" => KvType::Q8_0,
