@@ -21,8 +21,9 @@ AXES = {
     "neighbours": "endless loops beside it on two processors",
     "depth": "tokens in the context",
 }
-MODELS = {"smollm2-135m": "SmolLM2-135M", "phi35-shape": "Phi-3.5's shape"}
-WHO = {"zosia": "zosia", "llama-default": "llama.cpp"}
+MODELS = {"smollm2-135m": "SmolLM2-135M", "phi35-shape": "Phi-3.5's shape", "phi3-shape": "Phi-3.5's shape"}
+# llama.cpp as it builds itself or, where that does not run, with zosia's flags.
+WHO = {"zosia": "zosia", "llama-default": "llama.cpp", "llama-flags": "llama.cpp"}
 STYLE = """<style>
 svg { --ground: #ffffff; --text: #24292e; --grid: #d8dee4; --zosia: #0969da; --peer: #bc4c00 }
 @media (prefers-color-scheme: dark) {
@@ -46,7 +47,7 @@ def speeds(result):
 
 
 def read_records(axis):
-    """{(host, model): {who: {where on the axis: [tokens/s]}}} of all native records."""
+    """{(processor, model): {who: {where on the axis: [tokens/s]}}} of all native records."""
     panels = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for file in sorted(RUNS.glob("*/*.json")):
         record = json.loads(file.read_text())
@@ -57,7 +58,7 @@ def read_records(axis):
             where = {name: measured.get(name, record.get(name, 0)) for name in AXES}
             place = where.pop(axis)
             if measured["who"] in WHO and not any(where.values()):
-                lines = panels[record["host"], MODELS.get(model, model)]
+                lines = panels[record["host_cpu"], MODELS.get(model, model)]
                 lines[WHO[measured["who"]]][place] += speeds(measured["result"])
     return {
         name: lines
