@@ -35,8 +35,8 @@ path { fill: none; stroke: var(--grid) } text { fill: var(--text) } rect { fill:
 .peer path { stroke: var(--peer) } .peer circle, .peer text { fill: var(--peer) }
 </style>"""
 # A panel: its size, and the space around what is drawn.
-WIDTH, HEIGHT = 380, 280
-LEFT, RIGHT, TOP, BOTTOM = 50, 20, 40, 50
+WIDTH, HEIGHT = 410, 280
+LEFT, RIGHT, TOP, BOTTOM = 50, 56, 40, 50
 
 
 def speeds(result):
