@@ -53,6 +53,10 @@ awk_statistics='
     }
 '
 
+scalar_of() { # LINE KEY
+    printf '%s\n' "$1" | awk -v key="$2" "$awk_statistics"'{ print scalar($0, key) }'
+}
+
 # One private directory, gone at the end.
 open_bench() {
     scratch=$(mktemp -d "${TMPDIR:-/tmp}/zosia-bench.XXXXXX")
@@ -120,10 +124,11 @@ with_deadline() {
     wait "$deadline_child" || deadline_status=$?
     kill "$deadline_timer" 2>/dev/null || :
     wait "$deadline_timer" 2>/dev/null || :
-    case $deadline_status in
-        143) say "ended after $timeout s (--timeout)" ;;
-        129 | 13? | 14? | 15?) say "${1##*/} was ended by signal $((deadline_status - 128))" ;;
-    esac
+    if [ "$deadline_status" = 143 ]; then
+        say "ended after $timeout s (--timeout)"
+    elif [ "$deadline_status" -gt 128 ]; then
+        say "${1##*/} was ended by signal $((deadline_status - 128))"
+    fi
     return "$deadline_status"
 }
 
@@ -287,7 +292,7 @@ peer_flags() {
 
 # The peers' executables, as $scratch/NAME; $line is a line of zosia's.
 link_peers() {
-    level_flags=$(printf '%s\n' "$line" | awk "$awk_statistics"'{ print scalar($0, "cpu_flags") }')
+    level_flags=$(scalar_of "$line" cpu_flags)
     if [ "$where" = native ]; then machine=native; else machine=aarch64; fi
     for one_peer in $peer; do
         case $one_peer in

@@ -24,8 +24,8 @@ level=''
 prepare_native "--level --threads" "$@"
 [ -z "$level" ] || settings="cpu=$level"
 line=$(measure 0,0,0)
-level=$(printf '%s\n' "$line" | awk "$awk_statistics"'{ print scalar($0, "cpu") }')
-peer=$("$bench/peer.sh" native "$(printf '%s\n' "$line" | awk "$awk_statistics"'{ print scalar($0, "cpu_flags") }')")
+level=$(scalar_of "$line" cpu)
+peer=$("$bench/peer.sh" native "$(scalar_of "$line" cpu_flags)")
 text=$bench/corpus/quality.txt
 
 llama() { # MODEL KV ROWS

@@ -23,20 +23,20 @@ bench=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 runs=3
 prepare_native "--runs --threads --set" "$@"
 
-# zosia CORPUS MODE FLAG...
+# zosia FLAG...: its outcomes appended to $scratch/batch.
 zosia() {
-    corpus=$1
-    shift 2
-    with_deadline "$top/out/native/init" "$@" "$model_file" </dev/null >>"$scratch/batch" ||
+    # shellcheck disable=SC2046 # one word a line, none with blanks
+    with_deadline "$top/out/native/init" "$@" --temp 0 --spec "$mode" --threads "$threads" \
+        $(zosia_flags) "$model_file" </dev/null >>"$scratch/batch" ||
         die 1 "not all of corpus/$corpus was answered"
 }
 
 # A line is a turn, an empty line ends a conversation.
-talk() { # CORPUS MODE FLAG...
+talk() {
     rm -f "$scratch/session"
     while IFS= read -r turn; do
         if [ -n "$turn" ]; then
-            zosia "$@" --session "$scratch/session" --max-tokens 250 --json -p "$turn"
+            zosia --session "$scratch/session" --max-tokens 250 --json -p "$turn"
         else
             rm -f "$scratch/session"
         fi
@@ -45,14 +45,13 @@ talk() { # CORPUS MODE FLAG...
 
 # answer CORPUS auto|off: appends "CORPUS MODE JSON" lines to $scratch/answers.
 answer() {
-    # shellcheck disable=SC2046 # one word a line, none with blanks
-    set -- "$1" "$2" --temp 0 --spec "$2" --threads "$threads" $(zosia_flags)
+    corpus=$1 mode=$2
     : >"$scratch/batch"
-    case $1 in
-        chat) talk "$@" ;;
-        *) zosia "$@" --batch "$bench/corpus/$1.jsonl" --parallel 1 ;;
+    case $corpus in
+        chat) talk ;;
+        *) zosia --batch "$bench/corpus/$corpus.jsonl" --parallel 1 ;;
     esac
-    awk -v corpus="$1" -v mode="$2" -v round="$round" '{ print corpus "\t" mode "\t" round "\t" NR "\t" $0 }' \
+    awk -v corpus="$corpus" -v mode="$mode" -v round="$round" '{ print corpus "\t" mode "\t" round "\t" NR "\t" $0 }' \
         "$scratch/batch" >>"$scratch/answers"
 }
 

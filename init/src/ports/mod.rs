@@ -5,6 +5,7 @@ pub(crate) mod saves;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -83,9 +84,7 @@ struct Impatient<'a>(&'a File);
 
 impl Read for Impatient<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let silence = Timespec::try_from(SILENCE).map_err(io::Error::other)?;
-        let ready = poll(&mut [PollFd::new(self.0, PollFlags::IN)], Some(&silence))?;
-        if ready == 0 {
+        if !is_ready(self.0, PollFlags::IN, SILENCE)? {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!(
@@ -96,6 +95,12 @@ impl Read for Impatient<'_> {
         }
         self.0.read(into)
     }
+}
+
+/// Whether `port` can do this within `limit`.
+fn is_ready(port: &impl AsFd, what: PollFlags, limit: Duration) -> io::Result<bool> {
+    let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+    Ok(poll(&mut [PollFd::new(port, what)], Some(&limit))? > 0)
 }
 
 /// What the host asks for on [`TURN`].

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 
-use super::{SAVE, open};
+use super::{SAVE, is_ready, open};
 use crate::mounts::Mounted;
 
 /// The host confirms within this, or is taken not to.
@@ -119,12 +119,10 @@ fn wait(port: &impl std::os::fd::AsFd, flags: PollFlags, left: Duration) -> io::
     if left.is_zero() {
         return Err(unconfirmed());
     }
-    let left = Timespec::try_from(left).map_err(io::Error::other)?;
-    let fd = port.as_fd();
-    match poll(&mut [PollFd::new(&fd, flags)], Some(&left)) {
-        Ok(0) => Err(unconfirmed()),
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(e) => Err(e.into()),
+    match is_ready(port, flags, left) {
+        Ok(false) => Err(unconfirmed()),
+        Err(e) if e.kind() != io::ErrorKind::Interrupted => Err(e),
+        _ => Ok(()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A model with experts, sinks and sliding windows, whole: of gpt-oss's shape, and tiny.
 
 use super::super::*;
-use super::{Session, greedy, load_of, run_alone};
+use super::{Session, greedy, load_of, run_alone, with_sequence};
 use tempfile::NamedTempFile;
 use vmtest::GptOss;
 
@@ -72,34 +72,28 @@ fn logits() {
     let mut wanted = load_of(path.into());
     wanted.params.cpu = Some(level.to_owned());
     wanted.params.threads = Some(2);
-    let machine = Machine::look(&wanted).unwrap();
-    let mut outbox = Outbox::new(io::sink());
-    let interrupt = Arc::new(Interrupt::new());
-    let file = File::open(path).unwrap();
-    let mut checked = load::check(&machine, vec![file], &wanted, &mut outbox).unwrap();
-    let model = checked.load_model(&machine, &wanted, &interrupt, &mut outbox);
-    let model = model.unwrap();
-    let loaded = checked.finish(&machine, &model, &wanted, &interrupt, &mut outbox);
-    let mut sequence = loaded.unwrap().sequence;
     let prompt: Vec<i32> = (0..100)
         .map(|n| 261 + (n * 17 + n * n) % 100)
         .cycle()
         .take(PROMPT)
         .collect();
-    let mut after = |width: usize| {
-        sequence.forget();
-        for batch in prompt.chunks(width) {
-            sequence.extend(batch, 1).unwrap();
+    let logits = with_sequence(&wanted, |_, mut sequence| {
+        let mut after = |width: usize| {
+            sequence.forget();
+            for batch in prompt.chunks(width) {
+                sequence.extend(batch, 1).unwrap();
+            }
+            sequence.logits_after(PROMPT).unwrap().to_vec()
+        };
+        let one_by_one = after(1);
+        for width in [3, 8] {
+            assert!(
+                after(width) == one_by_one,
+                "{width} at once differ from one"
+            );
         }
-        sequence.logits_after(PROMPT).unwrap().to_vec()
-    };
-    let one_by_one = after(1);
-    for width in [3, 8] {
-        assert!(
-            after(width) == one_by_one,
-            "{width} at once differ from one"
-        );
-    }
-    let texts: Vec<String> = after(100).iter().map(f32::to_string).collect();
+        after(100)
+    });
+    let texts: Vec<String> = logits.iter().map(f32::to_string).collect();
     writeln!(io::stdout(), "\nlogits {}", texts.join(" ")).unwrap();
 }

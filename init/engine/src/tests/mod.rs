@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::context::Context;
+use super::model::Model;
+use super::sequence::Sequence;
 use super::*;
 use chat::{Message, Role};
 use protocol::memory::Budget;
@@ -46,6 +49,22 @@ pub(crate) fn load_of(path: PathBuf) -> Load {
         },
         budget: Budget::of(None),
     }
+}
+
+/// What `with` makes of the model that `load` names, and of a sequence of its own.
+fn with_sequence<R>(
+    load: &Load,
+    with: impl for<'m> FnOnce(&'m Model<'m>, Sequence<Context<'m>>) -> R,
+) -> R {
+    let machine = Machine::look(load).unwrap();
+    let mut outbox = Outbox::new(io::sink());
+    let interrupt = Arc::new(Interrupt::new());
+    let file = File::open(&load.path).unwrap();
+    let mut checked = load::check(&machine, vec![file], load, &mut outbox).unwrap();
+    let model = checked.load_model(&machine, load, &interrupt, &mut outbox);
+    let model = model.unwrap();
+    let loaded = checked.finish(&machine, &model, load, &interrupt, &mut outbox);
+    with(&model, loaded.unwrap().sequence)
 }
 
 /// The ignored test of this path in a process of its own.

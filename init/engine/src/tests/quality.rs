@@ -4,7 +4,7 @@
 use std::io::BufWriter;
 
 use super::super::*;
-use super::load_of;
+use super::{load_of, with_sequence};
 use crate::speculate::WIDTH_MAX;
 use crate::vocab::Vocab;
 use protocol::{KvType, Switch};
@@ -33,41 +33,33 @@ fn write_rows() {
     // As many at once as have logits.
     load.params.speculate = Switch::On;
 
-    let machine = Machine::look(&load).unwrap();
-    let mut outbox = Outbox::new(io::sink());
-    let interrupt = Arc::new(Interrupt::new());
-    let file = File::open(&load.path).unwrap();
-    let mut checked = load::check(&machine, vec![file], &load, &mut outbox).unwrap();
-    let model = checked.load_model(&machine, &load, &interrupt, &mut outbox);
-    let model = model.unwrap();
-    let loaded = checked.finish(&machine, &model, &load, &interrupt, &mut outbox);
-    let mut sequence = loaded.unwrap().sequence;
-
-    let vocab = Vocab::of(&model);
-    let mut tokens = Vec::new();
-    let text = std::fs::read_to_string(text).unwrap();
-    vocab.tokenize(&text, false, &mut tokens).unwrap();
-    let mut out = BufWriter::new(File::create(rows).unwrap());
-    out.write_all(&u32::try_from(vocab.len()).unwrap().to_le_bytes())
-        .unwrap();
-    let mut begin = 0;
-    while begin + CHUNK < tokens.len() {
-        sequence.forget();
-        let chunk = &tokens[begin..begin + CHUNK];
-        sequence
-            .set(&chunk[..SKIPPED], &[], &mut |_, _| {})
+    with_sequence(&load, |model, mut sequence| {
+        let vocab = Vocab::of(model);
+        let mut tokens = Vec::new();
+        let text = std::fs::read_to_string(text).unwrap();
+        vocab.tokenize(&text, false, &mut tokens).unwrap();
+        let mut out = BufWriter::new(File::create(rows).unwrap());
+        out.write_all(&u32::try_from(vocab.len()).unwrap().to_le_bytes())
             .unwrap();
-        for batch in chunk[SKIPPED..].chunks(WIDTH_MAX) {
-            sequence.extend(batch, batch.len()).unwrap();
-            let end = sequence.tokens().len();
-            for count in end - batch.len() + 1..=end {
-                out.write_all(&tokens[begin + count].to_le_bytes()).unwrap();
-                for logit in &*sequence.logits_after(count).unwrap() {
-                    out.write_all(&logit.to_le_bytes()).unwrap();
+        let mut begin = 0;
+        while begin + CHUNK < tokens.len() {
+            sequence.forget();
+            let chunk = &tokens[begin..begin + CHUNK];
+            sequence
+                .set(&chunk[..SKIPPED], &[], &mut |_, _| {})
+                .unwrap();
+            for batch in chunk[SKIPPED..].chunks(WIDTH_MAX) {
+                sequence.extend(batch, batch.len()).unwrap();
+                let end = sequence.tokens().len();
+                for count in end - batch.len() + 1..=end {
+                    out.write_all(&tokens[begin + count].to_le_bytes()).unwrap();
+                    for logit in &*sequence.logits_after(count).unwrap() {
+                        out.write_all(&logit.to_le_bytes()).unwrap();
+                    }
                 }
             }
+            begin += CHUNK - SKIPPED;
         }
-        begin += CHUNK - SKIPPED;
-    }
-    out.flush().unwrap();
+        out.flush().unwrap();
+    });
 }

@@ -1,8 +1,7 @@
 //! Turns: what is evaluated, what is answered, what ends an answer.
 
 use super::super::speculate::WIDTH_MAX;
-use super::super::*;
-use super::{Session, greedy, load_of, system, test_model};
+use super::{Session, greedy, load_of, system, test_model, with_sequence};
 use chat::{Message, Role};
 use protocol::{Event, Request, Sampling, Stop, Switch, TurnError};
 
@@ -337,37 +336,30 @@ fn logits_do_not_depend_on_how_many_tokens_are_evaluated_at_once() {
     let mut wanted = load_of(path);
     wanted.params.speculate = Switch::On;
     wanted.params.threads = Some(2);
-    let machine = Machine::look(&wanted).unwrap();
-    let file = File::open(&wanted.path).unwrap();
-    let interrupt = Arc::new(Interrupt::new());
-    let mut outbox = Outbox::new(io::sink());
-    let mut checked = load::check(&machine, vec![file], &wanted, &mut outbox).unwrap();
-    let model = checked.load_model(&machine, &wanted, &interrupt, &mut outbox);
-    let model = model.unwrap();
-    let loaded = checked.finish(&machine, &model, &wanted, &interrupt, &mut outbox);
-    let mut sequence = loaded.unwrap().sequence;
-    let mut logits = |held: i32, width: usize| {
-        sequence.rewind(0);
-        let before: Vec<i32> = (0..held).map(|n| 100 + n * 17).collect();
-        sequence.set(&before, &[], &mut |_, _| {}).unwrap();
-        let tokens: Vec<i32> = (1..).map(|n| n * 997).take(WIDTH_MAX).collect();
-        let mut rows = Vec::new();
-        for batch in tokens.chunks(width) {
-            sequence.extend(batch, batch.len()).unwrap();
-            let end = sequence.tokens().len();
-            for count in end - batch.len() + 1..=end {
-                rows.push(sequence.logits_after(count).unwrap().to_vec());
+    with_sequence(&wanted, |_, mut sequence| {
+        let mut logits = |held: i32, width: usize| {
+            sequence.rewind(0);
+            let before: Vec<i32> = (0..held).map(|n| 100 + n * 17).collect();
+            sequence.set(&before, &[], &mut |_, _| {}).unwrap();
+            let tokens: Vec<i32> = (1..).map(|n| n * 997).take(WIDTH_MAX).collect();
+            let mut rows = Vec::new();
+            for batch in tokens.chunks(width) {
+                sequence.extend(batch, batch.len()).unwrap();
+                let end = sequence.tokens().len();
+                for count in end - batch.len() + 1..=end {
+                    rows.push(sequence.logits_after(count).unwrap().to_vec());
+                }
+            }
+            rows
+        };
+        // Long contexts are attended to in another way.
+        for held in [1, 700] {
+            let alone = logits(held, 1);
+            for width in 2..=WIDTH_MAX {
+                let together = logits(held, width);
+                let same = alone.iter().zip(&together).take_while(|(a, b)| a == b);
+                assert_eq!(same.count(), WIDTH_MAX, "{width} at once after {held}");
             }
         }
-        rows
-    };
-    // Long contexts are attended to in another way.
-    for held in [1, 700] {
-        let alone = logits(held, 1);
-        for width in 2..=WIDTH_MAX {
-            let together = logits(held, width);
-            let same = alone.iter().zip(&together).take_while(|(a, b)| a == b);
-            assert_eq!(same.count(), WIDTH_MAX, "{width} at once after {held}");
-        }
-    }
+    });
 }
