@@ -430,9 +430,7 @@ proptest! {
 
     #[test]
     fn rows_fit_and_nothing_is_lost(text in answer(), columns in 16usize..60) {
-        // A quote repeats its bar, and code is not wrapped.
-        let text = text.replace(['>', '|', '~', '\u{1f3f4}'], "").replace("```", "");
-        let text = text.replace('\t', " ").split("  ").collect::<String>();
+        let text = without_quotes_and_code(&text);
         let shown = render_in_pieces(&text, 2, columns, false);
         for row in shown.lines() {
             let width: usize = row.graphemes(true).map(|c| glyph(c).width).sum();
@@ -446,6 +444,26 @@ proptest! {
             .collect();
         let squeeze = |text: &str| text.chars().filter(|c| !is_blank(*c)).collect::<String>();
         prop_assert_eq!(squeeze(&shown), squeeze(&told));
+    }
+}
+
+/// `text` without what is not wrapped, or shown more than once: a quote repeats
+/// its bar, and code keeps its lines. Taking one thing out may join another.
+fn without_quotes_and_code(text: &str) -> String {
+    let mut text = text
+        .replace(['>', '|', '~', '\u{1f3f4}'], "")
+        .replace('\t', " ");
+    while text.contains("```") || text.contains("  ") {
+        text = text.replace("```", "").replace("  ", "");
+    }
+    text
+}
+
+#[test]
+fn taking_out_leaves_no_code_behind() {
+    for text in ["``> \t``rest", " ``` ``` ``` rest", "`  `\t `"] {
+        let left = without_quotes_and_code(text);
+        assert!(!left.contains("```") && !left.contains("  "), "{left:?}");
     }
 }
 
