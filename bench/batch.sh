@@ -39,7 +39,8 @@ answer() {
     with_deadline "$top/out/native/init" --batch "$scratch/prompts" --parallel "$1" --temp 0 --max-tokens 64 \
         --grammar words --spec off --ctx 512 --threads "$threads" $(zosia_flags) "$scratch/model/model.gguf" \
         </dev/null >"$scratch/results" 2>"$scratch/told" || die 1 "not all prompts were answered: $(tail -n 1 "$scratch/told")"
-    sed -n "s|.* answered in .* s, \([0-9.]*\) tokens/s.*|$1 \1|p" "$scratch/told" >>"$scratch/rates"
+    # What is told on the way is not the whole.
+    sed -n "s|.* answered in .* s, \([0-9.]*\) tokens/s.*|$1 \1|p" "$scratch/told" | tail -n 1 >>"$scratch/rates"
     sed 's/,"timings".*//' "$scratch/results" >"$scratch/texts.$1"
 }
 

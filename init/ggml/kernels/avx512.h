@@ -6,10 +6,7 @@
 // the blocks in their order, so that a token's logits do not depend on how many are
 // evaluated beside it.
 //
-// It pays with many columns. One column is llama.cpp's: one row after the other, it decodes
-// the Phi shape at 13.7 tokens a second where rows of ours gave 11.1. A pass of several
-// ("passes") is summed in llama.cpp's order as well, so that each column is what it would
-// be alone; the weights are unpacked once for all.
+// It pays with many columns; a few are multiplied row by row (avx512_rows.h).
 //
 // The columns of a block lie one after the other.
 
@@ -207,113 +204,6 @@ template <class Type, int N> void strip(const Strip & x, const block_q8_K * y, _
         sum[j] = _mm512_fmadd_ps(_mm512_mul_ps(x.d, column), _mm512_cvtepi32_ps(total[j]), sum[j]);
         if (!Type::HAS_DMIN) continue;
         sum[j] = _mm512_fnmadd_ps(_mm512_mul_ps(x.dmin, column), _mm512_cvtepi32_ps(mins[j]), sum[j]);
-    }
-}
-
-// --- Passes ---
-
-// A block of `columns` columns of a pass, each part one after the other.
-struct PassBlock {
-    const char * at;
-    int columns;
-
-    static constexpr int64_t bytes(int columns) { return columns * (int64_t) sizeof(block_q8_K); }
-
-    int8_t * quants(int j) const { return (int8_t *) at + j * QK_K; }
-    int16_t * sums(int j) const { return (int16_t *) (at + columns * QK_K) + j * 16; }
-    float * d() const { return (float *) sums(columns); }
-
-    void put(const block_q8_K & column, int j) const {
-        memcpy(quants(j), column.qs, sizeof column.qs);
-        memcpy(sums(j), column.bsums, sizeof column.bsums);
-        memcpy(d() + j, &column.d, sizeof column.d);
-    }
-};
-
-// The sum of eight lanes, in the order of llama.cpp's.
-float sum_of_8(__m256 v) {
-    __m128 sum = _mm_add_ps(_mm256_extractf128_ps(v, 1), _mm256_castps256_ps128(v));
-    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
-    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
-}
-
-// How llama.cpp adds up what the mins are multiplied with.
-enum class Mins {
-    NONE,
-    OF_FOUR_LANES, // the blocks' first, then the lanes
-    AS_ONE,        // the lanes of each block first
-};
-template <class Type> constexpr Mins MINS = Mins::NONE;
-template <> inline constexpr Mins MINS<Q4_K> = Mins::OF_FOUR_LANES;
-template <> inline constexpr Mins MINS<Q5_K> = Mins::AS_ONE;
-
-// out[j * out_stride] for one row and N columns. Two columns share a vector, the first its
-// low half.
-template <class Type, int N>
-void row_of_pass(int64_t blocks, const typename Type::Block * x, const typename Type::Block * next, const char * y,
-                 float * out, int64_t out_stride) {
-    constexpr int PAIRS = (N + 1) / 2;
-    // The scales of weights 64v to 64v + 63 are words 2v, 2v + 8, 2v + 1 and 2v + 9.
-    const __m512i first = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_set_m128i(_mm_set1_epi16(8), _mm_set1_epi16(0))),
-                                             _mm256_set_m128i(_mm_set1_epi16(9), _mm_set1_epi16(1)), 1);
-    __m512 sum[PAIRS], mins[PAIRS];
-    for (int p = 0; p < PAIRS; p++) sum[p] = mins[p] = _mm512_setzero_ps();
-    for (int64_t block = 0; block < blocks; block++, y += PassBlock::bytes(N)) {
-        const PassBlock columns = { y, N };
-        const typename Type::Block & row = x[block];
-        prefetch(next + block, 1);
-        __m512i weights[4], scales[4];
-        __m256i halves[8];
-        Type::quants(row, [&](int v, __m256i quants) { halves[v] = quants; });
-        const Factors factors = Type::factors(row);
-        const __m512i words = _mm512_castsi256_si512(factors.scales), of_sums = both(factors.mins, factors.mins);
-#pragma GCC unroll 4
-        for (int v = 0; v < 4; v++) {
-            weights[v] = both(halves[2 * v], halves[2 * v + 1]);
-            scales[v] = _mm512_permutexvar_epi16(_mm512_add_epi16(first, _mm512_set1_epi16(2 * v)), words);
-        }
-        const __m128 of_row = _mm_cvtph_ps(Type::halves(row));
-        const __m512 d = _mm512_broadcastss_ps(of_row), dmin = _mm512_broadcastss_ps(_mm_movehdup_ps(of_row));
-        const __m512 all = _mm512_maskz_loadu_ps((1 << N) - 1, columns.d());
-#pragma GCC unroll 4
-        for (int p = 0; p < PAIRS; p++) {
-            const int j = 2 * p, k = std::min(j + 1, N - 1);
-            __m512i one = _mm512_setzero_si512(), other = _mm512_setzero_si512();
-#pragma GCC unroll 4
-            for (int v = 0; v < 4; v++) {
-                const auto times = [&](int column) {
-                    return _mm512_maddubs_epi16(weights[v], load_512(columns.quants(column) + 64 * v));
-                };
-                one = _mm512_dpwssd_epi32(one, times(j), scales[v]);
-                if (j != k) other = _mm512_dpwssd_epi32(other, times(k), scales[v]);
-            }
-            __m512i total = _mm512_add_epi32(_mm512_shuffle_i64x2(one, other, 0b01'00'01'00),
-                                             _mm512_shuffle_i64x2(one, other, 0b11'10'11'10));
-            const __m512i pairs =
-                _mm512_madd_epi16(of_sums, both(load(columns.sums(j)), load(columns.sums(k))));
-            // Weights below zero are stored with 32 added.
-            if (MINS<Type> == Mins::NONE) total = _mm512_sub_epi32(total, _mm512_slli_epi32(pairs, 5));
-            const __m512i which = both(_mm256_set1_epi32(j), _mm256_set1_epi32(j + 1));
-            const __m512 column = _mm512_permutexvar_ps(which, all);
-            sum[p] = _mm512_fmadd_ps(_mm512_mul_ps(column, d), _mm512_cvtepi32_ps(total), sum[p]);
-            if (MINS<Type> == Mins::NONE) continue;
-            // Lanes 0, 2, 4 and 6 of a column are llama.cpp's four.
-            __m512i of_mins = _mm512_add_epi32(pairs, _mm512_srli_epi64(pairs, 32));
-            if (MINS<Type> == Mins::AS_ONE) {
-                of_mins = _mm512_add_epi32(of_mins, _mm512_shuffle_epi32(of_mins, (_MM_PERM_ENUM) 0b01'00'11'10));
-                of_mins = _mm512_add_epi32(of_mins, _mm512_shuffle_i64x2(of_mins, of_mins, 0b10'11'00'01));
-            }
-            mins[p] = _mm512_fnmadd_ps(_mm512_mul_ps(column, dmin), _mm512_cvtepi32_ps(of_mins), mins[p]);
-        }
-    }
-    for (int j = 0; j < N; j++) {
-        const auto half = [&](__m512 v) { return j % 2 ? _mm512_extractf32x8_ps(v, 1) : _mm512_castps512_ps256(v); };
-        float total = sum_of_8(half(sum[j / 2]));
-        alignas(32) float of_mins[8];
-        _mm256_store_ps(of_mins, half(mins[j / 2]));
-        if (MINS<Type> == Mins::OF_FOUR_LANES) total += (of_mins[0] + of_mins[4]) + (of_mins[2] + of_mins[6]);
-        if (MINS<Type> == Mins::AS_ONE) total += of_mins[0];
-        out[j * out_stride] = total;
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include "avx512.h"
 #include "avx512_32.h"
+#include "avx512_rows.h"
 #include "panels.h"
 
 namespace {
@@ -86,38 +87,31 @@ template <int N = ZOSIA_PASS_TOKENS, typename Take> void with_width(int64_t widt
 
 template <class Type> struct PassOf;
 
-// K-quants. A single column is llama.cpp's, with its product.
 template <class Type> struct PassOfK {
-    static constexpr int64_t bytes_column(int64_t blocks) { return blocks * sizeof(block_q8_K); }
+    using Four = FourOfColumn<Type>;
+
+    static constexpr int64_t bytes_column(int64_t blocks) { return fours_of(blocks) * sizeof(Four); }
 
     static void quantize(const Matrix & matrix, int64_t from, int64_t to) {
-        const auto columns = (int) matrix.width();
-        for (int j = 0; j < columns; j++) {
+        const int64_t columns = matrix.width(), blocks = matrix.product.blocks;
+        const auto four_of = [&](int64_t j, int64_t block) -> Four & {
+            return ((Four *) matrix.columns())[block / 4 * columns + j];
+        };
+        for (int64_t j = 0; j < columns; j++) {
             for (int64_t block = from; block < to; block++) {
                 block_q8_K quants;
-                ggml_get_type_traits_cpu(GGML_TYPE_Q8_K)->from_float(matrix.source(j) + block * QK_K, &quants, QK_K);
-                if (columns == 1) {
-                    ((block_q8_K *) matrix.columns())[block] = quants;
-                } else {
-                    PassBlock{ matrix.columns() + block * PassBlock::bytes(columns), columns }.put(quants, j);
-                }
+                quantize_block<Type::HAS_DMIN>(matrix.source(j) + block * QK_K, quants);
+                four_of(j, block).put(quants, block % 4);
             }
+            if (to < blocks) continue;
+            for (int64_t block = blocks; block % 4 != 0; block++) four_of(j, block).put_none(block % 4);
         }
     }
 
     static void compute(const Chunk & here, const Chunk & next, float * out, int64_t stride) {
-        const Product & product = here.matrix.product;
-        const char * const y = here.matrix.columns();
-        if (here.matrix.width() == 1) {
-            const auto * traits = ggml_get_type_traits_cpu(product.type);
-            for (int i = 0; i < here.count; i++) {
-                traits->vec_dot(product.length, out + i, 0, here.weights() + i * product.nb01, 0, y, 0, 1);
-            }
-            return;
-        }
         with_width(here.matrix.width(), [&](auto width) {
             each_row<Type>(here, next, [&](int i, auto x, auto after) {
-                row_of_pass<Type, width>(product.blocks, x, after, y, out + i, stride);
+                row_of_256<Type, width>(here.matrix.product.blocks, x, after, (const Four *) here.matrix.columns(), out + i, stride);
             });
         });
     }

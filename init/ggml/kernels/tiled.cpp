@@ -66,9 +66,6 @@ template <class Way> bool plan(Product & product) {
 
 // Whether a kernel here computes the product.
 bool plan_here(Product & product) {
-#ifdef ZOSIA_STRIPS
-    const bool is_alone = product.width == 1;
-#endif
     switch (product.type) {
 #ifdef __ARM_NEON
         case GGML_TYPE_Q4_0: return plan<InPanels<Q4_0>>(product);
@@ -77,10 +74,9 @@ bool plan_here(Product & product) {
 #ifdef ZOSIA_STRIPS
         case GGML_TYPE_Q8_0: return plan<InStrips<Q8_0>>(product);
         case GGML_TYPE_MXFP4: return plan<InStrips<MXFP4>>(product);
-        // A single column is llama.cpp's.
-        case GGML_TYPE_Q4_K: return !is_alone && plan<InStrips<Q4_K>>(product);
-        case GGML_TYPE_Q5_K: return !is_alone && plan<InStrips<Q5_K>>(product);
-        case GGML_TYPE_Q6_K: return !is_alone && plan<InStrips<Q6_K>>(product);
+        case GGML_TYPE_Q4_K: return plan<InStrips<Q4_K>>(product);
+        case GGML_TYPE_Q5_K: return plan<InStrips<Q5_K>>(product);
+        case GGML_TYPE_Q6_K: return plan<InStrips<Q6_K>>(product);
 #else
         case GGML_TYPE_Q8_0:
 #ifdef __AVX2__
