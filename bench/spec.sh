@@ -4,6 +4,8 @@
 #
 # Usage: bench/spec.sh [--runs N] [--threads N] [--set NAME=VALUE]... [MODEL]
 #
+# --set draft_model=FILE has a draft model guess, too.
+#
 #   --runs N    how often each corpus is answered each way   (default 3)
 #
 # corpus/quote.jsonl asks for texts to be repeated and edited, corpus/prose.jsonl for new

@@ -30,6 +30,8 @@
 #   --encrypt        with a new --session: the guest asks for a passphrase
 #   --attach FILE    a text file, or a directory's text files, for /read at the prompt;
 #                    with -p and --batch before every prompt; repeatable
+#   --draft-model NAME  a small model of the same family, called as MODEL is: it
+#                    guesses ahead, the answers are the same
 #   --threads N      threads of the engine     (default: what gives the most)
 #   --smp N          processors of the guest   (default: --threads, or the
 #                    host's performance or physical cores)
@@ -101,7 +103,7 @@ esac
 
 usage_error() { die 2 "$* (tools/run.sh --help)"; }
 
-model='' prompt='' turn='' json='' batch='' output='' resume='' parallel='' session='' encrypt='' attach='' threads='' smp='' mem='' accel_wanted='' cpu_wanted=''
+model='' draft_model='' prompt='' turn='' json='' batch='' output='' resume='' parallel='' session='' encrypt='' attach='' threads='' smp='' mem='' accel_wanted='' cpu_wanted=''
 firmware_wanted=1 append='' efi='' log='' vmm=qemu dry_run='' arch_wanted='' native_wanted=''
 while [ $# -gt 0 ]; do
     case $1 in
@@ -112,7 +114,7 @@ while [ $# -gt 0 ]; do
             ;;
     esac
     case $1 in
-        -p | --batch | --output | --parallel | --session | --attach | --threads | --smp | --mem | --accel | --cpu | --arch | --append | --efi | --log | --vmm)
+        -p | --batch | --output | --parallel | --session | --attach | --draft-model | --threads | --smp | --mem | --accel | --cpu | --arch | --append | --efi | --log | --vmm)
             [ $# -ge 2 ] || usage_error "$1 needs a value"
             ;;
     esac
@@ -130,6 +132,7 @@ while [ $# -gt 0 ]; do
             ;;
         --encrypt) encrypt=1 ;;
         --attach) attach="$attach $(quote "$2")" && shift ;;
+        --draft-model) draft_model=$2 && shift ;;
         --threads) threads=$2 && shift ;;
         --smp) smp=$2 && shift ;;
         --mem) mem=$2 && shift ;;
@@ -220,6 +223,22 @@ provide_model() {
         die 4 "smollm2-135m cannot be fetched either; give a .gguf file: tools/run.sh FILE"
 }
 
+# Another model beside it: what find_model says of it is draft_*.
+find_draft() {
+    find_model "$draft_model"
+    draft_file=$model_file draft_rest=$model_rest draft_bytes=$((model_bytes + rest_bytes))
+    if [ -f "$draft_file" ] && [ "$(head -c 4 "$draft_file" | tr -d '\0')" != GGUF ]; then
+        die 4 "--draft-model takes a .gguf file, and $draft_file is none"
+    fi
+}
+
+# In a subshell, where nothing of what it sets is the model's.
+provide_draft() (
+    named=$draft_model
+    find_model "$draft_model"
+    provide_model
+)
+
 # --- the model: refused before anything is installed, fetched or built ----------
 
 if [ -n "$efi" ] && [ -r "$efi" ] && ! efi_arch=$(arch_of_efi "$efi"); then
@@ -230,6 +249,8 @@ for_machine "${arch_wanted:-${efi_arch:-$(default_arch)}}"
 [ -n "$efi$native_wanted" ] || require_efi
 named=$model
 [ -n "$model" ] || choose_default
+draft_file='' draft_rest='' draft_bytes=0
+[ -z "$draft_model" ] || find_draft
 find_model "$model"
 case " $append" in
     *\ zosia.ctx=*) ctx=${append##* zosia.ctx=} && ctx=${ctx%% *} ;;
@@ -237,12 +258,15 @@ case " $append" in
 esac
 are_counts "$ctx" || ctx=4096
 ram_need=$(model_ram_mib $((model_bytes + rest_bytes)) "$ctx")
+# Of what a guest needs for everything else, a second model takes no more.
+[ -z "$draft_model" ] || ram_need=$((ram_need + $(model_ram_mib "$draft_bytes" "$ctx") - 512))
 [ -n "$mem$native_wanted" ] || require_ram "$model_name" "$ram_need" ", or set --mem"
 
 # --- the machine ----------------------------------------------------------------
 
 if [ -n "$native_wanted" ]; then
     provide_native
+    [ -z "$draft_model" ] || provide_draft
     provide_model
     run_native
 fi
@@ -269,6 +293,7 @@ else
     [ -t 0 ] || [ -n "$dry_run" ] || die 2 "--vmm vfkit talks at a terminal only, and standard input is none"
 fi
 
+[ -z "$draft_model" ] || provide_draft
 provide_model
 
 # As much again for weights copied into the processor's favourite layout, if
@@ -293,21 +318,34 @@ elif [ ! -r "$efi" ] && [ -z "$dry_run" ]; then
 fi
 efi=$(absolute "$efi")
 
-# The other parts of the model as disks, quoted for a shell.
-qemu_parts() { # FILE...
+# A model's disk, quoted for a shell: through the host's page cache, where a second start
+# finds it, and which the host may drop, as it is never written.
+qemu_disk() { # ID FILE SERIAL
+    printf ' %s' "$(quote \
+        -drive "if=none,id=$1,format=raw,readonly=on,cache=writeback,aio=threads,file=$(qemu_value "$2")" \
+        -device "virtio-blk-$bus,drive=$1,serial=$3")"
+}
+
+vfkit_disk() { printf ' %s' "$(quote --device "virtio-blk,path=$2,deviceId=$3")"; }
+
+# The other parts of a model as disks.
+part_disks() { # VMM ID FILE...
+    part_vmm=$1 part_id=$2
+    shift 2
     part=1
     for part_file in "$@"; do
         part=$((part + 1))
-        printf ' %s' "$(quote \
-            -drive "if=none,id=model$part,format=raw,readonly=on,cache=writeback,aio=threads,file=$(qemu_value "$part_file")" \
-            -device "virtio-blk-$bus,drive=model$part,serial=zosia-$(rest_length "$part_file")")"
+        "${part_vmm}_disk" "$part_id$part" "$part_file" "zosia-$(rest_length "$part_file")"
     done
 }
 
-vfkit_parts() { # FILE...
-    for part_file in "$@"; do
-        printf ' %s' "$(quote --device "virtio-blk,path=$part_file,deviceId=zosia-$(rest_length "$part_file")")"
-    done
+# The parts behind the model's first file, and the draft model, which the guest knows by
+# its serial number.
+more_disks() { # VMM
+    eval "part_disks $1 model $model_rest"
+    [ -n "$draft_model" ] || return 0
+    "$1_disk" draft "$draft_file" zosia-draft
+    eval "part_disks $1 draft $draft_rest"
 }
 
 # In a dry run it may not be here.
@@ -331,6 +369,7 @@ fi
 [ -z "$turn" ] || parameters="$parameters zosia.prompt=-"
 [ -z "$parallel" ] || parameters="$parameters zosia.parallel=$parallel"
 [ -z "$threads" ] || parameters="$parameters zosia.threads=$threads"
+[ -z "$draft_model" ] || parameters="$parameters zosia.draft_model=zosia-draft"
 [ -z "$model_sha256" ] || parameters="$parameters zosia.sha256=$model_sha256"
 [ -z "$session" ] || parameters="$parameters zosia.session=on"
 # What is encrypted on the disk stays nowhere in the machine when it is off.
@@ -346,7 +385,7 @@ parameters_bytes=$(printf %s "$parameters" | wc -c | tr -d ' ')
 if [ "$vmm" = vfkit ]; then
     # The EFI file is a plain arm64 Image too, which Apple's loader starts.
     # deviceId is the disk's serial number: the file's exact length, as below.
-    for file in "$efi" "$model_file" "${session_file:-}" "$scratch"; do
+    for file in "$efi" "$model_file" "$draft_file" "${session_file:-}" "$scratch"; do
         case $file in *[,\"]*) die 2 "--vmm vfkit cannot take a comma or a quote in a file's name; rename $file" ;; esac
     done
     quote_parameters
@@ -357,7 +396,7 @@ if [ "$vmm" = vfkit ]; then
         --bootloader "linux,kernel=$efi,cmdline=$parameters" \
         --device "virtio-blk,path=$model_file,deviceId=zosia-$model_bytes" \
         "$@" --device virtio-serial,stdio
-    eval "set -- \"\$@\" $(eval "vfkit_parts $model_rest")"
+    eval "set -- \"\$@\" $(more_disks vfkit)"
     if [ -n "$session" ]; then
         set -- "$@" --device "virtio-blk,path=$session_file,deviceId=zosia-session"
         # vfkit locks no disk.
@@ -378,15 +417,14 @@ set -- -name zosia -no-user-config -nodefaults -display none -nic none -no-reboo
 [ -z "$attach" ] || set -- "$@" \
     -drive "if=none,id=texts,format=raw,readonly=on,file=$(qemu_value "$scratch/texts")" \
     -device "virtio-blk-$bus,drive=texts,serial=zosia-texts-$(file_bytes "$scratch/texts")"
-# The model through the host's page cache: a second start finds it there, and
-# the host may drop it, as it is never written. Its serial number tells the
-# guest the file's exact length, which a disk of whole sectors does not.
-set -- "$@" -kernel "$efi" -append "$parameters" \
-    -drive "if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$(qemu_value "$model_file")" \
-    -device "virtio-blk-$bus,drive=model,serial=zosia-$model_bytes" \
+set -- "$@" -kernel "$efi" -append "$parameters"
+# Its serial number tells the guest the file's exact length, which a disk of whole
+# sectors does not.
+eval "set -- \"\$@\" $(qemu_disk model "$model_file" "zosia-$model_bytes")"
+set -- "$@" \
     -chardev "pipe,id=control,path=$(qemu_value "$scratch/control")" -mon chardev=control,mode=control \
     -device "virtio-serial-$bus"
-eval "set -- \"\$@\" $(eval "qemu_parts $model_rest")"
+eval "set -- \"\$@\" $(more_disks qemu)"
 # The one disk that is written: a flush reaches the host's disk, an error the guest.
 if [ -n "$session" ]; then
     set -- "$@" \

@@ -247,6 +247,9 @@ macs() {
     try vfkit_with_a_model_in_parts 0 run.sh --dry-run --vmm vfkit "$work/two-00001-of-00002.gguf"
     prints "virtio-blk,path=$work/two-00002-of-00002.gguf,deviceId=zosia-$model_bytes"
     rm "$work"/two-*
+    printf GGUF >"$work/small.gguf"
+    try vfkit_with_a_draft_model 0 run.sh --dry-run --vmm vfkit --draft-model "$work/small.gguf" "$model"
+    prints "virtio-blk,path=$work/small.gguf,deviceId=zosia-draft"
     try vfkit_without_a_terminal 2 run.sh --vmm vfkit "$model"
     says "standard input is none"
     logged_not 'vfkit --log-level'
@@ -440,6 +443,21 @@ linuxes() {
     prints 'zosia.system="50 % f%C3%BCr %C5%BC%C3%B3%C5%82%C4%87, ok%20"'
     try no_firmware 0 run.sh --dry-run --no-firmware "$model"
     ! grep -q -- -bios "$work/out" || fail "there is firmware"
+    printf GGUF >"$work/small, .gguf"
+    try draft_model 0 run.sh --dry-run --draft-model "$work/small, .gguf" --threads 1 "$model"
+    prints 'zosia.threads=1 zosia.draft_model=zosia-draft'
+    prints "file=$work/small,, .gguf' -device virtio-blk-device,drive=draft,serial=zosia-draft"
+    cp "$work/small, .gguf" "$work/two-00001-of-00002.gguf"
+    cp "$model" "$work/two-00002-of-00002.gguf"
+    try draft_model_in_parts 0 run.sh --dry-run --draft-model "$work/two-00001-of-00002.gguf" "$model"
+    prints "drive=draft2,serial=zosia-$model_bytes"
+    try draft_model_that_is_a_later_part 4 run.sh --dry-run --draft-model "$work/two-00002-of-00002.gguf" "$model"
+    says "is part 00002"
+    printf x >"$work/disk.img"
+    try draft_model_that_is_none 4 run.sh --dry-run --draft-model "$work/disk.img" "$model"
+    says "--draft-model takes a .gguf file"
+    try draft_model_that_is_not_here 4 run.sh --dry-run --draft-model none-such "$model"
+    says "there is no file none-such"
     cp "$model" "$work/a, 'b'.gguf"
     try commas_and_quotes_in_names 0 run.sh --dry-run "$work/a, 'b'.gguf"
     prints "file=$work/a,, '\\''b'\\''.gguf'"
@@ -515,6 +533,9 @@ natively() {
     try native_texts 7 run.sh --native --attach "a 'b'.md" -p x "$model"
     printed_exactly "<--attach><a 'b'.md><-p><x><--><$model>"
     echo '{"prompt":"x"}' >"$work/batch"
+    printf GGUF >"$work/small.gguf"
+    try native_draft_model 7 run.sh --native --draft-model "$work/small.gguf" -p x "$model"
+    printed_exactly "<--draft-model=$work/small.gguf><-p><x><--><$model>"
     try native_batch 7 run.sh --native --batch "$work/batch" "$model"
     printed_exactly "<--batch><$work/batch><--><$model>"
     logged_not qemu-system

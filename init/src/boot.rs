@@ -81,7 +81,7 @@ fn run() -> Result<(), BootError> {
     if !matches!(job, Job::Chat(_)) {
         Button::find(mounted).power_off_when_pressed();
     }
-    let models = Models::on_disks(host, Finder::new(mounted), config.start.model.clone());
+    let models = Models::on_disks(host, Finder::new(mounted), &config.start);
     job::run(
         job,
         Given {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use protocol::{Batch, Config, Invocation, Output, from_flags, help_text, reference_page};
 
 use crate::attached;
-use crate::disk;
+use crate::disk::{self, Found};
 use crate::host::{Host, answer_output, chain, read_budget, standard_output, terminal, warn};
 use crate::input;
 use crate::job::batch::{self, Progress, Style};
@@ -72,6 +72,9 @@ fn run_with(config: Config, path: &str, output: &Output, attach: &[String]) -> i
         warn(note);
     }
     found.texts = texts;
+    if let Some(draft) = &config.start.draft_model {
+        add_draft(&mut found, Path::new(draft));
+    }
     let budget = read_budget();
     // Before anything is loaded: what cannot be written to is told at once.
     let (results, skip) = results_of(output)?;
@@ -100,7 +103,7 @@ fn run_with(config: Config, path: &str, output: &Output, attach: &[String]) -> i
             results,
         },
     };
-    let models = Models::given(host, found, config.start.model.clone());
+    let models = Models::given(host, found, &config.start);
     job::run(
         job,
         Given {
@@ -112,6 +115,18 @@ fn run_with(config: Config, path: &str, output: &Output, attach: &[String]) -> i
             timeline,
         },
     )
+}
+
+/// Adds the draft model, if it is named by the path of a file that is not among those found.
+fn add_draft(found: &mut Found, path: &Path) {
+    let is_found = found.models.iter().any(|model| model.path == path);
+    if is_found || path.is_dir() || !path.exists() {
+        return;
+    }
+    match disk::model_from_path(path) {
+        Ok(draft) => found.models.extend(draft.models),
+        Err(e) => warn(&chain(&e)),
+    }
 }
 
 /// Where results go, and how many are there already.

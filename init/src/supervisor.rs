@@ -16,7 +16,7 @@ use std::process::{
 };
 
 use protocol::memory::meminfo_bytes;
-use protocol::{Decoder, Event, Load, LogLevel, Request, TooLong, encode};
+use protocol::{Decoder, Event, Load, LogLevel, PartFile, Request, TooLong, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
@@ -58,11 +58,12 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Starts an engine and has it load its model, of which it is given no more than
-    /// a descriptor to read, or one for each part.
+    /// a descriptor to read, or one for each part, and as much of the one that guesses
+    /// ahead, which may be gone.
     ///
     /// # Errors
     /// [`StartError`].
-    pub(crate) fn start(load: Load) -> Result<Self, StartError> {
+    pub(crate) fn start(mut load: Load) -> Result<Self, StartError> {
         reap_orphans();
         let open = |(path, _): (&Path, u64)| {
             open_model(path).map_err(|source| StartError::Model {
@@ -71,9 +72,20 @@ impl Engine {
             })
         };
         let model = load.files().map(open).collect::<Result<Vec<_>, _>>()?;
+        let open = |file: &PartFile| open((file.path.as_path(), file.bytes));
+        let drafts: Result<Vec<_>, _> = load.draft_files().iter().map(open).collect();
+        let drafts = drafts.unwrap_or_else(|e| {
+            load.draft = Some(Err(e.to_string()));
+            Vec::new()
+        });
         let mut child = Command::new("/proc/self/exe")
             .arg(ENGINE_ROLE)
-            .args(model.iter().map(|file| file.as_raw_fd().to_string()))
+            .args(
+                model
+                    .iter()
+                    .chain(&drafts)
+                    .map(|file| file.as_raw_fd().to_string()),
+            )
             .env_clear()
             // Else ggml starts a debugger before it ends on an exception.
             .env("GGML_NO_BACKTRACE", "1")

@@ -64,6 +64,7 @@ attach_flags() {
 run_native() {
     eval "set -- $(native_flags) $(eval "attach_flags $attach")"
     [ -z "$threads" ] || set -- "--threads=$threads" "$@"
+    [ -z "$draft_model" ] || set -- "--draft-model=$draft_file" "$@"
     if [ -n "$session" ]; then
         [ -n "$dry_run" ] || (umask 077 && mkdir -p "${session_file%/*}")
         set -- "$@" "--session=$session_file" ${encrypt:+--encrypt=on}

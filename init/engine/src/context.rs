@@ -8,6 +8,7 @@ mod state;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use super::guarded::{self, Thrown};
 use super::headcount::Crew;
 use super::interrupt::Interrupt;
 use super::model::Model;
-use super::threads::Pool;
+use super::threads::Pools;
 use super::vocab::{Token, Vocab};
 use protocol::KvType;
 pub(crate) use state::Pieces;
@@ -111,9 +112,7 @@ pub(crate) struct Context<'m> {
     /// Read by the abort callback; freed after the context.
     _interrupt: Arc<Interrupt>,
     crew: Crew,
-    /// Their threads end before the context does: one that the scheduler has put
-    /// aside may still read from it. `None` only then.
-    pools: Option<(Pool<'m>, Option<Pool<'m>>)>,
+    pools: Rc<Pools<'m>>,
     model: PhantomData<&'m Model<'m>>,
 }
 
@@ -176,15 +175,33 @@ impl<'m> Context<'m> {
         params: &ContextParams,
         interrupt: Arc<Interrupt>,
     ) -> Result<Self, ContextError> {
+        let pools = Pools::start(backend, params.most_threads(), params.poll);
+        let pools = Rc::new(pools.ok_or(ContextError::Threads)?);
+        Self::with_pools(model, params, pools, interrupt)
+    }
+
+    /// Makes another context, of the same or another model, with the threads of this one,
+    /// of which it is to be given as many.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn beside(
+        &self,
+        model: &'m Model<'m>,
+        params: &ContextParams,
+        interrupt: Arc<Interrupt>,
+    ) -> Result<Self, ContextError> {
+        Self::with_pools(model, params, Rc::clone(&self.pools), interrupt)
+    }
+
+    fn with_pools(
+        model: &'m Model<'m>,
+        params: &ContextParams,
+        pools: Rc<Pools<'m>>,
+        interrupt: Arc<Interrupt>,
+    ) -> Result<Self, ContextError> {
         let (threads, batch_threads) = params.most_threads();
-        let main_pool = Pool::start(backend, threads, params.poll);
-        let batch_pool =
-            (batch_threads != threads).then(|| Pool::start(backend, batch_threads, params.poll));
-        let pools = match (main_pool, batch_pool) {
-            (Some(main), None) => (main, None),
-            (Some(main), Some(Some(batch))) => (main, Some(batch)),
-            _ => return Err(ContextError::Threads),
-        };
+        let (main_pool, batch_pool) = pools.as_ptrs().ok_or(ContextError::Threads)?;
         // SAFETY: llama.h: returns plain data.
         let mut raw = unsafe { sys::llama_context_default_params() };
         raw.n_ctx = params.ctx_tokens.saturating_mul(params.sequences);
@@ -220,7 +237,10 @@ impl<'m> Context<'m> {
         };
         // SAFETY: llama.h: a getter of a live context.
         let ctx_tokens = unsafe { sys::llama_n_ctx_seq(handle.as_ptr()) };
-        let mut context = Self {
+        // SAFETY: llama.h: nothing is computed once the pools are freed, which `drop` does
+        // first.
+        unsafe { sys::llama_attach_threadpool(handle.as_ptr(), main_pool, batch_pool) };
+        Ok(Self {
             handle,
             batch: Batch::new(params.batch_tokens as usize, params.sequences),
             vocab_tokens: Vocab::of(model).len(),
@@ -233,16 +253,9 @@ impl<'m> Context<'m> {
                 params.processors,
                 params.sequences as usize..params.batch_tokens as usize,
             ),
-            pools: None,
+            pools,
             model: PhantomData,
-        };
-        let batch = pools.1.as_ref();
-        let batch = batch.map_or(std::ptr::null_mut(), Pool::as_ptr);
-        // SAFETY: llama.h: nothing is computed once `drop` has freed the pools. A
-        // null batch pool means the main one.
-        unsafe { sys::llama_attach_threadpool(handle.as_ptr(), pools.0.as_ptr(), batch) };
-        context.pools = Some(pools);
-        Ok(context)
+        })
     }
 
     /// Tokens that each sequence holds; llama.cpp may have rounded what was asked for.
@@ -291,12 +304,15 @@ impl<'m> Context<'m> {
         &mut self,
         steps: impl Iterator<Item = Step>,
     ) -> Result<(), DecodeError> {
-        let Some(batch) = self.batch.fill(steps) else {
-            return Err(DecodeError::Llama {
-                code: -1,
-                log: "a batch of more tokens than there is room for".to_owned(),
-            });
+        let refused = |log: &str| DecodeError::Llama {
+            code: -1,
+            log: log.to_owned(),
         };
+        let batch = self.batch.fill(steps);
+        let batch = batch.ok_or_else(|| refused("more tokens than there is room for"))?;
+        if self.pools.as_ptrs().is_none() {
+            return Err(refused("a context whose threads have ended"));
+        }
         let width = usize::try_from(batch.n_tokens).unwrap_or(0);
         let threads = i32::try_from(self.crew.threads(width)).unwrap_or(1);
         // SAFETY: llama.h: sets two numbers of a live context; neither pool has
@@ -382,7 +398,7 @@ impl<'m> Context<'m> {
 
 impl Drop for Context<'_> {
     fn drop(&mut self) {
-        self.pools = None;
+        self.pools.end();
         // SAFETY: llama.h: frees a context, which computes nothing meanwhile; this
         // is its only owner. The abort callback's data is a field and outlives it.
         unsafe { sys::llama_free(self.handle.as_ptr()) }

@@ -1,11 +1,11 @@
 //! One answer: draw, show, evaluate, until something ends it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::context::DecodeError;
 use super::interrupt::Interrupt;
 use super::sequence::{Memory, Sequence};
-use super::speculate::Speculator;
+use super::speculate::{Guesses, Speculator};
 use super::speech::Show;
 use super::utterance::Utterance;
 use super::vocab::Token;
@@ -21,32 +21,36 @@ pub(crate) struct Answer {
     pub first_token: Instant,
     /// Calls of `llama_decode`.
     pub decode_calls: u32,
+    /// What the draft model was good for.
+    pub guesses: Guesses,
 }
 
 /// What an answer is made with.
-pub(crate) struct Generation<'a, 'm> {
+pub(crate) struct Generation<'a, 'm, M> {
     /// Draws and shows.
     pub utterance: Utterance<'a, 'm>,
     /// Proposes tokens.
-    pub speculator: &'a mut Speculator,
+    pub speculator: &'a mut Speculator<M>,
+    /// What the prompt has taken.
+    pub prefill: Duration,
     /// Says when to stop.
     pub interrupt: &'a Interrupt,
 }
 
-impl Generation<'_, '_> {
+impl<M: Memory> Generation<'_, '_, M> {
     /// Answers what `sequence` holds, whose logits are there. Whatever ends it,
     /// the sequence holds the prompt and a beginning of the answer.
     ///
     /// # Errors
     /// llama.cpp's, or the sampler's.
-    pub(crate) fn run<M: Memory>(
+    pub(crate) fn run(
         mut self,
         sequence: &mut Sequence<M>,
         show: &mut Show<'_>,
     ) -> Result<Answer, TurnError> {
         let mut confirmed = sequence.tokens().len();
         let mut decode_calls = 0;
-        self.speculator.begin(sequence.tokens());
+        self.speculator.begin(sequence.tokens(), self.prefill);
         let outcome = self.answer(sequence, &mut confirmed, &mut decode_calls, show);
         // What was proposed and not drawn is not part of the conversation.
         sequence.rewind(confirmed);
@@ -57,12 +61,13 @@ impl Generation<'_, '_> {
             tokens,
             first_token,
             decode_calls,
+            guesses: self.speculator.guesses(),
         })
     }
 
     /// `confirmed` is how many of the sequence's tokens have been drawn; the
     /// rest were proposed, and their logits are there.
-    fn answer<M: Memory>(
+    fn answer(
         &mut self,
         sequence: &mut Sequence<M>,
         confirmed: &mut usize,
@@ -98,13 +103,9 @@ impl Generation<'_, '_> {
     }
 
     /// Evaluates `token`, and with it what may follow.
-    fn evaluate<M: Memory>(
-        &mut self,
-        sequence: &mut Sequence<M>,
-        token: Token,
-    ) -> Result<(), DecodeError> {
+    fn evaluate(&mut self, sequence: &mut Sequence<M>, token: Token) -> Result<(), DecodeError> {
         let room = sequence.ctx_tokens() - sequence.tokens().len() - 1;
-        let mut batch = self.speculator.propose(room);
+        let mut batch = self.speculator.propose(room)?;
         batch.insert(0, token);
         let started = Instant::now();
         sequence.extend(&batch, batch.len())?;

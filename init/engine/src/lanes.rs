@@ -317,6 +317,8 @@ impl Answer<'_, '_> {
             generated_tokens: count(tokens.len()),
             decode_ms: first_token.elapsed().as_secs_f64() * 1e3,
             decode_calls: self.passes,
+            guessed_tokens: 0,
+            taken_tokens: 0,
             ctx_used_tokens: count(ctx_used_tokens),
             tokens,
         };

@@ -56,11 +56,12 @@ use interrupt::Interrupt;
 use load::{LoadError, Machine};
 use protocol::{Event, Load, ModelInfo};
 use serve::Server;
+use speculate::Speculator;
 use wire::{Numbered, Outbox, Shared};
 
 /// The engine's process: confined, it serves what comes on its standard input.
 /// `model` has the numbers of the descriptors that its parent has left open for it: the
-/// model's, or one for each of its parts.
+/// model's, or one for each of its parts, and behind those the draft model's.
 #[must_use]
 pub fn main(model: impl Iterator<Item = OsString>) -> ExitCode {
     panic::set_hook(Box::new(tell_panic));
@@ -172,26 +173,35 @@ fn run(
     }
 }
 
-/// Each step borrows the one before: backend, model, context. `complete` adds what is
-/// known here.
+/// Each step borrows the one before: backend, model, context, draft model. `complete` adds
+/// what is known here.
 fn load_and_serve(
     machine: &Machine,
-    files: Vec<File>,
+    mut files: Vec<File>,
     load: &Load,
     requests: &Receiver<Numbered>,
     interrupt: &Arc<Interrupt>,
     outbox: &mut Outbox<impl Write>,
     complete: impl FnOnce(&mut ModelInfo),
 ) -> Result<(), LoadError> {
+    let draft_files = files.split_off(load.files().count().min(files.len()));
     let mut checked = load::check(machine, files, load, outbox)?;
     let model = checked.load_model(machine, load, interrupt, outbox)?;
+    // Outlives the contexts.
+    let draft_model;
     let mut loaded = checked.finish(machine, &model, load, interrupt, outbox)?;
+    draft_model = load::load_draft(machine, draft_files, load, &loaded, interrupt, outbox)?;
+    let draft = draft_model.as_ref().and_then(|model| {
+        let draft = load::start_draft(model, machine, load, &loaded, interrupt, outbox)?;
+        loaded.info.draft = Some(model.description());
+        Some(draft)
+    });
     complete(&mut loaded.info);
     outbox.send(&Event::Ready(Box::new(loaded.info)));
     let mut server = Server::new(
         &loaded.prompter,
         loaded.sequence,
-        loaded.speculate,
+        Speculator::new(loaded.speculate, draft),
         loaded.keeping,
         requests,
         interrupt,

@@ -81,7 +81,7 @@ impl<'b> Model<'b> {
         let handle = match files {
             [file] => {
                 // SAFETY: fdopen(3): an open descriptor and a C string. The stream is never
-                // closed, for that would close `file` as well; a process loads twice at most.
+                // closed, for that would close `file` as well; a process loads thrice at most.
                 let stream = unsafe { fdopen(file.as_raw_fd(), c"rb".as_ptr()) };
                 if stream.is_null() {
                     return Err(ModelError::File(io::Error::last_os_error()));

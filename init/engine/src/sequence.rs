@@ -141,6 +141,11 @@ impl<M: Memory> Sequence<M> {
         self.memory.ctx_tokens()
     }
 
+    /// Tokens that are evaluated at once at most.
+    pub(crate) fn batch_tokens(&self) -> usize {
+        self.memory.batch_tokens()
+    }
+
     /// Makes the context equal `target`, at least its last token evaluated
     /// again, so that its logits are there. `borders` are where it is likely to be
     /// corrected. `progress` is told how many of the new tokens are evaluated, and how

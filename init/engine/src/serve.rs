@@ -27,9 +27,7 @@ use super::wire::{Numbered, Outbox};
 use chat::{Message, Next};
 pub(crate) use kept::Keeping;
 use kept::Listed;
-use protocol::{
-    Event, Order, Request, Role, Sampling, Size, Stop, Switch, TextKind, TurnError, TurnStats,
-};
+use protocol::{Event, Order, Request, Role, Sampling, Size, Stop, TextKind, TurnError, TurnStats};
 
 /// Tokens of a draft evaluated at once: a few tenths of a second on a slow
 /// machine, and a multiple of what the kernels take together.
@@ -43,7 +41,7 @@ pub(crate) struct Server<'s, 'm, W> {
     prompter: &'s Prompter<'m>,
     sequence: Sequence<Context<'m>>,
     answers: Answers,
-    speculator: Speculator,
+    speculator: Speculator<Context<'m>>,
     keeping: Keeping<'m>,
     /// The latest list of pieces.
     listed: Option<Listed>,
@@ -61,7 +59,7 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
     pub(crate) fn new(
         prompter: &'s Prompter<'m>,
         sequence: Sequence<Context<'m>>,
-        speculate: Switch,
+        speculator: Speculator<Context<'m>>,
         keeping: Keeping<'m>,
         requests: &'s Receiver<Numbered>,
         interrupt: &'s Interrupt,
@@ -74,7 +72,7 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
             prompter,
             sequence,
             answers: Answers::default(),
-            speculator: Speculator::new(speculate),
+            speculator,
             keeping,
             listed: None,
             requests,
@@ -306,13 +304,19 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
                 prompter.room().answer_bytes,
             ),
             speculator: &mut self.speculator,
+            prefill: started.elapsed(),
             interrupt: self.interrupt,
         };
         let outbox = &mut *self.outbox;
         let answer = generation.run(&mut self.sequence, &mut |kind, text| match &mut batch {
             None => say(outbox, kind, text),
             Some((_, said)) => said.push(kind, text),
-        })?;
+        });
+        if let Some(why) = self.speculator.take_fault() {
+            let line = format!("the draft model is not used any more: {why} [ZE-19]");
+            self.outbox.send(&Event::Notice(line));
+        }
+        let answer = answer?;
         if batch.is_none() {
             self.answers
                 .remember(prompter.vocab(), &target, &answer.tokens);
@@ -415,6 +419,8 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
             generated_tokens: 0,
             decode_ms: 0.0,
             decode_calls: 0,
+            guessed_tokens: 0,
+            taken_tokens: 0,
             ctx_used_tokens: count(self.sequence.tokens().len()),
             tokens: Vec::new(),
         }
@@ -435,6 +441,8 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
             generated_tokens: count(answer.tokens.len()),
             decode_ms: answer.first_token.elapsed().as_secs_f64() * 1e3,
             decode_calls: answer.decode_calls,
+            guessed_tokens: answer.guesses.guessed,
+            taken_tokens: answer.guesses.taken,
             ctx_used_tokens: count(self.sequence.tokens().len()),
             tokens: answer.tokens,
         }

@@ -6,6 +6,7 @@
     reason = "ggml's thread pool is a C handle, reached through function pointers"
 )]
 
+use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -48,8 +49,7 @@ impl<'b> Pool<'b> {
         })
     }
 
-    /// The C handle, for the context it is attached to.
-    pub(super) fn as_ptr(&self) -> sys::ggml_threadpool_t {
+    fn as_ptr(&self) -> sys::ggml_threadpool_t {
         self.handle.as_ptr()
     }
 }
@@ -57,8 +57,44 @@ impl<'b> Pool<'b> {
 impl Drop for Pool<'_> {
     fn drop(&mut self) {
         // SAFETY: ggml-cpu.h: joins and frees; this is the only owner, and the
-        // context that used it computes nothing any more (it drops its pools first).
+        // contexts that used it compute nothing any more (they ask for it first).
         unsafe { (self.free)(self.as_ptr()) }
+    }
+}
+
+/// The threads of contexts that take turns: for single tokens, and for larger batches
+/// where these have others.
+pub(crate) struct Pools<'b>(RefCell<Option<(Pool<'b>, Option<Pool<'b>>)>>);
+
+impl<'b> Pools<'b> {
+    /// Starts as many threads as are told, for each kind. `None` if ggml cannot.
+    pub(crate) fn start(
+        proof: &'b Backend,
+        (threads, batch_threads): (u32, u32),
+        poll: u32,
+    ) -> Option<Self> {
+        let main = Pool::start(proof, threads, poll)?;
+        let batch = if batch_threads == threads {
+            None
+        } else {
+            Some(Pool::start(proof, batch_threads, poll)?)
+        };
+        Some(Self(RefCell::new(Some((main, batch)))))
+    }
+
+    /// The C handles, for a context that they are attached to: null for batches means the
+    /// first. `None` when the threads have ended.
+    pub(super) fn as_ptrs(&self) -> Option<(sys::ggml_threadpool_t, sys::ggml_threadpool_t)> {
+        let pools = self.0.borrow();
+        let (main, batch) = pools.as_ref()?;
+        let batch = batch.as_ref().map_or(std::ptr::null_mut(), Pool::as_ptr);
+        Some((main.as_ptr(), batch))
+    }
+
+    /// Ends the threads: before any of their contexts does, for one that the scheduler has
+    /// put aside may still read from it.
+    pub(super) fn end(&self) {
+        self.0.take();
     }
 }
 

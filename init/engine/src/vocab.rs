@@ -78,6 +78,42 @@ impl<'m> Vocab<'m> {
         vocab
     }
 
+    /// How many tokens, from the first on, mean the same in both; `None` if any differs in
+    /// its text or its kind. At their ends, either may have some that nobody uses: makers
+    /// round vocabularies up.
+    pub(crate) fn common_tokens(&self, other: &Self) -> Option<usize> {
+        let count = self.tokens.min(other.tokens);
+        let rest = |vocab: &Self| {
+            let unused = sys::LLAMA_TOKEN_ATTR_UNUSED;
+            vocab
+                .ids()
+                .skip(count)
+                .all(|token| vocab.kind(token) == unused)
+        };
+        let same = |token| {
+            let kind = self.kind(token);
+            let is_unused = kind == sys::LLAMA_TOKEN_ATTR_UNUSED;
+            kind == other.kind(token) && (is_unused || self.text(token) == other.text(token))
+        };
+        let is_same = self.ids().take(count).all(same) && rest(self) && rest(other);
+        is_same.then_some(count)
+    }
+
+    /// What a token is, without how white space is treated around it.
+    fn kind(&self, token: Token) -> sys::llama_token_attr {
+        let kinds = sys::LLAMA_TOKEN_ATTR_UNKNOWN
+            | sys::LLAMA_TOKEN_ATTR_UNUSED
+            | sys::LLAMA_TOKEN_ATTR_NORMAL
+            | sys::LLAMA_TOKEN_ATTR_CONTROL
+            | sys::LLAMA_TOKEN_ATTR_USER_DEFINED
+            | sys::LLAMA_TOKEN_ATTR_BYTE;
+        self.attributes(token) & kinds
+    }
+
+    fn ids(&self) -> impl Iterator<Item = Token> {
+        0..Token::try_from(self.tokens).unwrap_or(0)
+    }
+
     /// Number of tokens.
     pub(crate) fn len(&self) -> usize {
         self.tokens
@@ -153,7 +189,7 @@ impl<'m> Vocab<'m> {
 
     /// Bytes of the longest text of a token, at least one.
     pub(crate) fn text_bytes_max(&self) -> usize {
-        (0..Token::try_from(self.tokens).unwrap_or(0))
+        self.ids()
             .map(|token| self.text(token).map_or(0, CStr::count_bytes))
             .max()
             .unwrap_or(0)
@@ -165,7 +201,7 @@ impl<'m> Vocab<'m> {
         let kinds = sys::LLAMA_TOKEN_ATTR_CONTROL
             | sys::LLAMA_TOKEN_ATTR_UNKNOWN
             | sys::LLAMA_TOKEN_ATTR_USER_DEFINED;
-        (0..Token::try_from(self.tokens).unwrap_or(0))
+        self.ids()
             .filter(|token| self.attributes(*token) & kinds != 0)
             .map(|token| {
                 let attributes = self.attributes(token);

@@ -87,6 +87,8 @@ impl Default for ScreenParams {
 pub struct Start {
     /// Which model, when there are several: label, file name or device.
     pub model: Option<String>,
+    /// Which model guesses what that one will say.
+    pub draft_model: Option<String>,
     /// Expected SHA-256 of the model.
     pub sha256: Option<String>,
     /// One turn, then the end.
@@ -107,6 +109,7 @@ impl Default for Start {
     fn default() -> Self {
         Self {
             model: None,
+            draft_model: None,
             sha256: None,
             prompt: None,
             mode: Mode::Chat,

@@ -226,6 +226,9 @@ pub struct Load {
     pub rest: Vec<PartFile>,
     /// Expected SHA-256 of the model's file, hexadecimal; of each part's, commas between.
     pub sha256: Option<String>,
+    /// The model that guesses ahead, if one is asked for: its files in their order, or why
+    /// there is none.
+    pub draft: Option<Result<Vec<PartFile>, String>>,
     /// How to run it.
     pub params: EngineParams,
     /// What the engine may take.
@@ -241,9 +244,18 @@ impl Load {
             .map(|part| (part.path.as_path(), part.bytes));
         iter::once((self.path.as_path(), self.bytes)).chain(rest)
     }
+
+    /// All files of the model that guesses ahead; none if there is none.
+    #[must_use]
+    pub fn draft_files(&self) -> &[PartFile] {
+        match &self.draft {
+            Some(Ok(files)) => files,
+            Some(Err(_)) | None => &[],
+        }
+    }
 }
 
-/// A part of a model that is not its first.
+/// A model's file, or one of its parts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartFile {
     /// A file, a device or a partition.
@@ -277,7 +289,7 @@ pub struct EngineParams {
     pub kv: KvType,
     /// Whether weights are copied into the layout the kernels like best.
     pub repack: Switch,
-    /// Whether n-gram speculation may be used.
+    /// Whether tokens may be guessed ahead.
     pub speculate: Switch,
     /// ggml-cpu level by name (`v82`); `None`: the best the processor runs.
     pub cpu: Option<String>,
@@ -400,6 +412,8 @@ pub struct ModelInfo {
     pub arch: String,
     /// llama.cpp's description: `phi3 3B Q4_K - Medium`.
     pub description: String,
+    /// The same of the model that guesses ahead, if there is one.
+    pub draft: Option<String>,
     /// Bytes of the model's file.
     pub file_bytes: u64,
     /// Number of weights.
@@ -491,6 +505,10 @@ pub struct TurnStats {
     pub decode_ms: f64,
     /// Calls of `llama_decode` while generating.
     pub decode_calls: u32,
+    /// Tokens that the model that guesses ahead has guessed.
+    pub guessed_tokens: u32,
+    /// Of these, tokens that were drawn.
+    pub taken_tokens: u32,
     /// Tokens in the context now.
     pub ctx_used_tokens: u32,
     /// Token ids generated, for tests and `/stats`.

@@ -100,6 +100,14 @@ pub const PARAMS: &[Param] = &[
         get: |c| optional(c.start.model.as_ref(), "auto"),
     },
     Param {
+        name: "draft_model",
+        value: "NAME",
+        help: "A small model with the same vocabulary, called as model has it or by the path of its file: it guesses tokens ahead, as spec says; the text stays the same.",
+        when: When::Start,
+        set: |c, v| text(v).map(|v| c.start.draft_model = (v != "none").then_some(v)),
+        get: |c| optional(c.start.draft_model.as_ref(), "none"),
+    },
+    Param {
         name: "sha256",
         value: "HEX[,HEX...]",
         help: "Expected SHA-256 of the model's file, or of each of its parts; a model that differs is not used.",
@@ -173,7 +181,7 @@ pub const PARAMS: &[Param] = &[
     Param {
         name: "spec",
         value: "auto|on|off",
-        help: "Guess tokens by n-grams of the context; the text stays the same.",
+        help: "Guess tokens by n-grams of the context, and by draft_model; the text stays the same.",
         when: When::Reload,
         set: |c, v| switch(v).map(|v| c.engine.speculate = v),
         get: |c| switch_text(c.engine.speculate),

@@ -354,6 +354,15 @@ impl ModelFile {
         let rest = self.rest.iter().map(|part| part.bytes);
         rest.fold(self.bytes, u64::saturating_add)
     }
+
+    /// All its files in their order.
+    pub(crate) fn files(&self) -> Vec<PartFile> {
+        let first = PartFile {
+            path: self.path.clone(),
+            bytes: self.bytes,
+        };
+        iter::once(first).chain(self.rest.iter().cloned()).collect()
+    }
 }
 
 /// A model's header, checked.

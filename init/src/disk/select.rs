@@ -15,8 +15,8 @@ pub(crate) enum Choice<'a> {
     Several(Vec<&'a ModelFile>),
 }
 
-/// Picks among `models`: all of them when nothing is wanted, else those whose
-/// partition label, file name (with or without `.gguf`, and with or without what tells
+/// Picks among `models`: all of them when nothing is wanted, else the one whose path is
+/// `wanted`, or those whose partition label, file name (with or without `.gguf`, and with or without what tells
 /// the parts of one model apart), device name or path
 /// (or its last components) is `wanted`; if there are none, those that match
 /// regardless of case.
@@ -29,6 +29,10 @@ pub(crate) fn choose<'a>(
 ) -> Result<Choice<'a>, DiskError> {
     let matching: Vec<&ModelFile> = match wanted {
         None => models.iter().collect(),
+        Some(wanted) if models.iter().any(|model| model.path == Path::new(wanted)) => {
+            let at_path = |model: &&ModelFile| model.path == Path::new(wanted);
+            models.iter().filter(at_path).collect()
+        }
         Some(wanted) => {
             let exact = |a: &str, b: &str| a == b;
             let found = matching(models, wanted, exact);

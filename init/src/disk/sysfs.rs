@@ -18,6 +18,8 @@ const SERIAL_PREFIX: &str = "zosia-";
 /// The serial number of the disk that conversations are kept on: the only one that
 /// is ever written, and never a model's.
 const SESSION_SERIAL: &str = "zosia-session";
+/// The serial number of the disk with the model that guesses ahead, by which it is called.
+const DRAFT_SERIAL: &str = "zosia-draft";
 /// The same of a disk of texts, told before it is read: `zosia-texts-61440`.
 const TEXTS_PREFIX: &str = "zosia-texts-";
 
@@ -28,7 +30,8 @@ pub(super) struct Device {
     pub(super) name: String,
     /// Length in bytes, exact if the host told it.
     pub(super) bytes: u64,
-    /// The label in the partition table.
+    /// The label in the partition table, or what the host calls the disk if it is that of
+    /// the model that guesses ahead.
     pub(super) label: Option<String>,
     /// Whether it is a partition.
     pub(super) partition: bool,
@@ -94,6 +97,8 @@ fn describe(dir: &Path) -> Option<Device> {
         .find_map(|line| line.strip_prefix("PARTNAME="))
         .filter(|label| !label.is_empty())
         .map(|label| visible(&label));
+    let is_draft = !partition && serial(dir).is_some_and(|serial| serial == DRAFT_SERIAL);
+    let label = label.or_else(|| is_draft.then(|| DRAFT_SERIAL.to_owned()));
     let told = if partition {
         None
     } else {

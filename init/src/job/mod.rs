@@ -165,7 +165,8 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
             let model = models.only();
             let documents = match model.and_then(|m| Ok((m, read_given(&models, &budget)?))) {
                 Ok((model, documents)) => {
-                    session.load_first(model);
+                    let draft = models.draft_for(&model);
+                    session.load_first(model, draft);
                     documents
                 }
                 // Each line gets a result that says so.
@@ -219,6 +220,7 @@ fn load_only(
 ) -> Result<Session<Engine>, String> {
     let model = models.only()?;
     let mut session = new_session(host, config, budget);
-    session.load_first(model);
+    let draft = models.draft_for(&model);
+    session.load_first(model, draft);
     Ok(session)
 }

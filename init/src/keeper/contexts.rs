@@ -172,6 +172,8 @@ mod tests {
             generated_tokens: 1,
             decode_ms: 0.0,
             decode_calls: 1,
+            guessed_tokens: 0,
+            taken_tokens: 0,
             ctx_used_tokens: 1100,
             tokens: Vec::new(),
         };

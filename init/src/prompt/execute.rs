@@ -139,7 +139,10 @@ fn model(chat: &mut Chat, name: Option<&str>) {
         // What would be refused is, while the model in use still is.
         Ok(Choice::One(model)) => match disk::header_of(model) {
             // The checksum that was given is the first model's.
-            Ok(_) => chat.session.load(model.clone(), None),
+            Ok(_) => {
+                let draft = chat.models.draft_for(model);
+                chat.session.load(model.clone(), None, draft);
+            }
             Err(why) => chat.screen.complain(&format!("{}: {why}", model.name)),
         },
         Ok(Choice::Several(_)) => chat.screen.complain(&format!(

@@ -307,7 +307,10 @@ impl Chat {
         }
         self.tell_attached();
         match self.models.choose(None) {
-            Ok(Choice::One(model)) => self.session.load_first(model.clone()),
+            Ok(Choice::One(model)) => {
+                let draft = self.models.draft_for(model);
+                self.session.load_first(model.clone(), draft);
+            }
             Ok(Choice::Several(models)) => {
                 let names: Vec<String> = models.iter().map(|m| format!("  {}", m.name)).collect();
                 self.screen.tell(&format!(

@@ -74,6 +74,10 @@ pub(super) fn stats(screen: &mut Screen, session: &Session<Engine>) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "sandbox     {unconfined}");
     }
+    if let Some(draft) = session.info().and_then(|info| info.draft.as_ref()) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "draft model {draft}");
+    }
     if let Some(going_back) = session.info().and_then(going_back) {
         text.push_str(&going_back);
     }
@@ -92,6 +96,14 @@ pub(super) fn stats(screen: &mut Screen, session: &Session<Engine>) {
             s.decode_tokens_per_s(),
             s.decode_calls,
         );
+        if s.guessed_tokens > 0 {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "guesses     {} tokens of the draft model, {} of them right",
+                s.guessed_tokens, s.taken_tokens
+            );
+        }
     }
     if session.ahead_tokens() > 0 {
         // Writing to a String cannot fail.

@@ -49,6 +49,7 @@ impl<P: Peer> Session<P> {
             bytes: model.file.bytes,
             rest: model.file.rest.clone(),
             sha256: model.sha256.clone(),
+            draft: model.draft.clone(),
             params: self.config.engine.clone(),
             budget: self.budget,
         };

@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 use protocol::memory::Budget;
 use protocol::{
-    Change, ChatParams, Config, Load, Message, ModelInfo, Order, Request, Role, Sampling, Size,
-    TooLong, TurnError, TurnStats, When, Workload,
+    Change, ChatParams, Config, Load, Message, ModelInfo, Order, PartFile, Request, Role, Sampling,
+    Size, TooLong, TurnError, TurnStats, When, Workload,
 };
 use rustix::event::PollFlags;
 
@@ -110,7 +110,12 @@ pub(crate) struct Session<P> {
 struct Chosen {
     file: ModelFile,
     sha256: Option<String>,
+    draft: Draft,
 }
+
+/// The files of the model that guesses ahead, or why there is none; `None`: none is asked
+/// for.
+pub(crate) type Draft = Option<Result<Vec<PartFile>, String>>;
 
 impl<P: Peer> Session<P> {
     /// A conversation without a model yet, with engines as `start` makes them.
@@ -207,10 +212,14 @@ impl<P: Peer> Session<P> {
         constraint::wanted(chat, self.model())
     }
 
-    /// Loads `file`, whose SHA-256 must be `sha256` if that is given, in a new
+    /// Loads `file`, whose SHA-256 must be `sha256` if that is given, and `draft` in a new
     /// engine; the conversation stays.
-    pub(crate) fn load(&mut self, file: ModelFile, sha256: Option<String>) {
-        self.model = Some(Chosen { file, sha256 });
+    pub(crate) fn load(&mut self, file: ModelFile, sha256: Option<String>, draft: Draft) {
+        self.model = Some(Chosen {
+            file,
+            sha256,
+            draft,
+        });
         self.deaths = 0;
         let waiting = self.leave_engine();
         self.start_engine(waiting);
@@ -218,9 +227,9 @@ impl<P: Peer> Session<P> {
 
     /// Loads the model that was chosen at the start, whose checksum the
     /// parameters may give.
-    pub(crate) fn load_first(&mut self, file: ModelFile) {
+    pub(crate) fn load_first(&mut self, file: ModelFile, draft: Draft) {
         let sha256 = self.config.start.sha256.clone();
-        self.load(file, sha256);
+        self.load(file, sha256, draft);
     }
 
     /// There is no engine to be had, for the reason given.

@@ -83,6 +83,7 @@ pub(crate) fn model_info() -> ModelInfo {
         name: "m".to_owned(),
         arch: "llama".to_owned(),
         description: "m 1B".to_owned(),
+        draft: None,
         file_bytes: 1,
         parameters: 1,
         ctx_tokens: 4096,
@@ -127,6 +128,8 @@ fn done(stop: Stop) -> Heard {
         generated_tokens: 1,
         decode_ms: 1.0,
         decode_calls: 1,
+        guessed_tokens: 0,
+        taken_tokens: 0,
         ctx_used_tokens: 1,
         tokens: vec![1],
     }))
@@ -199,7 +202,7 @@ fn in_phase(
     script.extend(rest);
     let (mut session, world) = session_with(vec![script, later(), later(), later()]);
     if phase != Phase::Idle {
-        session.load_first(file());
+        session.load_first(file(), None);
     }
     if waiting || phase == Phase::Answering {
         session.ask("q");
@@ -397,7 +400,7 @@ fn no_command_in_any_state_loses_a_question_or_waits_for_ever() {
             s.regenerate();
         }),
         ("draft", |s| s.draft("typed")),
-        ("load", |s| s.load(file(), None)),
+        ("load", |s| s.load(file(), None, None)),
         ("set temp", |s| s.apply(change(s, "temp", "0"))),
         ("set ctx", |s| s.apply(change(s, "ctx", "512"))),
         ("refuse", |s| s.refuse("no disk".to_owned())),
@@ -483,7 +486,7 @@ fn an_engine_that_owes_nothing_may_be_silent() {
 fn a_third_death_in_a_row_ends_it_and_the_next_question_is_told_so() {
     let dies = || vec![ready(), dead()];
     let (mut session, world) = session_with(vec![dies(), dies(), dies()]);
-    session.load_first(file());
+    session.load_first(file(), None);
     session.ask("q");
     let updates = all(&mut session);
     assert_eq!(
@@ -498,7 +501,7 @@ fn a_third_death_in_a_row_ends_it_and_the_next_question_is_told_so() {
     assert_eq!(names(&all(&mut session)), ["TakenBack NoEngine"]);
     // The user asks for it: it is tried again, three times.
     world.borrow_mut().scripts.push_back(vec![ready()]);
-    session.load(file(), None);
+    session.load(file(), None, None);
     assert_eq!(names(&all(&mut session)), ["Ready"]);
 }
 
@@ -506,7 +509,7 @@ fn a_third_death_in_a_row_ends_it_and_the_next_question_is_told_so() {
 fn deaths_between_which_there_was_an_answer_are_not_in_a_row() {
     let answered = || vec![ready(), text("a"), done(Stop::EndOfTurn), dead()];
     let (mut session, _) = session_with(vec![answered(), answered(), answered(), answered()]);
-    session.load_first(file());
+    session.load_first(file(), None);
     for _ in 0..3 {
         session.ask("q");
         all(&mut session);
@@ -519,7 +522,7 @@ fn deaths_between_which_there_was_an_answer_are_not_in_a_row() {
 #[test]
 fn no_process_is_a_refusal_and_gives_the_question_back() {
     let (mut session, _) = session_with(vec![vec![ready(), dead()]]);
-    session.load_first(file());
+    session.load_first(file(), None);
     session.ask("q");
     assert_eq!(names(&all(&mut session)), ["Ready", "Notice", "Refused q"]);
     assert_eq!(session.phase(), Phase::Gone);
@@ -641,8 +644,8 @@ fn the_first_models_checksum_is_not_the_seconds() {
     let mut config = Config::default();
     config.start.sha256 = Some("ab".to_owned());
     let mut session = Session::new(Host::Command, config, Budget::of(None), Box::new(start));
-    session.load_first(file());
-    session.load(file(), None);
+    session.load_first(file(), None);
+    session.load(file(), None, None);
     assert_eq!(*seen.borrow(), [Some("ab".to_owned()), None]);
 }
 

@@ -110,6 +110,17 @@ pub(crate) struct TooLarge {
     f16: bool,
 }
 
+/// There is no room for a second model.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it needs {need_mib} MiB of memory beside the model and {there_mib} MiB are left; give the \
+     machine more memory (run.sh --mem) or set a smaller zosia.ctx [ZE-19]"
+)]
+pub(crate) struct TooLargeBeside {
+    need_mib: u64,
+    there_mib: u64,
+}
+
 /// Decides on context and weights for the memory in `room`.
 ///
 /// # Errors
@@ -218,6 +229,60 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
         checkpoint_bytes: checkpoints.0,
         weights,
         notices,
+    })
+}
+
+/// What is left of `room` beside what is planned for it.
+pub(crate) fn left(header: &Header, wishes: &Wishes, plan: &Plan, room: Room) -> Room {
+    let per_token = header.kv_bytes_per_token(wishes.kv);
+    let kv = per_token * Saturating(plan.ctx_tokens.into()) * Saturating(plan.sequences.into());
+    let work = work_bytes(header, wishes.batch_tokens) + header.state_bytes();
+    let own = kv + work + Saturating(plan.checkpoint_bytes);
+    let all = own + header.data_bytes() + RESERVE_BYTES;
+    let stacks = STACK_BYTES * Saturating(wishes.threads.into());
+    let private = own + UNTOUCHED_BYTES + stacks;
+    let private = match plan.weights {
+        Weights::Mapped => private,
+        Weights::Repacked => private + header.data_bytes(),
+    };
+    Room {
+        available: room.available.map(|there| (Saturating(there) - all).0),
+        private: (Saturating(room.private) - private).0,
+    }
+}
+
+/// Decides on a second model, of whose conversations nothing is kept, with a context of
+/// `ctx_tokens` in what the first has `left`.
+///
+/// # Errors
+/// [`TooLargeBeside`].
+pub(crate) fn plan_beside(
+    header: &Header,
+    ctx_tokens: u32,
+    kv: KvType,
+    batch_tokens: u32,
+    left: Room,
+) -> Result<Plan, TooLargeBeside> {
+    let kv = header.kv_bytes_per_token(kv) * Saturating(ctx_tokens.into());
+    let own = kv + work_bytes(header, batch_tokens);
+    let fits = |need: Bytes, there: Bytes| {
+        let (need_mib, there_mib) = (mib(need), whole_mib(there));
+        let too_large = TooLargeBeside {
+            need_mib,
+            there_mib,
+        };
+        if need > there { Err(too_large) } else { Ok(()) }
+    };
+    let available = Saturating(left.available.unwrap_or(u64::MAX));
+    fits(own + header.data_bytes(), available)?;
+    fits(own + UNTOUCHED_BYTES, Saturating(left.private))?;
+    Ok(Plan {
+        ctx_tokens,
+        ctx_max_tokens: ctx_tokens,
+        sequences: 1,
+        checkpoint_bytes: 0,
+        weights: Weights::Mapped,
+        notices: Vec::new(),
     })
 }
 

@@ -1,7 +1,8 @@
 //! From a path to a model that can be talked to, or to one line that says why
 //! not: here the header and what memory allows; then the weights, and what it takes
-//! to talk.
+//! to talk; and a draft model beside it.
 
+mod draft;
 mod ready;
 mod weights;
 
@@ -17,6 +18,7 @@ use super::context::ContextError;
 use super::fit::{self, Plan, Room, TooLarge, Wishes};
 use super::warm::WarmError;
 use super::wire::Outbox;
+pub(crate) use draft::{load_draft, start_draft};
 use ggml::{CpuError, Level};
 use gguf::{self, GgufError, Header};
 use protocol::{Event, Load, LogLevel, TurnError};
@@ -107,6 +109,8 @@ pub(crate) struct Checked {
     files: Vec<ModelFile>,
     header: Header,
     plan: Plan,
+    /// Memory beside it.
+    left: Room,
 }
 
 /// The model's file, or that of one of its parts.
@@ -117,6 +121,23 @@ struct ModelFile {
 }
 
 impl Checked {
+    /// What `load` names, which is open as `files`.
+    fn new(files: Vec<File>, load: &Load, header: Header, plan: Plan, left: Room) -> Self {
+        let files = files.into_iter().zip(load.files());
+        Self {
+            files: files
+                .map(|(file, (path, bytes))| ModelFile {
+                    file,
+                    path: path.to_owned(),
+                    bytes,
+                })
+                .collect(),
+            header,
+            plan,
+            left,
+        }
+    }
+
     /// The length of all files.
     fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
@@ -159,14 +180,7 @@ pub(crate) fn check(
     load: &Load,
     outbox: &mut Outbox<impl Write>,
 ) -> Result<Checked, LoadError> {
-    let parts: Vec<(&File, u64)> = files.iter().zip(load.files().map(|(_, b)| b)).collect();
-    let header = gguf::check_parts(&parts).map_err(|error| {
-        let (path, _) = load.files().nth(error.index).unwrap_or((&load.path, 0));
-        LoadError::Header {
-            path: path.display().to_string(),
-            source: error.source,
-        }
-    })?;
+    let header = read_header(&files, load)?;
     let threads = load.params.threads.unwrap_or(machine.processors);
     let wishes = Wishes {
         ctx_tokens: load.params.ctx_tokens,
@@ -187,16 +201,18 @@ pub(crate) fn check(
     for notice in &plan.notices {
         outbox.send(&Event::Notice(notice.clone()));
     }
-    let files = files.into_iter().zip(load.files());
-    Ok(Checked {
-        files: files
-            .map(|(file, (path, bytes))| ModelFile {
-                file,
-                path: path.to_owned(),
-                bytes,
-            })
-            .collect(),
-        header,
-        plan,
+    let left = fit::left(&header, &wishes, &plan, room);
+    Ok(Checked::new(files, load, header, plan, left))
+}
+
+/// The header of what `load` names, all parts in their order.
+fn read_header(files: &[File], load: &Load) -> Result<Header, LoadError> {
+    let parts: Vec<(&File, u64)> = files.iter().zip(load.files().map(|(_, b)| b)).collect();
+    gguf::check_parts(&parts).map_err(|error| {
+        let (path, _) = load.files().nth(error.index).unwrap_or((&load.path, 0));
+        LoadError::Header {
+            path: path.display().to_string(),
+            source: error.source,
+        }
     })
 }

@@ -10,6 +10,7 @@ use super::{BATCH_TOKENS, Checked, LoadError, Machine};
 use crate::checkpoints::Checkpoints;
 use crate::context::{Context, ContextError, ContextParams, Pieces};
 use crate::counter;
+use crate::fit::Room;
 use crate::identity::Identity;
 use crate::interrupt::Interrupt;
 use crate::model::{Model, Weights};
@@ -37,6 +38,8 @@ pub(crate) struct Loaded<'m> {
     pub sequence: Sequence<Context<'m>>,
     /// Whether several tokens may be tried at once.
     pub speculate: Switch,
+    /// Memory that is left beside it.
+    pub left: Room,
     /// How the context is given away.
     pub keeping: Keeping<'m>,
     /// For the user.
@@ -81,16 +84,7 @@ impl Checked {
             processors: machine.processors,
             poll: load.params.poll,
         };
-        let context = loop {
-            match Context::new(&machine.backend, model, &wanted, Arc::clone(interrupt)) {
-                Ok(context) => break context,
-                Err(ContextError::Llama(_)) if wanted.sequences > 1 => wanted.sequences /= 2,
-                Err(ContextError::Llama(_)) if wanted.ctx_tokens >= 2 * CTX_TOKENS_MIN => {
-                    wanted.ctx_tokens /= 2;
-                }
-                Err(e) => return Err(LoadError::Context(e)),
-            }
-        };
+        let context = make_context(machine, model, &mut wanted, interrupt)?;
         if wanted.ctx_tokens < self.plan.ctx_tokens {
             outbox.send(&Event::Notice(format!(
                 "the context is {} tokens instead of {}: memory for more cannot be had",
@@ -125,6 +119,7 @@ impl Checked {
             name: name.unwrap_or_else(|| file_name.display().to_string()),
             arch: self.header.arch.clone(),
             description: model.description(),
+            draft: None,
             file_bytes: self.bytes(),
             parameters: model.parameters(),
             ctx_tokens: u32::try_from(context.ctx_tokens()).unwrap_or(u32::MAX),
@@ -150,6 +145,7 @@ impl Checked {
             prompter,
             sequence: Sequence::new(context, Checkpoints::new(checkpoint_bytes)),
             speculate,
+            left: self.left,
             keeping: Keeping {
                 identity: self.identity(machine, load, wanted.ctx_tokens),
                 pieces,
@@ -189,6 +185,25 @@ impl Checked {
             // order than one: an answer could differ.
             Switch::Auto if self.plan.weights == Weights::Repacked => Switch::Off,
             asked => asked,
+        }
+    }
+}
+
+/// A context as it is wanted, or of fewer or shorter sequences.
+fn make_context<'m>(
+    machine: &'m Machine,
+    model: &'m Model<'m>,
+    wanted: &mut ContextParams,
+    interrupt: &Arc<Interrupt>,
+) -> Result<Context<'m>, LoadError> {
+    loop {
+        match Context::new(&machine.backend, model, wanted, Arc::clone(interrupt)) {
+            Ok(context) => return Ok(context),
+            Err(ContextError::Llama(_)) if wanted.sequences > 1 => wanted.sequences /= 2,
+            Err(ContextError::Llama(_)) if wanted.ctx_tokens >= 2 * CTX_TOKENS_MIN => {
+                wanted.ctx_tokens /= 2;
+            }
+            Err(e) => return Err(LoadError::Context(e)),
         }
     }
 }

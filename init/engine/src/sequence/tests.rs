@@ -24,6 +24,13 @@ pub(crate) struct Fake {
 impl Fake {
     /// Of every length.
     pub(crate) const STATE_BYTES: usize = 32 * size_of::<Token>();
+
+    pub(crate) fn that_rewinds() -> Self {
+        Self {
+            rewinds: true,
+            ..Self::default()
+        }
+    }
 }
 
 impl Memory for Fake {

@@ -3,6 +3,7 @@
 //! and runs them; elsewhere they are ignored.
 
 mod corrections;
+mod draft_model;
 mod experts;
 mod kept;
 mod lanes;
@@ -39,6 +40,7 @@ pub(crate) fn load_of(path: PathBuf) -> Load {
         path,
         rest: Vec::new(),
         sha256: None,
+        draft: None,
         params: EngineParams {
             threads: Some(1),
             poll: 0,
@@ -122,8 +124,10 @@ impl Session {
         ours.set_read_timeout(Some(Duration::from_secs(120)))
             .unwrap();
         let input = theirs.try_clone().unwrap();
-        let open = |(path, _): (&Path, u64)| File::open(path).unwrap();
-        let model = load.files().map(open).collect();
+        let open = |path: &Path| File::open(path).unwrap();
+        let model = load.files().map(|(path, _)| open(path));
+        let drafts = load.draft_files().iter().map(|file| open(&file.path));
+        let model = model.chain(drafts).collect();
         let mut session = Self {
             pipe: ours,
             engine: Some(thread::spawn(move || run(input, theirs, model, confine))),

@@ -91,6 +91,8 @@ fn spoken(text: &str) -> Spoken {
             generated_tokens: 1,
             decode_ms: 1.0,
             decode_calls: 1,
+            guessed_tokens: 0,
+            taken_tokens: 0,
             ctx_used_tokens: 1,
             tokens: vec![1],
         },
@@ -125,7 +127,7 @@ fn session() -> (Session<Echo>, Rc<RefCell<World>>) {
         label: None,
         origin: Origin::Given,
     };
-    session.load(file, None);
+    session.load(file, None, None);
     (session, world)
 }
 
