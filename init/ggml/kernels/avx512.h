@@ -85,6 +85,13 @@ void words(const char * at, int64_t stride, int last, __m512i (&to)[4]) {
     to[3] = _mm512_unpackhi_epi64(high[0], high[1]);
 }
 
+// A half of each of STRIP rows, `stride` bytes apart, of which `last` is the last.
+__m512 halves_of_strip(const char * at, int64_t stride, int last) {
+    alignas(32) ggml_half halves[STRIP];
+    for (int i = 0; i < STRIP; i++) memcpy(&halves[i], at + std::min(i, last) * stride, sizeof *halves);
+    return _mm512_cvtph_ps(load(halves));
+}
+
 // The factors of a strip whose blocks begin with two halves, 8 scales and 8 mins.
 void unpack_factors_of_8(const char * at, int64_t stride, int last, Strip & to) {
     __m512i head[4];
@@ -164,9 +171,7 @@ void unpack_strip(const block_q6_K * x, int64_t stride, int last, Strip & to) {
             }
         }
     }
-    alignas(32) ggml_half d[STRIP];
-    for (int i = 0; i < STRIP; i++) memcpy(&d[i], (const char *) &x->d + std::min(i, last) * stride, sizeof *d);
-    to.d = to.dmin = _mm512_cvtph_ps(load(d));
+    to.d = to.dmin = halves_of_strip((const char *) &x->d, stride, last);
 }
 
 // Adds a block of N columns to sum.

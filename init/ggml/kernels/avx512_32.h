@@ -1,10 +1,9 @@
-// Products of MXFP4 and Q8_0, 32 weights a block, with AVX-512 (VNNI). Weights are stored
-// with something added, so that they are above zero; what is too much is the sum of the
-// activations times that, and each sum begins with it.
+// Products of MXFP4, Q4_1 and Q8_0, 32 weights a block, with AVX-512 (VNNI). Weights are
+// stored with something added, so that they are above zero; what is too much is the sum of
+// the activations times that, and each sum begins with it.
 //
-// Many columns are multiplied with strips of 16 rows, as those of K-quants are (avx512.h).
-// Up to ZOSIA_PASS_TOKENS columns of MXFP4 are a pass: one row after the other, four blocks
-// at once, each a quarter of a vector.
+// Many columns are multiplied with strips of 16 rows, as those of K-quants are (avx512.h);
+// a few row by row (avx512_rows.h).
 
 #pragma once
 
@@ -16,12 +15,12 @@ namespace {
 struct alignas(64) Strip32 {
     // Four weights of each row.
     __m512i quants[8];
-    __m512 d;
+    __m512 d, m;
 };
 
-// A block of a column. start: what a row's sum begins with.
+// A block of a column. start: what a row's sum begins with. s: what its m is multiplied with.
 struct Column32 {
-    float d;
+    float d, s;
     int32_t start;
     int8_t quants[32];
 };
@@ -29,29 +28,41 @@ struct Column32 {
 // What is added to weights, and how much larger than they are the numbers that are stored.
 template <class Type> constexpr int OFFSET = 128;
 template <> inline constexpr int OFFSET<MXFP4> = 12;
+template <> inline constexpr int OFFSET<Q4_1> = 0;
 template <class Type> constexpr float LARGER = 1;
 template <> inline constexpr float LARGER<MXFP4> = 2;
 
-// Lane i has the sum of four activations of `first` and four of `second`, times `factor`.
-__m128i sums_of_4(__m128i first, __m128i second, int8_t factor) {
-    const __m128i factors = _mm_set1_epi8(factor);
-    return _mm_dpbusd_epi32(_mm_dpbusd_epi32(_mm_setzero_si128(), factors, first), factors, second);
-}
+// 32 activations in eight bits, the first 16 and the others.
+struct Rounded {
+    __m128i first, second;
+    float d;
 
-block_q8_0 quantize_32(const float * x) {
-    block_q8_0 block;
-    ggml_get_type_traits_cpu(GGML_TYPE_Q8_0)->from_float(x, &block, QK8_0);
-    return block;
-}
+    Rounded(const float * x) {
+        const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
+        const float most = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
+        const __m512 scale = _mm512_set1_ps(most > 0 ? 127 / most : 0);
+        first = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(low, scale)));
+        second = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(high, scale)));
+        d = most / 127;
+    }
+
+    // Lane i has the sum of four of the first and four of the second.
+    __m128i sums() const {
+        const __m128i one = _mm_set1_epi8(1);
+        return _mm_dpbusd_epi32(_mm_dpbusd_epi32(_mm_setzero_si128(), one, first), one, second);
+    }
+};
 
 template <class Type> void quantize_block(const float * x, Column32 & y) {
-    const block_q8_0 block = quantize_32(x);
-    memcpy(y.quants, block.qs, sizeof block.qs);
-    y.d = _cvtsh_ss(block.d) / LARGER<Type>;
-    const auto half = [&](int at) { return _mm_loadu_si128((const __m128i *) (block.qs + at)); };
+    const Rounded rounded(x);
+    _mm_storeu_si128((__m128i *) y.quants, rounded.first);
+    _mm_storeu_si128((__m128i *) (y.quants + 16), rounded.second);
     int32_t sums[4];
-    _mm_storeu_si128((__m128i *) sums, sums_of_4(half(0), half(16), 1));
-    y.start = -OFFSET<Type> * (sums[0] + sums[1] + sums[2] + sums[3]);
+    _mm_storeu_si128((__m128i *) sums, rounded.sums());
+    const int32_t sum = sums[0] + sums[1] + sums[2] + sums[3];
+    y.d = rounded.d / LARGER<Type>;
+    y.s = y.d * (float) sum;
+    y.start = -OFFSET<Type> * sum;
 }
 
 // What a nibble stands for, twice and with 12 added. The two bits above it do not matter.
@@ -76,6 +87,19 @@ void unpack_strip(const block_mxfp4 * x, int64_t stride, int last, Strip32 & to)
     to.d = powers(load_512(exponents));
 }
 
+void unpack_strip(const block_q4_1 * x, int64_t stride, int last, Strip32 & to) {
+    stride *= sizeof *x;
+    __m512i packed[4];
+    words((const char *) x->qs, stride, last, packed);
+    const __m512i low = _mm512_set1_epi8(15);
+    for (int k = 0; k < 4; k++) {
+        to.quants[k] = _mm512_and_si512(packed[k], low);
+        to.quants[4 + k] = _mm512_and_si512(_mm512_srli_epi16(packed[k], 4), low);
+    }
+    to.d = halves_of_strip((const char *) x, stride, last);
+    to.m = halves_of_strip((const char *) x + sizeof(ggml_half), stride, last);
+}
+
 void unpack_strip(const block_q8_0 * x, int64_t stride, int last, Strip32 & to) {
     stride *= sizeof *x;
     for (int half = 0; half < 2; half++) {
@@ -83,9 +107,7 @@ void unpack_strip(const block_q8_0 * x, int64_t stride, int last, Strip32 & to) 
         words((const char *) x->qs + 16 * half, stride, last, some);
         for (int k = 0; k < 4; k++) to.quants[4 * half + k] = _mm512_xor_si512(some[k], _mm512_set1_epi8(-128));
     }
-    alignas(32) ggml_half d[STRIP];
-    for (int i = 0; i < STRIP; i++) memcpy(&d[i], (const char *) x + std::min(i, last) * stride, sizeof *d);
-    to.d = _mm512_cvtph_ps(load(d));
+    to.d = halves_of_strip((const char *) x, stride, last);
 }
 
 // Adds a block of N columns to sum.
@@ -103,60 +125,8 @@ template <class Type, int N> void strip(const Strip32 & x, const Column32 * y, _
     }
     for (int j = 0; j < N; j++) {
         sum[j] = _mm512_fmadd_ps(_mm512_mul_ps(x.d, _mm512_set1_ps(y[j].d)), _mm512_cvtepi32_ps(total[j]), sum[j]);
+        if constexpr (Type::HAS_MIN) sum[j] = _mm512_fmadd_ps(x.m, _mm512_set1_ps(y[j].s), sum[j]);
     }
-}
-
-// --- Passes of MXFP4 ---
-
-// Four blocks of a column: the first sixteen of each, the second, what the sums begin
-// with, and factors. What there are no blocks for is not multiplied with anything.
-struct Four {
-    int8_t quants[2][64];
-    int32_t start[16];
-    float d[16];
-
-    void put(const block_q8_0 & block, int at) {
-        const auto half = [&](int i) { return _mm_loadu_si128((const __m128i *) (block.qs + i)); };
-        for (int i = 0; i < 2; i++) _mm_storeu_si128((__m128i *) (quants[i] + 16 * at), half(16 * i));
-        const __m128i sums = sums_of_4(half(0), half(16), OFFSET<MXFP4>);
-        _mm_storeu_si128((__m128i *) (start + 4 * at), _mm_sub_epi32(_mm_setzero_si128(), sums));
-        _mm_storeu_ps(d + 4 * at, _mm_set1_ps(_cvtsh_ss(block.d) / LARGER<MXFP4>));
-    }
-
-    void put_none(int at) { std::fill_n(d + 4 * at, 4, 0.0f); }
-};
-
-constexpr int64_t fours_of(int64_t blocks) { return (blocks + 3) / 4; }
-
-// out[j * out_stride] for one row and N columns, whose fours lie one after the other.
-template <int N>
-void row_of_fours(int64_t blocks, const block_mxfp4 * x, const block_mxfp4 * next, const Four * y, float * out,
-                  int64_t out_stride) {
-    const __m512i values = values_of_nibbles();
-    const __m512i exponents = _mm512_set_epi32(51 << 24, 51 << 24, 51 << 24, 51 << 24, 34 << 24, 34 << 24, 34 << 24, 34 << 24,
-                                               17 << 24, 17 << 24, 17 << 24, 17 << 24, 0, 0, 0, 0);
-    __m512 sum[N];
-    for (int j = 0; j < N; j++) sum[j] = _mm512_setzero_ps();
-    for (int64_t block = 0; block < blocks; block += 4, y += N) {
-        const auto count = (int) std::min<int64_t>(4, blocks - block);
-        const block_mxfp4 * const from = x + block;
-        prefetch(next + block, count);
-        const void * const quants[4] = { from->qs, from[std::min(1, count - 1)].qs, from[std::min(2, count - 1)].qs,
-                                         from[count - 1].qs };
-        const __m512i packed = four(quants);
-        const __mmask64 there = count == 4 ? ~0ull : (1ull << count * sizeof *from) - 1;
-        const __m512i head = _mm512_maskz_loadu_epi8(there, from);
-        const __m512 d = powers(_mm512_maskz_permutexvar_epi8(0x8888888888888888, exponents, head));
-        const __m512i first = _mm512_permutexvar_epi8(packed, values);
-        const __m512i second = _mm512_permutexvar_epi8(_mm512_srli_epi16(packed, 4), values);
-#pragma GCC unroll 8
-        for (int j = 0; j < N; j++) {
-            __m512i total = _mm512_dpbusd_epi32(load_512(y[j].start), first, load_512(y[j].quants[0]));
-            total = _mm512_dpbusd_epi32(total, second, load_512(y[j].quants[1]));
-            sum[j] = _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_loadu_ps(y[j].d)), _mm512_cvtepi32_ps(total), sum[j]);
-        }
-    }
-    for (int j = 0; j < N; j++) out[j * out_stride] = _mm512_reduce_add_ps(sum[j]);
 }
 
 } // namespace

@@ -15,9 +15,6 @@
 #if defined(__ARM_NEON) && !defined(__ARM_FEATURE_DOTPROD)
 // The kernels of neon80.h take columns of 16 bits an activation, and a block's sums.
 enum { TIMES_COLUMNS = 3 };
-#elif defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
-// Those of avx512_32.h have 256 bytes for four blocks of a column.
-enum { TIMES_COLUMNS = 2 };
 #else
 enum { TIMES_COLUMNS = 1 };
 #endif

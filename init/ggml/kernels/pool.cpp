@@ -379,7 +379,7 @@ bool is_cache(const ggml_tensor * tensor) { return tensor->view_src && tensor->v
 // more memory than ggml sets aside for them.
 bool is_product(const ggml_tensor * node, int threads) {
     if (node->op == GGML_OP_MUL_MAT_ID) return true;
-    return node->op == GGML_OP_MUL_MAT && (threads > 1 || node->src[0]->type == GGML_TYPE_MXFP4);
+    return node->op == GGML_OP_MUL_MAT && (threads > 1 || has_large_columns(node->src[0]->type));
 }
 
 // Makes the job of a product, from columns that are quantized at once if they are few.

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "avx512.h"
-#include "avx512_32.h"
 #include "avx512_rows.h"
 #include "panels.h"
 
@@ -72,11 +71,21 @@ template <class Type> void compute_strips(const Chunk & here, const Chunk & next
 
 // --- Passes ---
 
-// Calls row(i, N) for each of the chunk's rows, and the one that is read afterwards.
+// How far ahead weights are asked for.
+constexpr int64_t AHEAD_BYTES = 4096;
+
+// Calls row(i, row, the one to ask for meanwhile, whether fewer than three blocks follow in
+// the matrix) for each of the chunk's rows.
 template <class Type, typename Row> void each_row(const Chunk & here, const Chunk & next, Row row) {
     using Block = typename Type::Block;
-    const auto at = [&](int i) { return (const Block *) (here.weights() + i * here.matrix.product.nb01); };
-    for (int i = 0; i < here.count; i++) row(i, at(i), i + 1 < here.count ? at(i + 1) : (const Block *) next.weights());
+    const int64_t bytes = here.matrix.product.nb01, ahead = (AHEAD_BYTES + bytes - 1) / bytes;
+    for (int i = 0; i < here.count; i++) {
+        const int64_t later = i + ahead;
+        row(i, (const Block *) (here.weights() + i * bytes),
+            (const Block *) (later < here.count ? here.weights() + later * bytes
+                                                : next.weights() + std::min<int64_t>(later - here.count, next.count - 1) * bytes),
+            (here.matrix.product.rows - here.first - i - 1) * here.matrix.product.blocks < 3);
+    }
 }
 
 // Calls take(N) with the number of columns as a constant.
@@ -85,91 +94,49 @@ template <int N = ZOSIA_PASS_TOKENS, typename Take> void with_width(int64_t widt
     if constexpr (N > 1) with_width<N - 1>(width, take);
 }
 
-template <class Type> struct PassOf;
-
-template <class Type> struct PassOfK {
+template <class Type> struct InFours {
     using Four = FourOfColumn<Type>;
 
     static constexpr int64_t bytes_column(int64_t blocks) { return fours_of(blocks) * sizeof(Four); }
 
     static void quantize(const Matrix & matrix, int64_t from, int64_t to) {
         const int64_t columns = matrix.width(), blocks = matrix.product.blocks;
-        const auto four_of = [&](int64_t j, int64_t block) -> Four & {
+        const auto at = [&](int64_t j, int64_t block) -> Four & {
             return ((Four *) matrix.columns())[block / 4 * columns + j];
         };
         for (int64_t j = 0; j < columns; j++) {
             for (int64_t block = from; block < to; block++) {
-                block_q8_K quants;
-                quantize_block<Type::HAS_DMIN>(matrix.source(j) + block * QK_K, quants);
-                four_of(j, block).put(quants, block % 4);
+                at(j, block).put(matrix.source(j) + block * Four::WEIGHTS, block % 4);
             }
             if (to < blocks) continue;
-            for (int64_t block = blocks; block % 4 != 0; block++) four_of(j, block).put_none(block % 4);
+            for (int64_t block = blocks; block % 4 != 0; block++) at(j, block).put_none(block % 4);
         }
     }
 
     static void compute(const Chunk & here, const Chunk & next, float * out, int64_t stride) {
         with_width(here.matrix.width(), [&](auto width) {
-            each_row<Type>(here, next, [&](int i, auto x, auto after) {
-                row_of_256<Type, width>(here.matrix.product.blocks, x, after, (const Four *) here.matrix.columns(), out + i, stride);
+            each_row<Type>(here, next, [&](int i, auto x, auto later, bool is_near_end) {
+                row_of_fours<Type, width>(here.matrix.product.blocks, x, later, is_near_end, (const Four *) here.matrix.columns(), out + i, stride);
             });
         });
-    }
-};
-
-template <> struct PassOf<Q4_K> : PassOfK<Q4_K> {};
-template <> struct PassOf<Q5_K> : PassOfK<Q5_K> {};
-template <> struct PassOf<Q6_K> : PassOfK<Q6_K> {};
-
-template <> struct PassOf<MXFP4> {
-    static constexpr int64_t bytes_column(int64_t blocks) { return fours_of(blocks) * sizeof(Four); }
-
-    static void quantize(const Matrix & matrix, int64_t from, int64_t to) {
-        const int64_t columns = matrix.width(), blocks = matrix.product.blocks;
-        const auto four_of = [&](int64_t j, int64_t block) -> Four & {
-            return ((Four *) matrix.columns())[block / 4 * columns + j];
-        };
-        for (int64_t j = 0; j < columns; j++) {
-            for (int64_t block = from; block < to; block++) {
-                four_of(j, block).put(quantize_32(matrix.source(j) + block * QK8_0), block % 4);
-            }
-            if (to < blocks) continue;
-            for (int64_t block = blocks; block % 4 != 0; block++) four_of(j, block).put_none(block % 4);
-        }
-    }
-
-    static void compute(const Chunk & here, const Chunk & next, float * out, int64_t stride) {
-        with_width(here.matrix.width(), [&](auto width) {
-            each_row<MXFP4>(here, next, [&](int i, auto x, auto after) {
-                row_of_fours<width>(here.matrix.product.blocks, x, after, (const Four *) here.matrix.columns(), out + i, stride);
-            });
-        });
-    }
-};
-
-template <> struct PassOf<Q8_0> {
-    static constexpr int64_t bytes_column(int64_t blocks) { return blocks * sizeof(block_q8_0); }
-    static void quantize(const Matrix & matrix, int64_t from, int64_t to) { quantize_columns<Q8_0>(matrix, from, to); }
-    static void compute(const Chunk & here, const Chunk & next, float * out, int64_t stride) {
-        compute_rows<Q8_0>(here, next, out, stride);
     }
 };
 
 // Passes, and what is wider.
 template <class Type> struct InStrips {
     static int64_t bytes_column(int64_t blocks) {
-        return std::max<int64_t>(blocks * sizeof(ColumnOfStrips<Type>), PassOf<Type>::bytes_column(blocks));
+        return std::max<int64_t>(blocks * sizeof(ColumnOfStrips<Type>), InFours<Type>::bytes_column(blocks));
     }
 
     static bool is_pass(const Matrix & matrix) { return matrix.width() <= ZOSIA_PASS_TOKENS; }
 
     static void quantize(const Matrix & matrix, int64_t from, int64_t to) {
-        if (is_pass(matrix)) return PassOf<Type>::quantize(matrix, from, to);
+        if (is_pass(matrix)) return InFours<Type>::quantize(matrix, from, to);
         quantize_for_strips<Type>(matrix, from, to);
     }
 
     static void compute(const Chunk & here, const Chunk & next, float * out, int64_t stride) {
-        if (is_pass(here.matrix)) return PassOf<Type>::compute(here, next, out, stride);
+        if (is_pass(here.matrix)) return InFours<Type>::compute(here, next, out, stride);
         compute_strips<Type>(here, next, out, stride);
     }
 };

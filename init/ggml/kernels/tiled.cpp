@@ -70,14 +70,15 @@ bool plan_here(Product & product) {
 #ifdef __ARM_NEON
         case GGML_TYPE_Q4_0: return plan<InPanels<Q4_0>>(product);
 #endif
-        case GGML_TYPE_Q4_1: return plan<InPanels<Q4_1>>(product);
 #ifdef ZOSIA_STRIPS
+        case GGML_TYPE_Q4_1: return plan<InStrips<Q4_1>>(product);
         case GGML_TYPE_Q8_0: return plan<InStrips<Q8_0>>(product);
         case GGML_TYPE_MXFP4: return plan<InStrips<MXFP4>>(product);
         case GGML_TYPE_Q4_K: return plan<InStrips<Q4_K>>(product);
         case GGML_TYPE_Q5_K: return plan<InStrips<Q5_K>>(product);
         case GGML_TYPE_Q6_K: return plan<InStrips<Q6_K>>(product);
 #else
+        case GGML_TYPE_Q4_1: return plan<InPanels<Q4_1>>(product);
         case GGML_TYPE_Q8_0:
 #ifdef __AVX2__
             // Upstream has a good one for many tokens, but not with experts.
@@ -97,6 +98,16 @@ bool plan_here(Product & product) {
 #else
 static bool plan_here(Product &) { return false; }
 #endif
+
+bool has_large_columns(ggml_type type) {
+#ifdef ZOSIA_STRIPS
+    switch (type) {
+        case GGML_TYPE_Q4_1: case GGML_TYPE_Q8_0: case GGML_TYPE_Q4_K: case GGML_TYPE_Q5_K: case GGML_TYPE_Q6_K: return true;
+        default: break;
+    }
+#endif
+    return type == GGML_TYPE_MXFP4;
+}
 
 namespace {
 
