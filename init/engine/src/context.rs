@@ -40,6 +40,8 @@ pub(crate) struct ContextParams {
     pub kv: KvType,
     /// How it will be taken apart.
     pub pieces: Pieces,
+    /// Of a recurrent state, tokens at the end of a batch that are to be taken back alone.
+    pub rollback_tokens: u32,
     /// Threads for single tokens; `None`: what gives the most.
     pub threads: Option<u32>,
     /// Threads for larger batches; `None`: what holds for single tokens.
@@ -109,6 +111,13 @@ pub(crate) struct Context<'m> {
     vocab_tokens: usize,
     ctx_tokens: usize,
     pieces: Pieces,
+    /// The state of a sequence before each of so many tokens of the latest batch is there;
+    /// `None`: it is one that can be cut.
+    rollback_tokens: Option<u32>,
+    /// Where the latest batch of the first sequence begins, if it can be cut.
+    batch_start: Option<usize>,
+    /// A batch failed in the middle: the state is none.
+    is_spoiled: bool,
     /// Read by the abort callback; freed after the context.
     _interrupt: Arc<Interrupt>,
     crew: Crew,
@@ -208,6 +217,7 @@ impl<'m> Context<'m> {
         raw.n_batch = params.batch_tokens;
         raw.n_ubatch = params.batch_tokens;
         raw.n_seq_max = params.sequences.max(params.pieces.sequences());
+        raw.n_rs_seq = params.rollback_tokens;
         // Several answers have memory of their own each: what one attends to, and in which
         // order, does not depend on the others. Pieces share cells.
         raw.kv_unified = params.sequences == 1 && raw.n_seq_max > 1;
@@ -237,6 +247,8 @@ impl<'m> Context<'m> {
         };
         // SAFETY: llama.h: a getter of a live context.
         let ctx_tokens = unsafe { sys::llama_n_ctx_seq(handle.as_ptr()) };
+        // SAFETY: as above. Less than was asked for where an architecture has none.
+        let rollback_tokens = unsafe { sys::llama_n_rs_seq(handle.as_ptr()) };
         // SAFETY: llama.h: nothing is computed once the pools are freed, which `drop` does
         // first.
         unsafe { sys::llama_attach_threadpool(handle.as_ptr(), main_pool, batch_pool) };
@@ -246,6 +258,9 @@ impl<'m> Context<'m> {
             vocab_tokens: Vocab::of(model).len(),
             ctx_tokens: ctx_tokens as usize,
             pieces: params.pieces,
+            rollback_tokens: (!model.can_rewind()).then_some(rollback_tokens),
+            batch_start: None,
+            is_spoiled: false,
             _interrupt: interrupt,
             crew: Crew::new(
                 params.threads,
@@ -266,6 +281,11 @@ impl<'m> Context<'m> {
     /// Tokens that [`Self::decode`] takes at most.
     pub(crate) fn batch_tokens(&self) -> usize {
         self.batch.tokens.len()
+    }
+
+    /// Tokens at the end of a batch that can be taken back, if not all can.
+    pub(crate) fn rollback_tokens(&self) -> Option<usize> {
+        self.rollback_tokens.map(|tokens| tokens as usize)
     }
 
     /// Sequences that it holds.
@@ -292,7 +312,10 @@ impl<'m> Context<'m> {
             position: start + at,
             output: at + outputs >= count,
         });
-        self.evaluate(steps)
+        self.batch_start = None;
+        self.evaluate(steps)?;
+        self.batch_start = (sequence == 0).then_some(start);
+        Ok(())
     }
 
     /// Evaluates `steps` in one pass, if those of several sequences are one of each,
@@ -323,8 +346,10 @@ impl<'m> Context<'m> {
         // SAFETY: llama.h: the batch's arrays hold `n_tokens` entries each and
         // stay alive and unmoved in `self.batch` during the call; llama.cpp
         // checks token ids and positions itself.
-        let code = unsafe { guarded::decode(self.handle.as_ptr(), batch) }?;
-        match code {
+        let decoded = unsafe { guarded::decode(self.handle.as_ptr(), batch) };
+        // Llama.cpp takes a batch that failed back by states that it has not written.
+        self.is_spoiled |= self.rollback_tokens.is_some() && !matches!(decoded, Ok(0));
+        match decoded? {
             0 => {
                 let time = began.elapsed();
                 let cpu_time = cpu_began.map(|began| cpu_time().saturating_sub(began));
@@ -354,6 +379,15 @@ impl<'m> Context<'m> {
     /// Forgets all of `sequence` from position `start` on. `false` if this kind of
     /// memory cannot: then nothing changed.
     pub(crate) fn truncate(&mut self, sequence: usize, start: usize) -> bool {
+        // Behind the first token of the latest batch alone llama.cpp has the states that it
+        // would go back to; it does not look.
+        let is_held = self.rollback_tokens.is_none()
+            || self.batch_start.is_some_and(|batch| batch < start) && !self.is_spoiled;
+        is_held && self.remove(sequence, start)
+    }
+
+    /// The same, whatever is there to go back to.
+    fn remove(&mut self, sequence: usize, start: usize) -> bool {
         let (Ok(start), Some(id)) = (
             sys::llama_pos::try_from(start),
             self.batch.ids.get(sequence),
@@ -378,13 +412,24 @@ impl<'m> Context<'m> {
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
+        self.forget_batch();
         // SAFETY: llama.h: the memory of a live context; the data buffers may
         // stay as they are.
         unsafe { sys::llama_memory_clear(self.memory(), false) }
     }
 
-    /// Number of positions that the first sequence holds, as llama.cpp knows it.
+    /// There is no latest batch, and what is there is whole.
+    fn forget_batch(&mut self) {
+        self.batch_start = None;
+        self.is_spoiled = false;
+    }
+
+    /// Number of positions that the first sequence holds, as llama.cpp knows it; none that
+    /// there can be if a batch has spoiled it.
     pub(crate) fn held_tokens(&self) -> usize {
+        if self.is_spoiled {
+            return usize::MAX;
+        }
         // SAFETY: llama.h: a getter; −1 for an empty sequence.
         let last = unsafe { sys::llama_memory_seq_pos_max(self.memory(), 0) };
         usize::try_from(last + 1).unwrap_or(0)

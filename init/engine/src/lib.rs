@@ -201,7 +201,7 @@ fn load_and_serve(
     let mut server = Server::new(
         &loaded.prompter,
         loaded.sequence,
-        Speculator::new(loaded.speculate, draft),
+        Speculator::new(loaded.speculate, loaded.guesses_max, draft),
         loaded.keeping,
         requests,
         interrupt,

@@ -105,6 +105,7 @@ impl Context<'_> {
             sys::llama_state_seq_set_data_ext(self.handle.as_ptr(), from, bytes, sequence, 0)
         };
         let read_all = read == bytes;
+        self.forget_batch();
         let (first, end) = self.positions(sequence);
         // A state of the last position alone has no first one to go by.
         let restored =
@@ -145,8 +146,9 @@ impl Context<'_> {
         let read = unsafe {
             sys::llama_state_seq_set_data_ext(self.handle.as_ptr(), from, bytes, WHOLE, LAST_ALONE)
         };
+        self.forget_batch();
         // What there is for each later position is still there.
-        read == bytes && self.truncate(0, end) && self.held_tokens() == end
+        read == bytes && self.remove(0, end) && self.held_tokens() == end
     }
 
     /// Calls `act` with the sequence that has `positions` and no others.

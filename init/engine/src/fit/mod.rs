@@ -42,6 +42,9 @@ const CHECKPOINTS_LEAST: u64 = 4;
 const CHECKPOINTS_AMPLE: u64 = 16;
 const CHECKPOINT_BYTES_AMPLE: Bytes = Saturating(64 << 20);
 
+/// Tokens that a recurrent state is taken back by, for passes of eight or of four.
+const ROLLBACK_TOKENS: [u32; 2] = [7, 3];
+
 /// Memory left alone: the kernel's own watermarks, what arrives on pipes.
 const RESERVE_BYTES: Bytes = Saturating(32 << 20);
 
@@ -86,6 +89,9 @@ pub(crate) struct Plan {
     pub sequences: u32,
     /// Memory for recurrent states to go back to.
     pub checkpoint_bytes: u64,
+    /// Tokens at the end of a pass that a recurrent state can be taken back by: as many more
+    /// states are held.
+    pub rollback_tokens: u32,
     /// How the weights are loaded.
     pub weights: Weights,
     /// What the user should know about it.
@@ -196,13 +202,12 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
         Saturating(0) => state,
         _ => (checkpoints + half).min(ample),
     };
+    let rollback_tokens = rollback_tokens(state, half);
     let beside = match wishes.sequences {
         Some(_) => beside,
         None => half,
     };
-    let hold = beside.0.checked_div(kv(ctx_tokens).0).unwrap_or(u64::MAX);
-    let hold = u32::try_from(hold).unwrap_or(u32::MAX).saturating_add(1);
-    let sequences = hold.min(wishes.sequences.unwrap_or(PARALLEL_MAX)).max(1);
+    let sequences = count_sequences(wishes.sequences, kv(ctx_tokens), beside);
     if let Some(wanted) = wishes.sequences.filter(|wanted| *wanted > sequences) {
         notices.push(format!(
             "{sequences} prompts side by side instead of {wanted}: each has a context of \
@@ -227,16 +232,31 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
             .clamp(ctx_tokens, CTX_TOKENS_MAX.max(ctx_tokens)),
         sequences,
         checkpoint_bytes: checkpoints.0,
+        rollback_tokens,
         weights,
         notices,
     })
+}
+
+/// Tokens that a recurrent `state` can be taken back by where there is so much `room`.
+fn rollback_tokens(state: Bytes, room: Bytes) -> u32 {
+    let fits = |tokens: &u32| state.0 > 0 && state * Saturating((*tokens).into()) <= room;
+    ROLLBACK_TOKENS.into_iter().find(fits).unwrap_or(0)
+}
+
+/// Sequences of `kv` bytes each: one, and as many of those that are wanted as fit beside it.
+fn count_sequences(wanted: Option<u32>, kv: Bytes, beside: Bytes) -> u32 {
+    let hold = beside.0.checked_div(kv.0).unwrap_or(u64::MAX);
+    let hold = u32::try_from(hold).unwrap_or(u32::MAX).saturating_add(1);
+    hold.min(wanted.unwrap_or(PARALLEL_MAX)).max(1)
 }
 
 /// What is left of `room` beside what is planned for it.
 pub(crate) fn left(header: &Header, wishes: &Wishes, plan: &Plan, room: Room) -> Room {
     let per_token = header.kv_bytes_per_token(wishes.kv);
     let kv = per_token * Saturating(plan.ctx_tokens.into()) * Saturating(plan.sequences.into());
-    let work = work_bytes(header, wishes.batch_tokens) + header.state_bytes();
+    let states = u64::from(plan.rollback_tokens).saturating_add(1);
+    let work = work_bytes(header, wishes.batch_tokens) + header.state_bytes() * Saturating(states);
     let own = kv + work + Saturating(plan.checkpoint_bytes);
     let all = own + header.data_bytes() + RESERVE_BYTES;
     let stacks = STACK_BYTES * Saturating(wishes.threads.into());
@@ -281,6 +301,7 @@ pub(crate) fn plan_beside(
         ctx_max_tokens: ctx_tokens,
         sequences: 1,
         checkpoint_bytes: 0,
+        rollback_tokens: 0,
         weights: Weights::Mapped,
         notices: Vec::new(),
     })

@@ -131,6 +131,54 @@ fn states_to_go_back_to_have_what_is_left_and_a_few_come_before_a_longer_context
 }
 
 #[test]
+fn states_to_take_tokens_back_by_have_half_of_what_is_left() {
+    let recurrent = Header {
+        state_values: 1 << 18,
+        ..header()
+    };
+    let planned = |header: &Header, available| {
+        let got = plan(header, &wishes(), room(available)).unwrap();
+        (got.ctx_tokens, got.rollback_tokens)
+    };
+    // A state of 16 MiB.
+    assert_eq!(planned(&recurrent, None), (4096, 7));
+    assert_eq!(planned(&recurrent, Some(1600 * MIB)), (4096, 3));
+    let (ctx_tokens, tokens) = planned(&recurrent, Some(1250 * MIB));
+    assert_eq!((ctx_tokens < 4096, tokens), (true, 0));
+    assert_eq!(planned(&header(), None), (4096, 0));
+}
+
+#[test]
+fn a_second_model_has_what_is_left_beside_the_first() {
+    let small = Header {
+        ends: vec![end(100 * MIB)],
+        ..header()
+    };
+    let beside = |room: Room| {
+        let first = plan(&header(), &wishes(), room).unwrap();
+        let left = left(&header(), &wishes(), &first, room);
+        plan_beside(&small, first.ctx_tokens, KvType::F16, 64, left)
+    };
+    let second = beside(room(Some(4000 * MIB))).unwrap();
+    assert_eq!((second.ctx_tokens, second.weights), (4096, Weights::Mapped));
+    let told = beside(room(Some(1700 * MIB))).unwrap_err().to_string();
+    assert!(told.contains("beside the model"), "{told}");
+    // The file's pages are not private.
+    let private = Room {
+        available: Some(4000 * MIB),
+        private: 1100 * MIB,
+    };
+    let first = plan(&header(), &wishes(), private).unwrap();
+    assert_eq!(first.weights, Weights::Mapped);
+    assert!(beside(private).is_ok());
+    let tight = Room {
+        private: 500 * MIB,
+        ..private
+    };
+    assert!(beside(tight).is_err());
+}
+
+#[test]
 fn a_context_that_does_not_fit_is_shortened_and_said_so() {
     let got = plan(&header(), &wishes(), room(Some(1250 * MIB))).unwrap();
     assert!(

@@ -97,6 +97,7 @@ pub(crate) fn start_draft<'m>(
                 outputs: 1,
                 kv: load.params.kv,
                 pieces: Pieces::Never,
+                rollback_tokens: 0,
                 threads: load.params.threads,
                 batch_threads: load.params.batch_threads,
                 processors: machine.processors,
@@ -126,7 +127,7 @@ fn try_load<'b>(
     if loaded.info.parallel > 1 {
         return Err(Unused::SideBySide);
     }
-    if loaded.speculate == Switch::Off {
+    if loaded.speculate == Switch::Off || loaded.guesses_max == 0 {
         return Err(Unused::NoSpeculation);
     }
     let Some((first, rest)) = parts.split_first() else {

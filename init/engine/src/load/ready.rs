@@ -38,6 +38,8 @@ pub(crate) struct Loaded<'m> {
     pub sequence: Sequence<Context<'m>>,
     /// Whether several tokens may be tried at once.
     pub speculate: Switch,
+    /// Tokens that can be tried beside the one that is certain, at most.
+    pub guesses_max: usize,
     /// Memory that is left beside it.
     pub left: Room,
     /// How the context is given away.
@@ -59,7 +61,7 @@ impl Checked {
         interrupt: &Arc<Interrupt>,
         outbox: &mut Outbox<impl Write>,
     ) -> Result<Loaded<'m>, LoadError> {
-        let speculate = self.speculation(model, load.params.speculate);
+        let speculate = self.speculation(load.params.speculate);
         let sequences = self.sequences(model);
         let per_token = self.header.kv_bytes_per_token(load.params.kv);
         let piece_bytes_max = piece_bytes_max(load);
@@ -69,16 +71,18 @@ impl Checked {
         } else {
             Pieces::of(model, per_token.0, piece_bytes_max.min(PIECE_BYTES))
         };
+        let (outputs, rollback_tokens) = match speculate {
+            Switch::Off => (sequences as usize, 0),
+            Switch::Auto | Switch::On => (WIDTH_MAX, self.plan.rollback_tokens),
+        };
         let mut wanted = ContextParams {
             ctx_tokens: self.plan.ctx_tokens,
             sequences,
             batch_tokens: BATCH_TOKENS.min(self.plan.ctx_tokens),
-            outputs: match speculate {
-                Switch::Off => sequences as usize,
-                Switch::Auto | Switch::On => WIDTH_MAX,
-            },
+            outputs,
             kv: load.params.kv,
             pieces,
+            rollback_tokens,
             threads: load.params.threads,
             batch_threads: load.params.batch_threads,
             processors: machine.processors,
@@ -91,6 +95,7 @@ impl Checked {
                 wanted.ctx_tokens, self.plan.ctx_tokens
             )));
         }
+        let guesses_max = context.rollback_tokens().unwrap_or(usize::MAX);
         let got = context.ctx_tokens();
         if let Some(asked) = load.params.ctx_tokens
             && got > asked as usize
@@ -145,6 +150,7 @@ impl Checked {
             prompter,
             sequence: Sequence::new(context, Checkpoints::new(checkpoint_bytes)),
             speculate,
+            guesses_max,
             left: self.left,
             keeping: Keeping {
                 identity: self.identity(machine, load, wanted.ctx_tokens),
@@ -176,11 +182,9 @@ impl Checked {
         }
     }
 
-    /// Whether several tokens may be tried at once.
-    fn speculation(&self, model: &Model<'_>, asked: Switch) -> Switch {
+    /// Whether several tokens may be tried at once, if they can be taken back.
+    fn speculation(&self, asked: Switch) -> Switch {
         match asked {
-            // What was tried and not drawn must be rewound.
-            _ if !model.can_rewind() => Switch::Off,
             // Upstream's kernels for repacked weights sum several tokens in another
             // order than one: an answer could differ.
             Switch::Auto if self.plan.weights == Weights::Repacked => Switch::Off,

@@ -97,6 +97,8 @@ pub(crate) struct Guesses {
 /// Proposes what comes next, as long as it pays.
 pub(crate) struct Speculator<M> {
     mode: Switch,
+    /// Tokens that can be proposed at once at most.
+    most: usize,
     tokens: Vec<Token>,
     /// For each of [`AGREEMENTS`], and for the draft model.
     acceptance: [Acceptance; ACCEPTANCE.len()],
@@ -113,10 +115,12 @@ pub(crate) struct Speculator<M> {
 }
 
 impl<M: Memory> Speculator<M> {
-    /// Knows nothing of times or texts yet.
-    pub(crate) fn new(mode: Switch, draft: Option<DraftModel<M>>) -> Self {
+    /// Knows nothing of times or texts yet. Of what is proposed, `most` tokens at once can be
+    /// taken back.
+    pub(crate) fn new(mode: Switch, most: usize, draft: Option<DraftModel<M>>) -> Self {
         Self {
             mode,
+            most,
             tokens: Vec::new(),
             acceptance: ACCEPTANCE,
             class: 0,
@@ -163,6 +167,7 @@ impl<M: Memory> Speculator<M> {
         if self.mode == Switch::Off {
             return Ok(Vec::new());
         }
+        let room = room.min(self.most);
         let (length, end) = self.longest_agreement();
         let class = AGREEMENTS.iter().rposition(|least| *least <= length);
         let text = class.map(|class| Chance {

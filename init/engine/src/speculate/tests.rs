@@ -6,7 +6,7 @@ use crate::sequence::Sequence;
 use crate::sequence::tests::Fake;
 
 fn knowing(mode: Switch, tokens: &[Token]) -> Speculator<Fake> {
-    let mut speculator = Speculator::new(mode, None);
+    let mut speculator = Speculator::new(mode, usize::MAX, None);
     speculator.begin(tokens, Duration::ZERO);
     speculator
 }
@@ -120,7 +120,7 @@ fn it_stops_where_it_does_not_pay_and_tries_again_later() {
 /// With a draft model over 32 tokens that guesses zeros.
 fn with_draft(mode: Switch, tokens: &[Token]) -> Speculator<Fake> {
     let sequence = Sequence::new(Fake::that_rewinds(), Checkpoints::new(0));
-    let mut speculator = Speculator::new(mode, Some(DraftModel::new(sequence, 4)));
+    let mut speculator = Speculator::new(mode, usize::MAX, Some(DraftModel::new(sequence, 4)));
     speculator.begin(tokens, Duration::from_secs(60));
     speculator
 }

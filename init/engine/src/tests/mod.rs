@@ -10,6 +10,7 @@ mod lanes;
 mod loading;
 mod memory;
 mod quality;
+mod rollback;
 mod turns;
 
 use std::os::unix::net::UnixStream;
@@ -58,6 +59,14 @@ fn with_sequence<R>(
     load: &Load,
     with: impl for<'m> FnOnce(&'m Model<'m>, Sequence<Context<'m>>) -> R,
 ) -> R {
+    with_interrupt(load, |model, sequence, _| with(model, sequence))
+}
+
+/// The same, of what interrupts it, too.
+fn with_interrupt<R>(
+    load: &Load,
+    with: impl for<'m> FnOnce(&'m Model<'m>, Sequence<Context<'m>>, &Interrupt) -> R,
+) -> R {
     let machine = Machine::look(load).unwrap();
     let mut outbox = Outbox::new(io::sink());
     let interrupt = Arc::new(Interrupt::new());
@@ -66,7 +75,7 @@ fn with_sequence<R>(
     let model = checked.load_model(&machine, load, &interrupt, &mut outbox);
     let model = model.unwrap();
     let loaded = checked.finish(&machine, &model, load, &interrupt, &mut outbox);
-    with(&model, loaded.unwrap().sequence)
+    with(&model, loaded.unwrap().sequence, &interrupt)
 }
 
 /// The ignored test of this path in a process of its own.
