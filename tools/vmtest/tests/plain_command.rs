@@ -250,6 +250,33 @@ fn a_model_in_parts_answers_as_the_whole_one_does() {
 }
 
 #[test]
+fn the_other_model_of_a_folder_answers_where_a_draft_model_is_named() {
+    let big = TinyModel::saying(&["Three", " words", "."]).gguf();
+    let small = big.clone().text("general.name", "Small");
+    let folder = folder_of(&[("big.gguf", big.bytes()), ("small.gguf", small.bytes())]);
+    let small = folder.path("small.gguf");
+    let small = small.to_str().or_fail("name the small model");
+    let expected = (true, "Three words.\n".to_owned(), String::new());
+    // Neither is asked about, and nothing is wrong with it.
+    for draft in ["small", "small.gguf", small] {
+        let flags = ["--spec", "on", "--draft-model", draft];
+        assert_eq!(turn_in(&folder.path(""), &flags), expected);
+        assert_eq!(turn_in(&folder.path("big.gguf"), &flags).1, expected.1);
+    }
+    let named = turn_in(&folder.path("big.gguf"), &["--draft-model", small]);
+    assert_eq!(named, expected);
+    for (draft, why) in [
+        ("tiny", "no model is called \"tiny\""),
+        ("big", "big.gguf is the model that answers"),
+    ] {
+        let (answered, answer, said) = turn_in(&folder.path("big.gguf"), &["--draft-model", draft]);
+        assert!(answered && answer == expected.1, "{answer} {said}");
+        assert!(said.contains("the draft model is not used: "), "{said}");
+        assert!(said.contains(why) && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
 fn a_part_that_is_missing_or_another_is_named_in_one_line() {
     let other = TinyModel::saying(&["No"]).gguf();
     let good = parts();
