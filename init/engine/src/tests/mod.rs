@@ -109,7 +109,7 @@ fn greedy() -> Sampling {
 
 /// With the default of its template, SmolLM2-135M answers in French.
 fn system() -> Message {
-    Message::new(Role::System, "You are a helpful assistant.")
+    Message::new(Role::System, "You are a helpful AI assistant.")
 }
 
 /// An engine on a thread, and this side of its pipes.
