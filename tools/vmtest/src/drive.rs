@@ -10,6 +10,8 @@ use crate::{Board, OrFail};
 pub enum Drive {
     /// This file.
     File(PathBuf),
+    /// This file, a draft model.
+    Draft(PathBuf),
     /// This file, with a read error at each access to this sector of 512 bytes.
     Failing(PathBuf, u64),
     /// This file, read at no more than this many bytes a second.
@@ -51,6 +53,10 @@ impl Drive {
                 format!("virtio-blk-{},drive=disk{index},{serial}", board.bus()),
             ]
         };
+        let draft = || {
+            let device = format!("virtio-blk-{},drive=disk{index}", board.bus());
+            ["-device".to_owned(), format!("{device},serial=zosia-draft")]
+        };
         // Errors are the guest's: else the machine stops.
         let session = || {
             let serial = "serial=zosia-session,werror=report";
@@ -70,6 +76,7 @@ impl Drive {
                     format!("driver=blkdebug,node-name=failing{index},image=file{index},{error}");
                 [file(path), node(failing), raw("failing"), session()].concat()
             }
+            Self::Draft(path) => [file(path), raw("file"), draft()].concat(),
             Self::File(path) | Self::Writable(path) => {
                 [file(path), raw("file"), device(path)].concat()
             }

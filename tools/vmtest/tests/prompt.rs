@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 
 use vmtest::{
-    BOOT, Disks, Drive, Fault, LOAD, MODEL_NAME, OrFail, SOON, TURN, TinyModel, Vm, VmSpec, model,
+    BOOT, Disks, Drive, Fault, GgufFile, LOAD, MODEL_NAME, OrFail, SOON, TINY_NAME, TURN,
+    TinyModel, Vm, VmSpec, model,
 };
 
 const CAPITAL: &str = "What is the capital of France?";
@@ -74,6 +75,26 @@ fn answers_from_parts_on_disks_in_any_order() {
     let vm = Vm::at_prompt(&two.disk(part(1)));
     let answer = vm.ask("Are you there?", LOAD + TURN);
     assert!(answer.contains("Here I am."), "{answer}");
+}
+
+#[test]
+fn a_draft_model_on_a_second_disk_guesses_and_the_other_answers() {
+    let disks = Disks::new();
+    let big = TinyModel::saying(&["Here", " I", " am", "."]).gguf();
+    let small = big.clone().text("general.name", "Small");
+    let disk = |name: &str, model: &GgufFile| disks.holding(name, &model.bytes());
+    let spec = VmSpec::new()
+        .disk(Drive::File(disk("big", &big)))
+        .disk(Drive::Draft(disk("small", &small)))
+        .parameter("zosia.draft_model=zosia-draft")
+        .parameter("zosia.spec=on");
+    let vm = Vm::at_prompt(&spec);
+    let answer = vm.ask("Are you there?", LOAD + TURN);
+    assert!(answer.contains("Here I am."), "{answer}");
+    let stats = vm.ask("/stats", SOON);
+    assert!(stats.contains("draft model llama"), "{stats}");
+    assert!(stats.contains("tokens of the draft model, "), "{stats}");
+    assert!(stats.contains(TINY_NAME), "{stats}");
 }
 
 #[test]
