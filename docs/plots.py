@@ -124,8 +124,9 @@ def draw(axis, panels):
     )
     yield STYLE
     yield f'<rect width="{width}" height="{HEIGHT}"/>'
-    for number, ((_, model), lines) in enumerate(sorted(panels.items(), reverse=True)):
-        yield from draw_panel(number * WIDTH, model, lines, axis)
+    for number, ((processor, model), lines) in enumerate(sorted(panels.items(), reverse=True)):
+        processor = processor.replace("(R)", "").removesuffix(" Processor")
+        yield from draw_panel(number * WIDTH, f"{model}, {processor}", lines, axis)
     yield "</svg>"
 
 
