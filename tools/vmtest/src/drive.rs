@@ -44,25 +44,18 @@ impl Drive {
                 "driver=raw,node-name=disk{index},read-only={read_only},file={below}{index}"
             ))
         };
+        let numbered = |serial: &str| {
+            let device = format!("virtio-blk-{},drive=disk{index}", board.bus());
+            ["-device".to_owned(), format!("{device},serial={serial}")]
+        };
         // Disks are whole sectors; the serial number tells the file's own length.
         let device = |path: &Path| {
             let bytes = fs::metadata(path).or_fail("look at the disk").len();
-            let serial = format!("serial=zosia-{bytes}");
-            [
-                "-device".to_owned(),
-                format!("virtio-blk-{},drive=disk{index},{serial}", board.bus()),
-            ]
+            numbered(&format!("zosia-{bytes}"))
         };
-        let draft = || {
-            let device = format!("virtio-blk-{},drive=disk{index}", board.bus());
-            ["-device".to_owned(), format!("{device},serial=zosia-draft")]
-        };
+        let draft = || numbered("zosia-draft");
         // Errors are the guest's: else the machine stops.
-        let session = || {
-            let serial = "serial=zosia-session,werror=report";
-            let device = format!("virtio-blk-{},drive=disk{index},{serial}", board.bus());
-            ["-device".to_owned(), device]
-        };
+        let session = || numbered("zosia-session,werror=report");
         match self {
             Self::Session(path) | Self::ReadOnlySession(path) => {
                 [file(path), raw("file"), session()].concat()
