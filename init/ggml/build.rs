@@ -91,8 +91,11 @@ const CXX_SOURCES: &[&str] = &[
     "vec.cpp",
 ];
 
-/// zosia's own, in `kernels/`: each includes an upstream file and takes its place, but
-/// for `pool.cpp`.
+/// zosia's own are in this directory: relative, as cargo runs this in the package's, so
+/// that no assertion carries the checkout's path into the artefact.
+const OWN_DIR: &str = "kernels";
+
+/// Each includes an upstream file and takes its place, but for `pool.cpp`.
 const OWN_C_SOURCES: &[&str] = &["graph.c"];
 const OWN_CXX_SOURCES: &[&str] = &["attention.cpp", "pool.cpp", "sgemm.cpp", "tiled.cpp"];
 
@@ -199,7 +202,7 @@ impl Source {
             hash.update(Sha256::digest(fs::read(&file).map_err(named(&file))?));
         }
         let mut own = Vec::new();
-        list_files(&own_dir()?, false, &mut own)?;
+        list_files(Path::new(OWN_DIR), false, &mut own)?;
         own.sort();
         for file in own {
             hash.update(fs::read(&file).map_err(named(&file))?);
@@ -285,7 +288,7 @@ fn build_level(
     c.push(cpu.join(format!("arch/{arch_dir}/quants.c")));
     let mut cxx: Vec<PathBuf> = CXX_SOURCES.iter().map(|file| cpu.join(file)).collect();
     cxx.push(cpu.join(format!("arch/{arch_dir}/repack.cpp")));
-    let own = own_dir()?;
+    let own = Path::new(OWN_DIR);
     c.extend(OWN_C_SOURCES.iter().map(|file| own.join(file)));
     cxx.extend(OWN_CXX_SOURCES.iter().map(|file| own.join(file)));
 
@@ -397,11 +400,6 @@ fn run(command: &mut Command) -> Result<()> {
     } else {
         Err(format!("{command:?}: {status}").into())
     }
-}
-
-/// As cargo says when it runs this: another tree may have compiled it.
-fn own_dir() -> Result<PathBuf> {
-    Ok(PathBuf::from(cargo_env("CARGO_MANIFEST_DIR")?).join("kernels"))
 }
 
 fn cargo_env(name: &str) -> Result<String> {

@@ -2,6 +2,7 @@
 //! one regular file in the initramfs, no unsafe code in PID 1.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 use vmtest::{
@@ -20,6 +21,20 @@ fn the_executable_asks_for_no_interpreter_and_no_library() {
         assert!(!headers.contains("INTERP"), "{headers}");
         let dynamic = command("readelf", &["-dW", &file.to_string_lossy()]);
         assert!(!dynamic.contains("NEEDED"), "{dynamic}");
+    }
+}
+
+#[test]
+fn the_executable_names_no_directory_that_it_was_built_in() {
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    let checkout = checkout.or_fail("find the checkout").display().to_string();
+    for architecture in Architecture::ALL {
+        let file = static_executable(architecture);
+        let built = fs::read(&file).or_fail("read the executable");
+        for place in [&checkout, "/.cargo/registry"] {
+            let finds = built.windows(place.len()).any(|at| at == place.as_bytes());
+            assert!(!finds, "{place} in {}", file.display());
+        }
     }
 }
 
