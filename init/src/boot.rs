@@ -10,7 +10,7 @@ use protocol::{Config, LogLevel, from_kernel_command_line};
 use crate::button::Button;
 use crate::console::{self, ConsoleError};
 use crate::disk::{self, Finder};
-use crate::host::{Host, Sanitized, answer_output, chain, read_budget, terminal, warn};
+use crate::host::{Host, Named, Sanitized, answer_output, chain, read_budget, terminal, warn};
 use crate::job::batch::{self, Lines, Progress, Style};
 use crate::job::{self, Given, Job, Outputs};
 use crate::models::Models;
@@ -41,7 +41,7 @@ enum BootError {
     Console(#[from] ConsoleError),
     #[error(transparent)]
     Sockets(#[from] SocketsError),
-    #[error("the terminal or a port to the host failed")]
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 
@@ -140,12 +140,16 @@ fn tune_kernel(_proof: Mounted, log: LogLevel) {
     }
 }
 
+/// Who takes what is written to a port.
+const THE_HOST: &str = "the host";
+
 /// What the host asks for on its port, and the answer's way back.
 fn take_order(mounted: Mounted, budget: &Budget, outputs: &mut Outputs) -> io::Result<Job> {
     let mut port = ports::open(mounted, ports::TURN)?;
     let order = ports::fetch_order(&mut port, budget.prompt_bytes)?;
     Ok(match order {
         Order::Prompt { text, at_terminal } => {
+            let port = Named::new(port, THE_HOST);
             outputs.answer = if at_terminal {
                 Box::new(Sanitized(port))
             } else {
@@ -180,5 +184,6 @@ fn results_port(mounted: Mounted) -> io::Result<Option<Box<dyn io::Write>>> {
     if !ports::is_there(mounted, ports::RESULT) {
         return Ok(None);
     }
-    ports::open(mounted, ports::RESULT).map(|port| Some(Box::new(port) as Box<dyn io::Write>))
+    let port = Named::new(ports::open(mounted, ports::RESULT)?, THE_HOST);
+    Ok(Some(Box::new(port)))
 }

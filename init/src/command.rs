@@ -9,7 +9,9 @@ use protocol::{Batch, Config, Invocation, Output, from_flags, help_text, referen
 
 use crate::attached;
 use crate::disk::{self, Found};
-use crate::host::{Host, answer_output, chain, read_budget, standard_output, terminal, warn};
+use crate::host::{
+    Host, Named, answer_output, chain, read_budget, standard_output, terminal, warn,
+};
 use crate::input;
 use crate::job::batch::{self, Progress, Style};
 use crate::job::{self, Given, Job, Outputs};
@@ -143,7 +145,7 @@ fn results_of(output: &Output) -> io::Result<(Option<Box<dyn Write>>, u64)> {
             } else {
                 (batch::create(path)?, 0)
             };
-            (Some(Box::new(file)), kept)
+            (Some(Box::new(Named::new(file, path))), kept)
         }
         Output::Json | Output::Batch(_) => (Some(Box::new(standard_output()?)), 0),
     })

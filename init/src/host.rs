@@ -3,7 +3,7 @@
 //! what leaving means; the job is the same.
 
 use std::error::Error;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write};
 use std::os::fd::AsFd as _;
@@ -126,7 +126,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 /// As [`standard_output`].
 pub(crate) fn answer_output(host: Host) -> io::Result<Box<dyn Write>> {
     let output = standard_output()?;
-    Ok(if host.is_machine() || output.is_terminal() {
+    Ok(if host.is_machine() || io::stdout().is_terminal() {
         Box::new(Sanitized(output))
     } else {
         Box::new(output)
@@ -139,18 +139,53 @@ pub(crate) fn answer_output(host: Host) -> io::Result<Box<dyn Write>> {
 /// # Errors
 /// It is closed. Before `main` runs, Rust puts `/dev/null` in the place of a
 /// closed descriptor, open for reading, too, which a shell's `>/dev/null` is not.
-pub(crate) fn standard_output() -> io::Result<File> {
-    let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let kind = output.metadata()?;
-    let is_null = kind.file_type().is_char_device() && kind.rdev() == rustix::fs::makedev(1, 3);
-    let mode = rustix::fs::fcntl_getfl(&output)?;
-    if is_null && mode.contains(OFlags::RDWR) {
-        return Err(io::Error::new(
+pub(crate) fn standard_output() -> io::Result<Named> {
+    let open = || {
+        let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let kind = file.metadata()?;
+        let is_null = kind.file_type().is_char_device() && kind.rdev() == rustix::fs::makedev(1, 3);
+        let mode = rustix::fs::fcntl_getfl(&file)?;
+        Ok((file, is_null && mode.contains(OFlags::RDWR)))
+    };
+    let name = "standard output";
+    match open() {
+        Ok((file, false)) => Ok(Named::new(file, name)),
+        Ok((_, true)) => Err(io::Error::new(
             io::ErrorKind::BrokenPipe,
-            "standard output is closed: there is nowhere to write to",
-        ));
+            format!("{name} is closed: there is nowhere to write to"),
+        )),
+        Err(e) => Err(named(&e, format_args!("{name} cannot be used"))),
     }
-    Ok(output)
+}
+
+/// The same kind of error, which says what it is about.
+pub(crate) fn named(error: &io::Error, about: impl Display) -> io::Error {
+    io::Error::new(error.kind(), format!("{about}: {error}"))
+}
+
+/// A file whose errors name it.
+pub(crate) struct Named {
+    file: File,
+    name: String,
+}
+
+impl Named {
+    /// `file`, called `name` where it is told of.
+    pub(crate) fn new(file: File, name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self { file, name }
+    }
+}
+
+impl Write for Named {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes);
+        written.map_err(|e| named(&e, format_args!("{} did not take all of it", self.name)))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// The terminal at standard input, opened once more where it can be, so that not

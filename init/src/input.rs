@@ -8,7 +8,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use protocol::Config;
 use protocol::memory::{Budget, mib};
 
-use crate::host::warn;
+use crate::host::{named, warn};
 use crate::job::batch::Lines;
 
 /// The message of a one-turn run; `None` means a chat.
@@ -46,9 +46,9 @@ pub(crate) fn message(config: &Config, budget: &Budget) -> io::Result<Option<Str
 /// The file's.
 pub(crate) fn lines(file: &str, budget: &Budget) -> io::Result<Lines> {
     let source = if file == "-" {
-        File::from(io::stdin().as_fd().try_clone_to_owned()?)
+        own_standard_input()?
     } else {
-        File::open(file).map_err(|e| named(&e, file, "cannot be opened"))?
+        File::open(file).map_err(|e| named(&e, format_args!("{file} cannot be opened")))?
     };
     Ok(Lines::new(source, budget.prompt_bytes, None))
 }
@@ -71,12 +71,23 @@ fn empty(what: &str) -> io::Error {
 /// Standard input of `-p TEXT` is context when it is a file or a pipe; anything
 /// else (a socket, `/dev/null`) just came with the process.
 fn context(budget: &Budget) -> io::Result<String> {
-    let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let kind = input.metadata()?.file_type();
+    let kind = own_standard_input()?
+        .metadata()
+        .map_err(unusable)?
+        .file_type();
     if !kind.is_file() && !kind.is_fifo() {
         return Ok(String::new());
     }
     read_text(io::stdin(), "standard input", budget)
+}
+
+fn own_standard_input() -> io::Result<File> {
+    let input = io::stdin().as_fd().try_clone_to_owned();
+    input.map(File::from).map_err(unusable)
+}
+
+fn unusable(error: io::Error) -> io::Error {
+    named(&error, "standard input cannot be used")
 }
 
 /// All of `from`, within the budget for a prompt.
@@ -84,7 +95,7 @@ fn read_text(from: impl Read, name: &str, budget: &Budget) -> io::Result<String>
     let mut bytes = Vec::new();
     from.take(budget.prompt_bytes.saturating_add(1))
         .read_to_end(&mut bytes)
-        .map_err(|e| named(&e, name, "cannot be read"))?;
+        .map_err(|e| named(&e, format_args!("{name} cannot be read")))?;
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     if length > budget.prompt_bytes {
         return Err(io::Error::new(
@@ -97,10 +108,6 @@ fn read_text(from: impl Read, name: &str, budget: &Budget) -> io::Result<String>
     }
     texts::utf8(bytes)
         .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("{name} {why}")))
-}
-
-fn named(error: &io::Error, name: &str, what: &str) -> io::Error {
-    io::Error::new(error.kind(), format!("{name} {what}: {error}"))
 }
 
 #[cfg(test)]

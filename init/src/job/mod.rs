@@ -16,7 +16,7 @@ use protocol::{Config, Mode, Piece};
 use texts::Document;
 
 use crate::attached;
-use crate::host::{Host, warn};
+use crate::host::{Host, named, warn};
 use crate::models::Models;
 use crate::prompt;
 use crate::session::Session;
@@ -103,7 +103,8 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
             models,
             tty,
             timeline,
-        ),
+        )
+        .map_err(|e| named(&e, "the terminal cannot be used")),
         Job::Diag => {
             models.settle();
             let text = diagnose::diagnosis(&config, &models);

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use protocol::memory::mib;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::host::named;
 use crate::mounts::Mounted;
 
 /// Guest to host: [`ENQUIRY`]; host to guest: an [`Order`]; guest to host: the answer's bytes.
@@ -33,7 +34,8 @@ pub(crate) fn open(_proof: Mounted, name: &str) -> io::Result<File> {
     let began = Instant::now();
     loop {
         if let Some(device) = find(Path::new("/sys/class/virtio-ports"), name) {
-            return OpenOptions::new().read(true).write(true).open(device);
+            let opened = OpenOptions::new().read(true).write(true).open(device);
+            return opened.map_err(|e| named(&e, format_args!("the port {name} cannot be opened")));
         }
         if began.elapsed() >= PATIENCE {
             return Err(io::Error::new(

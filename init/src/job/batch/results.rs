@@ -4,6 +4,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
 
+use crate::host::named;
+
 /// How the result of a line that was answered begins.
 pub(super) const ANSWERED: &[u8] = b"{\"answered\":true";
 
@@ -21,7 +23,7 @@ pub(crate) fn create(path: &str) -> io::Result<File> {
                 e.kind(),
                 format!("{path} is there already; --resume goes on with it, or remove it"),
             ),
-            kind => io::Error::new(kind, format!("{path} cannot be written: {e}")),
+            _ => named(&e, format_args!("{path} cannot be written")),
         })
 }
 
@@ -33,7 +35,7 @@ pub(crate) fn create(path: &str) -> io::Result<File> {
 /// # Errors
 /// The system's, with the file's name.
 pub(crate) fn resume(path: &str) -> io::Result<(File, u64)> {
-    let named = |e: io::Error| io::Error::new(e.kind(), format!("{path} cannot be used: {e}"));
+    let named = |e| named(&e, format_args!("{path} cannot be used"));
     let open = OpenOptions::new()
         .read(true)
         .write(true)
