@@ -251,6 +251,7 @@ need_test() {
     need erofs-utils mkfs.erofs
     need qemu-user-static qemu-aarch64-static
     need cpio cpio
+    need strace strace
     need sbsigntool sbsign
     need_file qemu-efi-aarch64 /usr/share/AAVMF/AAVMF_VARS.snakeoil.fd
     need openssl openssl
@@ -266,6 +267,7 @@ need_bench() {
     need_build aarch64
     need_run aarch64
     need cpio cpio
+    need strace strace
     need_docs
 }
 

@@ -96,10 +96,14 @@ fn next_evaluated<P: Peer, T>(
     let began = Instant::now();
     loop {
         let left = patience.saturating_sub(began.elapsed());
-        if let Update::Evaluated(evaluated) = session.next_within(left)?
-            && let Some(picked) = pick(evaluated)
-        {
-            return Some(picked);
+        match session.next_within(left)? {
+            Update::Evaluated(Evaluated::Lost) => return None,
+            Update::Evaluated(evaluated) => {
+                if let Some(picked) = pick(evaluated) {
+                    return Some(picked);
+                }
+            }
+            _ => {}
         }
     }
 }

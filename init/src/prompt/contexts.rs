@@ -100,7 +100,7 @@ impl Chat {
             {
                 keeping.keeper.store(piece);
             }
-            (Evaluated::Given(_), _) => keeping.saver.run = None,
+            (Evaluated::Given(_) | Evaluated::Lost, _) => keeping.saver.run = None,
             (Evaluated::Listed(_) | Evaluated::Recalled(_), _) => {}
         }
     }

@@ -16,13 +16,16 @@ impl<P: Peer> Session<P> {
     /// had been said of an answer is kept; returns whether a question still waits
     /// for one.
     pub(super) fn leave_engine(&mut self) -> bool {
-        let asked = match &self.state {
-            State::Ready(loaded) | State::Answering { loaded, .. } => loaded.asked,
-            State::Idle | State::Loading { .. } | State::Gone { .. } => 0,
+        let (asked, gives) = match &self.state {
+            State::Ready(loaded) | State::Answering { loaded, .. } => (loaded.asked, loaded.gives),
+            State::Idle | State::Loading { .. } | State::Gone { .. } => (0, false),
         };
         for _ in 0..asked {
             let why = "the engine was replaced before it could say; ask again";
             self.updates.push_back(Update::NotRendered(why.to_owned()));
+        }
+        if gives {
+            self.on_evaluated(Evaluated::Lost);
         }
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Answering { answer, .. } => {
@@ -111,8 +114,13 @@ impl<P: Peer> Session<P> {
     fn on_ready(&mut self, info: Box<ModelInfo>) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Loading { peer, waiting } => {
-                let asked = 0;
-                let loaded = Loaded { peer, info, asked };
+                let (asked, gives) = (0, false);
+                let loaded = Loaded {
+                    peer,
+                    info,
+                    asked,
+                    gives,
+                };
                 self.state = State::Ready(loaded);
                 self.updates.push_back(Update::Ready);
                 self.begin_recall();

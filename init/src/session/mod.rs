@@ -50,6 +50,8 @@ struct Loaded<P> {
     info: Box<ModelInfo>,
     /// Requests besides turns that have not been answered.
     asked: usize,
+    /// It has been asked for pieces of what is evaluated.
+    gives: bool,
 }
 
 #[derive(Debug)]

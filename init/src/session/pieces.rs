@@ -18,18 +18,28 @@ pub(crate) enum Evaluated {
     Wanted(PieceKey),
     /// A recall has ended; so many tokens of the conversation are in the context.
     Recalled(u32),
+    /// The engine that was asked for pieces is gone.
+    Lost,
 }
 
 impl<P: Peer> Session<P> {
     /// Has the pieces of the conversation listed; `false` if no model is ready.
     pub(crate) fn list_pieces(&mut self) -> bool {
         let messages = self.transcript();
-        self.mention(&Request::ListPieces { messages })
+        self.ask_for(&Request::ListPieces { messages })
     }
 
     /// Has a piece given; `false` if no model is ready.
     pub(crate) fn give_piece(&mut self, key: PieceKey) -> bool {
-        self.mention(&Request::GivePiece(key))
+        self.ask_for(&Request::GivePiece(key))
+    }
+
+    fn ask_for(&mut self, request: &Request) -> bool {
+        let asked = self.mention(request);
+        if let State::Ready(loaded) = &mut self.state {
+            loaded.gives |= asked;
+        }
+        asked
     }
 
     /// Has the conversation taken back, if it is to be and a model is ready, as far as

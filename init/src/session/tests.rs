@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::{Error, ErrorKind};
 use std::rc::Rc;
 
-use protocol::{Event, ModelInfo, Progress, Stage, Stop, TextKind, find};
+use protocol::{Event, ModelInfo, PieceKey, Progress, Stage, Stop, TextKind, find};
 
 use super::*;
 use crate::disk::Origin;
@@ -516,6 +516,23 @@ fn deaths_between_which_there_was_an_answer_are_not_in_a_row() {
         assert_eq!(session.phase(), Phase::Ready);
         // The engine dies while nothing is asked.
         assert_eq!(names(&[session.try_next().unwrap()]), ["Notice"]);
+    }
+}
+
+#[test]
+fn who_waits_for_pieces_of_an_engine_that_dies_hears_of_it() {
+    for asks in [
+        Session::<Scripted>::list_pieces,
+        |session: &mut Session<Scripted>| session.give_piece(PieceKey([0; 32])),
+    ] {
+        let scripts = vec![vec![ready(), dead()], vec![ready()]];
+        let (mut session, _world) = session_with(scripts);
+        session.load_first(file(), None);
+        assert_eq!(session.next(), Some(Update::Ready));
+        assert!(asks(&mut session));
+        let next = session.next_within(Duration::MAX);
+        assert_eq!(next, Some(Update::Evaluated(Evaluated::Lost)));
+        assert_eq!(names(&all(&mut session)), ["Notice", "Ready"]);
     }
 }
 
