@@ -303,15 +303,15 @@ __m256 add_block(__m256 sum, __m256 d, __m256 dmin, __m256 column, __m256i scale
 }
 
 // out[j * out_stride + i] for ROWS rows of x, `x_stride` blocks apart, and COLUMNS
-// columns of y; of the rows, `count` are wanted. `next` will be read after them.
+// columns of y; of the rows, `count` are wanted. `next`: see Ahead.
 template <class Type, int COLUMNS>
-void rows_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+void rows_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride, Ahead<typename Type::Block> next,
                  const block_q8_K * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     __m128 sum[COLUMNS];
     for (int j = 0; j < COLUMNS; j++) sum[j] = _mm_setzero_ps();
     const int64_t last = count - 1;
     for (int64_t block = 0; block < blocks; block++) {
-        prefetch(next + ROWS * block, ROWS);
+        prefetch(next, ROWS * block, ROWS);
         __m256i scaled[COLUMNS][ROWS], mins[COLUMNS][ROWS];
         __m128i halves[ROWS];
 #pragma GCC unroll 4
@@ -348,7 +348,7 @@ void rows_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_strid
 
 // As rows_of_256, for GROUPS times four columns side by side.
 template <class Type, int GROUPS>
-void fours_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+void fours_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride, Ahead<typename Type::Block> next,
                   const Group<block_q8_K, 4> * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     constexpr int SUMMED = std::min(4, Type::SUMMED);
     __m256 sum[ROWS / 2][GROUPS];
@@ -356,7 +356,7 @@ void fours_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stri
         for (__m256 & of_group : pair) of_group = _mm256_setzero_ps();
     }
     for (int64_t block = 0; block < blocks; block++) {
-        prefetch(next + ROWS * block, ROWS);
+        prefetch(next, ROWS * block, ROWS);
         const Group<block_q8_K, 4> * group[GROUPS];
         for (int g = 0; g < GROUPS; g++) group[g] = &y[g * y_stride + block];
         __m256i scaled[ROWS][GROUPS], mins[ROWS][GROUPS];
@@ -575,13 +575,13 @@ struct MXFP4 {
 };
 
 template <class Type, int COLUMNS>
-void rows_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+void rows_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride, Ahead<typename Type::Block> next,
                 const typename Type::Column * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     __m128 sum[COLUMNS];
     for (int j = 0; j < COLUMNS; j++) sum[j] = _mm_setzero_ps();
     const int64_t last = count - 1;
     for (int64_t block = 0; block < blocks; block++) {
-        prefetch(next + ROWS * block, ROWS);
+        prefetch(next, ROWS * block, ROWS);
         __m256i products[COLUMNS][ROWS];
         __m128i halves[ROWS];
 #pragma GCC unroll 4
@@ -606,14 +606,14 @@ void rows_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride
 
 // As rows_of_32, for GROUPS times four columns side by side.
 template <class Type, int GROUPS>
-void fours_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+void fours_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride, Ahead<typename Type::Block> next,
                  const GroupOf<Type, 4> * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     __m256 sum[ROWS / 2][GROUPS];
     for (auto & pair : sum) {
         for (__m256 & of_group : pair) of_group = _mm256_setzero_ps();
     }
     for (int64_t block = 0; block < blocks; block++) {
-        prefetch(next + ROWS * block, ROWS);
+        prefetch(next, ROWS * block, ROWS);
         const GroupOf<Type, 4> * group[GROUPS];
         for (int g = 0; g < GROUPS; g++) group[g] = &y[g * y_stride + block];
         __m256i total[ROWS][GROUPS];

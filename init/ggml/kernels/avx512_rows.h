@@ -69,6 +69,11 @@ __m512i in_quarters(__m128i v) { return _mm512_broadcast_i32x4(v); }
 // 16 words of each.
 __m512i halves(int first, int second) { return both(_mm256_set1_epi16((short) first), _mm256_set1_epi16((short) second)); }
 
+// Four words of each.
+__m128i words(int first, int second) {
+    return _mm_unpacklo_epi64(_mm_set1_epi16((short) first), _mm_set1_epi16((short) second));
+}
+
 // Quarter I in all of them.
 template <int I> __m512i quarter(__m512i v) { return _mm512_shuffle_i32x4(v, v, (_MM_PERM_ENUM) (0b01'01'01'01 * I)); }
 template <int I> __m512 quarter(__m512 v) { return _mm512_shuffle_f32x4(v, v, 0b01'01'01'01 * I); }
@@ -98,13 +103,17 @@ template <class Type> struct FourWithMins {
         dmin = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(apart, 1));
     }
 
-    // Words for each vector of block I.
-    template <int I> INLINE void scales(const Block &, __m512i (&to)[4]) const {
+    // Words for the sums of each two vectors of block I.
+    template <int I> INLINE void scales(const Block &, __m512i (&to)[2]) const {
         const __m512i own = quarter<I>(factors);
-#pragma GCC unroll 4
-        for (int v = 0; v < 4; v++) {
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; v++) {
             // An index below zero is a byte of zero.
-            to[v] = _mm512_shuffle_epi8(own, halves(0x8000 | ORDER[2 * v], 0x8000 | ORDER[2 * v + 1]));
+            const auto from = [&](int half) {
+                const int first = ORDER[4 * v + half], second = ORDER[4 * v + half + 2];
+                return _mm256_broadcastsi128_si256(words(0x8000 | first, 0x8000 | second));
+            };
+            to[v] = _mm512_shuffle_epi8(own, both(from(0), from(1)));
         }
     }
 };
@@ -141,14 +150,11 @@ template <> struct FourBlocks<Q6_K> {
 
     INLINE FourBlocks(const Block * x, int count) : d(halves_of(x, count, offsetof(Block, d))) {}
 
-    template <int> INLINE void scales(const Block & x, __m512i (&to)[4]) const {
-        const __m512i words = all_scales(x);
-#pragma GCC unroll 4
-        for (int v = 0; v < 4; v++) {
-            const __m512i which = both(_mm256_set_m128i(_mm_set1_epi16(1), _mm_set1_epi16(0)),
-                                       _mm256_set_m128i(_mm_set1_epi16(3), _mm_set1_epi16(2)));
-            to[v] = _mm512_permutexvar_epi16(_mm512_add_epi16(which, _mm512_set1_epi16((short) (4 * v))), words);
-        }
+    template <int> INLINE void scales(const Block & x, __m512i (&to)[2]) const {
+        const __m512i all = all_scales(x);
+        const __m512i which = both(_mm256_set_m128i(words(1, 5), words(0, 4)), _mm256_set_m128i(words(3, 7), words(2, 6)));
+        to[0] = _mm512_permutexvar_epi16(which, all);
+        to[1] = _mm512_permutexvar_epi16(_mm512_add_epi16(which, _mm512_set1_epi16(8)), all);
     }
 
     // All 16 twice.
@@ -217,7 +223,7 @@ INLINE void add_four(const typename Type::Block * x, int count, const FourOfK<Ty
     }
     each_of_four([&](auto i) {
         if (i >= count) return;
-        __m512i weights[4], scales[4];
+        __m512i weights[4], scales[2];
         four.weights(x[i], weights);
         four.template scales<i>(x[i], scales);
 #pragma GCC unroll 8
@@ -228,10 +234,14 @@ INLINE void add_four(const typename Type::Block * x, int count, const FourOfK<Ty
                 const __m512i sums = _mm512_broadcast_i64x4(load(y[j].sums[i]));
                 total = _mm512_dpwssd_epi32(total, four.all_scales(x[i]), sums);
             }
-#pragma GCC unroll 4
-            for (int v = 0; v < 4; v++) {
-                const __m512i products = _mm512_maddubs_epi16(weights[v], load_512(y[j].quants[i] + 64 * v));
-                total = _mm512_dpwssd_epi32(total, products, scales[v]);
+            const auto fours_of = [&](int v) {
+                return _mm512_dpbusd_epi32(_mm512_setzero_si512(), weights[v], load_512(y[j].quants[i] + 64 * v));
+            };
+#pragma GCC unroll 2
+            for (int v = 0; v < 2; v++) {
+                // Four products of 63 and 127 fit into a word.
+                const __m512i sums = _mm512_packs_epi32(fours_of(2 * v), fours_of(2 * v + 1));
+                total = _mm512_dpwssd_epi32(total, sums, scales[v]);
             }
             sum[j] = _mm512_fmadd_ps(quarter<i>(d[j]), _mm512_cvtepi32_ps(total), sum[j]);
         }
@@ -247,13 +257,12 @@ template <> struct FourBlocks<Q4_1> {
     INLINE FourBlocks(const block_q4_1 * x, int count) {
         nibbles(four_of(x, count, offsetof(block_q4_1, qs)), first, second);
         // d of the four, which are 10 words apart, then m.
-        const auto apart = [](int from) {
-            return _mm256_add_epi16(_mm256_set1_epi16((short) from),
-                                    _mm256_setr_epi16(0, 0, 0, 0, 10, 10, 10, 10, 20, 20, 20, 20, 30, 30, 30, 30));
-        };
-        const __m512i halves = _mm512_permutexvar_epi16(both(apart(0), apart(1)), first_bytes(x, count));
-        d = _mm512_cvtph_ps(_mm512_castsi512_si256(halves));
-        m = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1));
+        const __m512i apart = _mm512_castsi128_si512(_mm_setr_epi16(0, 10, 20, 30, 1, 11, 21, 31));
+        const __m512i halves = _mm512_permutexvar_epi16(apart, first_bytes(x, count));
+        const __m512 all = _mm512_castps256_ps512(_mm256_cvtph_ps(_mm512_castsi512_si128(halves)));
+        const __m512i four_times = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+        d = _mm512_permutexvar_ps(four_times, all);
+        m = _mm512_permutexvar_ps(_mm512_add_epi32(four_times, _mm512_set1_epi32(4)), all);
     }
 };
 
@@ -329,14 +338,14 @@ INLINE void add_four(const typename Type::Block * x, int count, const FourOf32<T
 // --- All kinds ---
 
 // out[j * out_stride] for one row and N columns, whose fours lie one after the other.
-// `next` will be read later. Where the row is near the end, nothing is read behind it.
+// `next`: see Ahead. Where the row is near the end, nothing is read behind it.
 template <class Type, int N>
-void row_of_fours(int64_t blocks, const typename Type::Block * x, const typename Type::Block * next, bool is_near_end,
+void row_of_fours(int64_t blocks, const typename Type::Block * x, Ahead<typename Type::Block> next, bool is_near_end,
                   const FourOfColumn<Type> * y, float * out, int64_t out_stride) {
     __m512 sum[N];
     for (int j = 0; j < N; j++) sum[j] = _mm512_setzero_ps();
     const auto add = [&](int64_t from, int count) INLINED {
-        prefetch(next + from, count);
+        prefetch(next, from, count);
         add_four<Type, N>(x + from, count, y + from / 4 * N, sum);
     };
     int64_t from = 0;

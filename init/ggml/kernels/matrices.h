@@ -6,12 +6,12 @@
 #include <cstring>
 
 #include "pool.h"
+#include "products.h"
 
 namespace {
 
-// Rows that a thread takes at a time: with a block of each column they stay in the
-// first cache.
-constexpr int CHUNK_ROWS = 32;
+// Columns that are summed at a time.
+constexpr int PANEL_COLUMNS = 128;
 
 // One of a product's matrices, and what it is multiplied with.
 struct Matrix {

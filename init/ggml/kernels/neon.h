@@ -407,14 +407,13 @@ INLINE void quants(const typename Type::Block * const (&row)[ROWS], Take take) {
 }
 
 // out[j * out_stride + i] for ROWS rows of x, `x_stride` blocks apart, and COLUMNS
-// columns of y, in groups of N; of the rows, `count` are wanted. `next` will be read
-// after them.
+// columns of y, in groups of N; of the rows, `count` are wanted. `next`: see Ahead.
 template <class Type, int COLUMNS, int N>
-void few_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+void few_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride, Ahead<typename Type::Block> next,
                 const GroupOf<Type, N> * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     float32x4_t sum[COLUMNS] = {};
     for (int64_t block = 0; block < blocks; block++) {
-        prefetch(next + ROWS * block, ROWS);
+        prefetch(next, ROWS * block, ROWS);
         const Readable<typename Type::Block> readable(x + block, x_stride, count);
         const typename Type::Factors factors(readable.row);
         const auto column = [=](int j) INLINED -> const typename Type::Column & {
@@ -582,11 +581,11 @@ INLINE float32x4_t add_block(float32x4_t sum, float32x4_t d, float32x4_t m, floa
 
 // As few_of_256.
 template <class Type, int COLUMNS, int N>
-void few_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+void few_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride, Ahead<typename Type::Block> next,
                const GroupOf<Type, N> * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     float32x4_t sum[COLUMNS] = {};
     for (int64_t block = 0; block < blocks; block++) {
-        prefetch(next + ROWS * block, ROWS);
+        prefetch(next, ROWS * block, ROWS);
         const Readable<typename Type::Block> readable(x + block, x_stride, count);
         int8x16_t weights[2][4];
         Type::quants(readable.row, weights);
@@ -641,7 +640,7 @@ template <class Type, int GROUPS, typename... Rest> void fours(Rest... rest) { f
 
 // At most ROWS rows and COLUMNS columns that are not in groups.
 template <class Type, int COLUMNS>
-void rows(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+void rows(int64_t blocks, const typename Type::Block * x, int64_t x_stride, Ahead<typename Type::Block> next,
           const typename Type::Column * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     few<Type, COLUMNS, 1>(blocks, x, x_stride, next, (const GroupOf<Type, 1> *) y, y_stride, out, out_stride, count);
 }

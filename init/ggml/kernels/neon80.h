@@ -354,15 +354,14 @@ INLINE void some_of_256(const typename Type::Block * const * row, Column column,
 }
 
 // out[j * out_stride + i] for ROWS rows of x, `x_stride` blocks apart, and COLUMNS
-// columns of y, in groups of N; of the rows, `count` are wanted. `next` will be read
-// after them. What GCC does without these options needs more registers than there are.
+// columns of y, in groups of N; of the rows, `count` are wanted. `next`: see Ahead. What GCC does without these options needs more registers than there are.
 template <class Type, int COLUMNS, int N>
 __attribute__((optimize("no-schedule-insns", "rename-registers")))
-void few_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+void few_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride, Ahead<typename Type::Block> next,
                 const GroupOf<Type, N> * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     float32x4_t sum[COLUMNS] = {};
     for (int64_t block = 0; block < blocks; block++) {
-        prefetch(next + ROWS * block, ROWS);
+        prefetch(next, ROWS * block, ROWS);
         const Readable<typename Type::Block> readable(x + block, x_stride, count);
         const auto column = [=](int j) -> const typename Type::Column & {
             return y[j / N * y_stride + block].columns[j % N];
@@ -478,11 +477,11 @@ template <> inline constexpr float OF_SUMS_OF<MXFP4> = 0.5f / OF_COLUMNS;
 
 // As few_of_256.
 template <class Type, int COLUMNS, int N>
-void few_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+void few_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride, Ahead<typename Type::Block> next,
                const GroupOf<Type, N> * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     float32x4_t sum[COLUMNS] = {};
     for (int64_t block = 0; block < blocks; block++) {
-        prefetch(next + ROWS * block, ROWS);
+        prefetch(next, ROWS * block, ROWS);
         const Readable<typename Type::Block> readable(x + block, x_stride, count);
         uint32x4_t halves = {};
         int32x4_t products[COLUMNS][ROWS];
@@ -516,7 +515,7 @@ template <class Type, int COLUMNS, int N, typename... Rest> void few(Rest... res
 
 // At most ROWS rows and GROUPS times four columns.
 template <class Type, int GROUPS>
-void fours(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+void fours(int64_t blocks, const typename Type::Block * x, int64_t x_stride, Ahead<typename Type::Block> next,
            const GroupOf<Type, 4> * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     for (int g = 0; g < GROUPS; g++) {
         few<Type, 4, 4>(blocks, x, x_stride, next, y + g * y_stride, y_stride, out + 4 * g * out_stride, out_stride, count);
@@ -525,7 +524,7 @@ void fours(int64_t blocks, const typename Type::Block * x, int64_t x_stride, con
 
 // At most ROWS rows and COLUMNS columns that are not in groups.
 template <class Type, int COLUMNS>
-void rows(int64_t blocks, const typename Type::Block * x, int64_t x_stride, const typename Type::Block * next,
+void rows(int64_t blocks, const typename Type::Block * x, int64_t x_stride, Ahead<typename Type::Block> next,
           const typename Type::Column * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     few<Type, COLUMNS, 1>(blocks, x, x_stride, next, (const GroupOf<Type, 1> *) y, y_stride, out, out_stride, count);
 }

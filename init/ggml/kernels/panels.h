@@ -8,13 +8,10 @@
 
 namespace {
 
-// Columns that are summed at a time.
-constexpr int PANEL_COLUMNS = 128;
-
 // Columns side by side, in groups of LANES.
 template <class Type>
 void panels(int count, int64_t blocks, const typename Type::Block * x, int64_t x_stride,
-            const typename Type::Block * next, int64_t groups, const GroupOf<Type, LANES> * y, float * out,
+            Ahead<typename Type::Block> next, int64_t groups, const GroupOf<Type, LANES> * y, float * out,
             int64_t out_stride) {
     constexpr int WIDTH = PANEL_COLUMNS / LANES;
     for (int64_t group = 0; group < groups; group += WIDTH) {
@@ -22,7 +19,7 @@ void panels(int count, int64_t blocks, const typename Type::Block * x, int64_t x
         Tile sum[CHUNK_ROWS / ROWS][WIDTH];
         for (auto & of_rows : sum) std::fill_n(of_rows, width, Tile{});
         for (int64_t block = 0; block < blocks; block++) {
-            prefetch(next + count * block, count);
+            prefetch(next, count * block, count);
             typename Type::Unpacked some[CHUNK_ROWS / ROWS];
             for (int i = 0; i < count; i += ROWS) {
                 unpack<Type>(std::min(ROWS, count - i), x + i * x_stride + block, x_stride, some[i / ROWS]);
@@ -65,12 +62,11 @@ void chunk(int count, int64_t blocks, const typename Type::Block * x, int64_t x_
            float * out, int64_t out_stride) {
     int64_t j = grouped.lanes;
     if constexpr (Type::HAS_LANES) {
-        panels<Type>(count, blocks, x, x_stride, next, j / LANES, (const GroupOf<Type, LANES> *) y, out, out_stride);
+        panels<Type>(count, blocks, x, x_stride, chunk_ahead(next), j / LANES, (const GroupOf<Type, LANES> *) y, out, out_stride);
     }
     const auto by_rows = [&](auto some) {
         for (int i = 0; i < count; i += ROWS) {
-            some(x + i * x_stride, i + ROWS < count ? x + (i + ROWS) * x_stride : next, out + j * out_stride + i,
-                 std::min(ROWS, count - i));
+            some(x + i * x_stride, rows_ahead(i, x, x_stride, count, next), out + j * out_stride + i, std::min(ROWS, count - i));
         }
     };
     const auto fours_of = [&](auto groups) {
@@ -129,14 +125,19 @@ template <class Type> void quantize_columns(const Matrix & matrix, int64_t from,
     }
 }
 
-template <class Type>
-void compute_rows(const Chunk & here, const Chunk & next, float * out, int64_t stride) {
-    using Block = typename Type::Block;
-    const Product & product = here.matrix.product;
-    const int64_t width = here.matrix.width();
-    chunk<Type>(here.count, product.blocks, (const Block *) here.weights(), product.nb01 / sizeof(Block),
-                (const Block *) next.weights(), width, Grouped::of<Type>(width),
-                (const typename Type::Column *) here.matrix.columns(), out, stride);
-}
+template <class Type> struct InPanels {
+    static int64_t bytes_column(int64_t blocks) { return blocks * sizeof(typename Type::Column); }
+
+    static void quantize(const Matrix & matrix, int64_t from, int64_t to) { quantize_columns<Type>(matrix, from, to); }
+
+    static void compute(const Chunk & here, const Chunk & next, float * out, int64_t stride) {
+        using Block = typename Type::Block;
+        const Product & product = here.matrix.product;
+        const int64_t width = here.matrix.width();
+        chunk<Type>(here.count, product.blocks, (const Block *) here.weights(), product.nb01 / sizeof(Block),
+                    (const Block *) next.weights(), width, Grouped::of<Type>(width),
+                    (const typename Type::Column *) here.matrix.columns(), out, stride);
+    }
+};
 
 } // namespace

@@ -375,15 +375,10 @@ bool is_weight(const ggml_tensor * tensor) {
 // Whether memory of a context, which outlives its threads.
 bool is_cache(const ggml_tensor * tensor) { return tensor->view_src && tensor->view_src->op == GGML_OP_NONE; }
 
-// Whether a product is shared piece by piece. With one thread, too, where columns take
-// more memory than ggml sets aside for them.
-bool is_product(const ggml_tensor * node, int threads) {
-    if (node->op == GGML_OP_MUL_MAT_ID) return true;
-    return node->op == GGML_OP_MUL_MAT && (threads > 1 || has_large_columns(node->src[0]->type));
-}
-
-// Makes the job of a product, from columns that are quantized at once if they are few.
+// Makes the job of a product, from columns that are quantized at once if they are few. One
+// thread has nobody to share with: but columns may take more memory than ggml set aside.
 bool make_product(Pool & pool, Job & job, const ggml_tensor * node) {
+    if (node->op != GGML_OP_MUL_MAT && node->op != GGML_OP_MUL_MAT_ID) return false;
     if (!is_weight(node->src[0])) return false;
     if (node->op == GGML_OP_MUL_MAT_ID ? !plan_experts(node, job.threads, job.experts)
                                        : !plan_product(node, job.threads, true, job.product)) {
@@ -391,6 +386,7 @@ bool make_product(Pool & pool, Job & job, const ggml_tensor * node) {
     }
     if (job.work.chunks > CHUNKS_MAX) return false;
     Product & product = job.product;
+    if (job.threads == 1 && !product.choices && product.bytes_columns <= pool.plan->work_size) return false;
     place_columns(node, product, columns_of(pool, product.bytes_columns));
     job.kind = Job::WORK;
     job.chunks = product.chunks;
@@ -462,7 +458,7 @@ void advance(Pool & pool) {
         if (ggml_op_is_empty(node->op) || !(node->flags & GGML_TENSOR_FLAG_COMPUTE) || ggml_is_empty(node)) continue;
         job.node = pool.node;
         if (!pool.plan->use_ref) {
-            if (is_product(node, job.threads) && make_product(pool, job, node)) return post(pool, job);
+            if (make_product(pool, job, node)) return post(pool, job);
             if (job.threads > 1 && node->op == GGML_OP_FLASH_ATTN_EXT && make_attention(pool, job, node)) return post(pool, job);
         }
         if (job.threads > 1 && !is_small(node) && zosia_n_threads_of(node, job.threads) > 1) {

@@ -86,9 +86,6 @@ struct Attention : Work {
 bool plan_product(const ggml_tensor * dst, int threads, bool also_upstream, Product & product);
 bool plan_experts(const ggml_tensor * dst, int threads, ExpertProduct & product);
 
-// Whether its columns may take more memory than ggml sets aside for them.
-bool has_large_columns(ggml_type type);
-
 // Where their columns will be: bytes_columns.
 void place_columns(const ggml_tensor * dst, Product & product, char * at);
 

@@ -16,6 +16,10 @@ namespace {
 // Rows that a kernel takes at once.
 constexpr int ROWS = 4;
 
+// Rows that a thread takes at a time: with a block of each column they stay in the
+// first cache.
+constexpr int CHUNK_ROWS = 32;
+
 // A block of N columns side by side, in as many bytes.
 template <class Column, int N> struct Group;
 
@@ -32,10 +36,45 @@ template <class Column> constexpr bool IS_AS_QUANTISED = std::is_same_v<typename
 template <class Type, int N> using GroupOf = Group<typename Type::Column, N>;
 
 // Weights are asked for ahead of their use, in the order of addresses: what the
-// processor guesses by itself from rows read side by side is half as fast.
-template <typename Block> void prefetch(const Block * from, int64_t blocks) {
-    const char * const end = (const char *) (from + blocks);
-    for (const char * at = (const char *) from; at < end; at += 64) __builtin_prefetch(at);
+// processor guesses by itself from rows read side by side is half as fast. The first cache
+// has no room for more than some rows ahead: x86 has what is longer fetched into the second,
+// a chunk ahead.
+template <class Block> struct Ahead {
+    const Block * at;
+    bool is_near;
+};
+
+// A call in its place would empty all registers.
+template <class Block> __attribute__((always_inline)) inline void prefetch(Ahead<Block> ahead, int64_t from, int64_t blocks) {
+    const char * const end = (const char *) (ahead.at + from + blocks);
+    if (ahead.is_near) {
+        for (auto at = (const char *) (ahead.at + from); at < end; at += 64) __builtin_prefetch(at, 0, 3);
+    } else {
+        for (auto at = (const char *) (ahead.at + from); at < end; at += 64) __builtin_prefetch(at, 0, 2);
+    }
+}
+
+// What to ask for while all of a chunk is multiplied, before `next`.
+template <class Block> Ahead<Block> chunk_ahead(const Block * next) {
+#ifdef __x86_64__
+    return { next, false };
+#else
+    return { next, true };
+#endif
+}
+
+// The same while the rows from i on are multiplied, of a chunk at x of `count` rows of
+// `stride` blocks.
+template <class Block>
+Ahead<Block> rows_ahead(int i, const Block * x, int64_t stride, int count, const Block * next) {
+#ifdef __x86_64__
+    constexpr int64_t NEAR_BYTES = 4096;
+    const int near = (int) std::min<int64_t>(NEAR_BYTES / (stride * sizeof(Block)) / ROWS * ROWS, count);
+#else
+    const int near = std::min(ROWS, count);
+#endif
+    const int later = i + (near ? near : count);
+    return { later < count ? x + later * stride : next + (later - count) * stride, near != 0 };
 }
 
 } // namespace

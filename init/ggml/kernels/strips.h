@@ -4,7 +4,7 @@
 
 #include "avx512.h"
 #include "avx512_rows.h"
-#include "panels.h"
+#include "matrices.h"
 
 namespace {
 
@@ -40,7 +40,8 @@ template <class Type> void compute_strips(const Chunk & here, const Chunk & next
     using Block = typename Type::Block;
     const Product & product = here.matrix.product;
     const int count = here.count;
-    const auto * const x = (const Block *) here.weights(), * const next = (const Block *) next_chunk.weights();
+    const auto * const x = (const Block *) here.weights();
+    const auto next = chunk_ahead((const Block *) next_chunk.weights());
     const int64_t x_stride = product.nb01 / sizeof(Block), columns = here.matrix.width();
     const auto * const y = (const ColumnOfStrips<Type> *) here.matrix.columns();
     for (int64_t from = 0; from < columns; from += PANEL_COLUMNS) {
@@ -48,7 +49,7 @@ template <class Type> void compute_strips(const Chunk & here, const Chunk & next
         __m512 sum[CHUNK_ROWS / STRIP][PANEL_COLUMNS];
         for (auto & of_rows : sum) std::fill_n(of_rows, width, _mm512_setzero_ps());
         for (int64_t block = 0; block < product.blocks; block++) {
-            prefetch(next + count * block, count);
+            prefetch(next, count * block, count);
             StripOf<Type> some[CHUNK_ROWS / STRIP];
             for (int i = 0; i < count; i += STRIP) {
                 unpack_strip(x + i * x_stride + block, x_stride, std::min(STRIP, count - i) - 1, some[i / STRIP]);
@@ -71,19 +72,14 @@ template <class Type> void compute_strips(const Chunk & here, const Chunk & next
 
 // --- Passes ---
 
-// How far ahead weights are asked for.
-constexpr int64_t AHEAD_BYTES = 4096;
-
-// Calls row(i, row, the one to ask for meanwhile, whether fewer than three blocks follow in
-// the matrix) for each of the chunk's rows.
+// Calls row(i, row, what to ask for meanwhile, whether fewer than three blocks follow in the
+// matrix) for each of the chunk's rows.
 template <class Type, typename Row> void each_row(const Chunk & here, const Chunk & next, Row row) {
     using Block = typename Type::Block;
-    const int64_t bytes = here.matrix.product.nb01, ahead = (AHEAD_BYTES + bytes - 1) / bytes;
+    const auto * const x = (const Block *) here.weights();
+    const int64_t stride = here.matrix.product.nb01 / sizeof(Block);
     for (int i = 0; i < here.count; i++) {
-        const int64_t later = i + ahead;
-        row(i, (const Block *) (here.weights() + i * bytes),
-            (const Block *) (later < here.count ? here.weights() + later * bytes
-                                                : next.weights() + std::min<int64_t>(later - here.count, next.count - 1) * bytes),
+        row(i, x + i * stride, rows_ahead(i, x, stride, here.count, (const Block *) next.weights()),
             (here.matrix.product.rows - here.first - i - 1) * here.matrix.product.blocks < 3);
     }
 }

@@ -30,24 +30,15 @@
 #endif
 
 #ifdef ZOSIA_KERNELS
-#include "panels.h"
 #ifdef ZOSIA_STRIPS
 #include "strips.h"
+#else
+#include "panels.h"
 #endif
 
 namespace {
 
-// How columns are laid out for a kind of weights, and the kernels that take them.
-template <class Type> struct InPanels {
-    static int64_t bytes_column(int64_t blocks) { return blocks * sizeof(typename Type::Column); }
-
-    static void quantize(const Matrix & matrix, int64_t from, int64_t to) { quantize_columns<Type>(matrix, from, to); }
-
-    static void compute(const Chunk & here, const Chunk & next, float * out, int64_t stride) {
-        compute_rows<Type>(here, next, out, stride);
-    }
-};
-
+// `Way`: how columns are laid out for a kind of weights, and the kernels that take them.
 template <class Way> void quantize(const Product & product, int64_t from, int64_t to) {
     for (int64_t at = 0; at < product.matrices; at++) Way::quantize(Matrix(product, at), from, to);
 }
@@ -98,16 +89,6 @@ bool plan_here(Product & product) {
 #else
 static bool plan_here(Product &) { return false; }
 #endif
-
-bool has_large_columns(ggml_type type) {
-#ifdef ZOSIA_STRIPS
-    switch (type) {
-        case GGML_TYPE_Q4_1: case GGML_TYPE_Q8_0: case GGML_TYPE_Q4_K: case GGML_TYPE_Q5_K: case GGML_TYPE_Q6_K: return true;
-        default: break;
-    }
-#endif
-    return type == GGML_TYPE_MXFP4;
-}
 
 namespace {
 
