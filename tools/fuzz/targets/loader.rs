@@ -4,9 +4,11 @@
 
 #![no_main]
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::{Corpus, fuzz_target};
@@ -23,6 +25,12 @@ static KEPT: LazyLock<Option<PathBuf>> =
 static PLACE: LazyLock<tempfile::TempDir> =
     LazyLock::new(|| tempfile::tempdir_in("/dev/shm").expect("there is memory for a file"));
 static MODEL: LazyLock<GgufFile> = LazyLock::new(|| TinyModel::saying(&["Yes", "."]).gguf());
+
+/// libFuzzer sees no branch of another process. What it is told instead is which lines the
+/// command writes, each up to the first number, name or value in it.
+#[used]
+#[unsafe(link_section = "__libfuzzer_extra_counters")]
+static LINES: [AtomicU8; 1 << 12] = [const { AtomicU8::new(0) }; 1 << 12];
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
@@ -210,6 +218,15 @@ fn changed(bytes: &[u8]) -> Result<GgufFile> {
     Ok(file)
 }
 
+fn show_lines(said: &str) {
+    for line in said.lines() {
+        let end = line.find(|c: char| c.is_ascii_digit() || "'\"=".contains(c));
+        let mut hasher = DefaultHasher::new();
+        line[..end.unwrap_or(line.len())].hash(&mut hasher);
+        LINES[hasher.finish() as usize % LINES.len()].store(1, Ordering::Relaxed);
+    }
+}
+
 fuzz_target!(|bytes: &[u8]| -> Corpus {
     let Ok(file) = changed(bytes) else {
         return Corpus::Reject;
@@ -234,12 +251,16 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
             "1",
             "--ctx",
             "256",
+            // What the engine writes to standard error is passed on.
+            "--log",
+            "debug",
         ])
         .arg(&path)
         .stdin(Stdio::null())
         .output()
         .expect("the plain command starts");
     let said = String::from_utf8_lossy(&done.stderr);
+    show_lines(&said);
     let killed = [
         "killed by",
         "ended with",
