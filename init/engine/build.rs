@@ -11,7 +11,11 @@ fn main() {
     // OUT_DIR/lib/cmake of llama-cpp-sys-2, which installs headers beside it.
     let cmake_dir = std::env::var_os("DEP_LLAMA_GGML_CMAKE_DIR").unwrap_or_default();
     let include = Path::new(&cmake_dir).join("../../include");
-    let compiled = cc::Build::new()
+    let mut build = cc::Build::new();
+    if std::env::var_os("CARGO_FEATURE_ASAN").is_some() {
+        build.flag("-fsanitize=address");
+    }
+    let compiled = build
         .cpp(true)
         .std("c++17")
         .include(include)

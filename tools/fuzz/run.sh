@@ -1,14 +1,15 @@
 #!/bin/sh
 # Fuzzes what takes bytes from outside: libFuzzer, guided by coverage.
 #
-# Usage: tools/fuzz/run.sh [--seconds N | --runs N] [TARGET]...
+# Usage: tools/fuzz/run.sh [--seconds N | --runs N] [--asan] [TARGET]...
 #
 # Targets: header, template, protocol, keys, markdown, parameters, texts, journal, loader;
 # without any, all of them, one after the other on each processor. --seconds is for each (30);
 # --runs tries so many inputs of each, the same ones every time, and keeps no finds.
 # The loader is about what is not ours: what the header's check accepts, llama.cpp
 # survives, in the plain command that ZOSIA_FUZZ_COMMAND names (default: one is built);
-# ZOSIA_FUZZ_MODEL=FILE keeps the last model.
+# ZOSIA_FUZZ_MODEL=FILE keeps the last model. --asan builds one whose C++ but for the
+# kernels AddressSanitizer looks after, which takes a quarter of an hour the first time.
 # Finds are kept in ZOSIA_CACHE/fuzz/TARGET (default ~/.cache/zosia/fuzz), from
 # where the next run goes on; an input that fails is written there as crash-…,
 # and TARGET's binary takes its path to fail again.
@@ -24,7 +25,7 @@ cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
 # shellcheck source=tools/lib/script.sh
 . "$top/tools/lib/script.sh"
 
-seconds=30 runs=''
+seconds=30 runs='' asan=''
 targets=
 while [ $# -gt 0 ]; do
     case $1 in
@@ -38,6 +39,7 @@ while [ $# -gt 0 ]; do
             runs=$2
             shift
             ;;
+        --asan) asan=1 ;;
         header | template | protocol | keys | markdown | parameters | texts | journal | loader) targets="$targets $1" ;;
         -h | --help)
             usage
@@ -50,6 +52,8 @@ done
 : "${targets:=header template protocol keys markdown parameters texts journal loader}"
 case $seconds in '' | *[!0-9]*) die 2 "--seconds: not a number: $seconds" ;; esac
 case $runs in *[!0-9]*) die 2 "--runs: not a number: $runs" ;; esac
+[ -z "$asan" ] || [ -z "${ZOSIA_FUZZ_COMMAND:-}" ] ||
+    die 2 "--asan builds a plain command, and ZOSIA_FUZZ_COMMAND names another"
 finds_dir=$cache/fuzz
 if [ -n "$runs" ]; then
     finds_dir=$(mktemp -d "${TMPDIR:-/tmp}/zosia-fuzz.XXXXXX")
@@ -58,9 +62,34 @@ if [ -n "$runs" ]; then
     trap 'exit 143' TERM
 fi
 
+# Builds the plain command with GCC's AddressSanitizer, and names it. Not with it are the
+# kernels, which would take an hour, and what is Rust. The C++ library checks indices, and
+# tells what a vector has room for from what is in it.
+build_with_asan() {
+    asan_dir=$cache/fuzz/asan
+    mkdir -p "$asan_dir"
+    cc -O1 -c "$top/tools/fuzz/asan.c" -o "$asan_dir/asan.o"
+    runtime=$(cc -print-file-name=libasan.a)
+    [ -f "$runtime" ] || die 1 "cc has no libasan.a, which Debian's libgcc-*-dev brings"
+    flags='-fsanitize=address -fno-omit-frame-pointer -g1 -fPIC'
+    flags="$flags -D_GLIBCXX_ASSERTIONS -D_GLIBCXX_SANITIZE_VECTOR"
+    # llama-cpp-sys-2 hands CMAKE_… on; the kernels are not built by it. Symbols are for
+    # addr2line, for which the executable also has a fixed address.
+    CMAKE_C_FLAGS=$flags CMAKE_CXX_FLAGS=$flags \
+        CMAKE_C_FLAGS_RELEASE='-O1 -DNDEBUG' CMAKE_CXX_FLAGS_RELEASE='-O1 -DNDEBUG' \
+        CARGO_PROFILE_RELEASE_STRIP=false CARGO_PROFILE_RELEASE_LTO=off \
+        cargo rustc --quiet --release --locked --manifest-path "$top/Cargo.toml" \
+        --package init --bin init --features asan --target-dir "$asan_dir" -- \
+        -C relocation-model=static -C link-arg="$asan_dir/asan.o" \
+        -C link-arg="-Wl,--whole-archive,$runtime,--no-whole-archive"
+    ZOSIA_FUZZ_COMMAND=$asan_dir/release/init
+}
+
 case " $targets " in
     *" loader "*)
-        if [ -z "${ZOSIA_FUZZ_COMMAND:-}" ]; then
+        if [ -n "$asan" ]; then
+            build_with_asan
+        elif [ -z "${ZOSIA_FUZZ_COMMAND:-}" ]; then
             : "${CARGO_TARGET_DIR:=$cache/target}"
             export CARGO_TARGET_DIR
             cargo build --quiet --release --locked --manifest-path "$top/Cargo.toml" --package init
@@ -93,7 +122,7 @@ fuzz() { # TARGET
     "$built/$host/release/$1" "$finds" "$top/tools/fuzz/corpus/$1" ${2:+"$2"} \
         -artifact_prefix="$cache/fuzz/$1/" ${runs:+-seed=1} "$limit" \
         -timeout=20 -rss_limit_mb=1024 -print_final_stats=1 >"$finds.log" 2>&1 || {
-        tail -n 30 "$finds.log" >&2
+        tail -n 100 "$finds.log" >&2
         say "$1: see above, and the input in $cache/fuzz/$1"
         return 1
     }
