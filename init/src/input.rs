@@ -73,7 +73,7 @@ fn empty(what: &str) -> io::Error {
 fn context(budget: &Budget) -> io::Result<String> {
     let kind = own_standard_input()?
         .metadata()
-        .map_err(unusable)?
+        .map_err(|e| unusable(&e))?
         .file_type();
     if !kind.is_file() && !kind.is_fifo() {
         return Ok(String::new());
@@ -83,11 +83,11 @@ fn context(budget: &Budget) -> io::Result<String> {
 
 fn own_standard_input() -> io::Result<File> {
     let input = io::stdin().as_fd().try_clone_to_owned();
-    input.map(File::from).map_err(unusable)
+    input.map(File::from).map_err(|e| unusable(&e))
 }
 
-fn unusable(error: io::Error) -> io::Error {
-    named(&error, "standard input cannot be used")
+fn unusable(error: &io::Error) -> io::Error {
+    named(error, "standard input cannot be used")
 }
 
 /// All of `from`, within the budget for a prompt.
