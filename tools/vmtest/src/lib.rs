@@ -43,7 +43,7 @@ pub use fault::Fault;
 pub use gguf_file::{GgufFile, TensorEntry};
 pub use gpt_oss::GptOss;
 pub use initramfs::{Entry, empty_file, entries_in, packed_kernel};
-pub use plain::{PlainCommand, Seat, run_plain};
+pub use plain::{PlainCommand, Seat, expect_state, run_plain};
 pub use shapes::Shape;
 pub use shipped::{
     command, disk_tool, efi_file, model, native_executable, repository, static_executable,

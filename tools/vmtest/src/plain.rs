@@ -140,6 +140,17 @@ impl PlainCommand {
             .contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
     }
 
+    /// Waits until that is so, or is no more: what is typed before goes through a terminal
+    /// that makes other bytes of it.
+    #[track_caller]
+    pub fn expect_sanity(&self, sanity: bool) {
+        let deadline = Instant::now() + SOON;
+        while self.is_sane() != sanity {
+            assert!(Instant::now() < deadline, "{}", self.dump());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Sends the command, and nobody else, a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).or_fail("signal the command");
@@ -148,19 +159,7 @@ impl PlainCommand {
     /// Waits until the command is in this state: `T` is stopped, `S` waits.
     #[track_caller]
     pub fn expect_state(&self, wanted: char) {
-        let stat = format!("/proc/{}/stat", self.child.id());
-        let deadline = Instant::now() + SOON;
-        loop {
-            let stat = fs::read_to_string(&stat).or_fail("look at the command's process");
-            let state = stat
-                .rsplit_once(") ")
-                .and_then(|(_, rest)| rest.chars().next());
-            if state == Some(wanted) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "it is {state:?}, not {wanted}");
-            thread::sleep(Duration::from_millis(10));
-        }
+        expect_state(self.pid(), wanted);
     }
 
     /// Waits for the command to end, by a signal or not.
@@ -274,6 +273,24 @@ impl Drop for PlainCommand {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+    }
+}
+
+/// Waits until a process is in this state: `T` is stopped, `S` waits.
+#[track_caller]
+pub fn expect_state(pid: Pid, wanted: char) {
+    let stat = format!("/proc/{}/stat", pid.as_raw_pid());
+    let deadline = Instant::now() + SOON;
+    loop {
+        let stat = fs::read_to_string(&stat).or_fail("look at a process");
+        let state = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.chars().next());
+        if state == Some(wanted) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it is {state:?}, not {wanted}");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use vmtest::{
-    Architecture, BOOT, Disks, Fault, LOAD, OrFail, PlainCommand, SOON, TURN, TinyModel, model,
-    native_executable, repository,
+    Architecture, BOOT, Disks, Fault, LOAD, OrFail, PlainCommand, SOON, TURN, TinyModel,
+    expect_state, model, native_executable, repository,
 };
 
 /// A chat of the plain command at its prompt, the model loaded.
@@ -55,8 +55,8 @@ fn the_command_is_suspended_and_goes_on() {
         // A stop that no process can prepare for leaves the terminal as it is.
         assert_eq!(command.is_sane(), signal == Signal::TSTP);
         command.signal(Signal::CONT);
+        command.expect_sanity(false);
         assert!(command.ask("Say it.", TURN).contains("yes"));
-        assert!(!command.is_sane());
     }
     fault.is_harmless("the terminal is the shell's meanwhile; then the prompt");
 }
@@ -161,17 +161,10 @@ fn run_sh_is_suspended_and_what_kills_it_leaves_nothing() {
         let run = below(command.pid(), "run.sh");
         let qemu = below(run, "qemu");
         kill_process(run, Signal::TSTP).or_fail("suspend run.sh");
-        let await_sanity = |sanity: bool| {
-            let deadline = Instant::now() + SOON;
-            while command.is_sane() != sanity {
-                assert!(Instant::now() < deadline, "{}", command.dump());
-                thread::sleep(Duration::from_millis(10));
-            }
-        };
-        await_sanity(true);
+        expect_state(run, 'T');
+        assert!(command.is_sane());
         kill_process(run, Signal::CONT).or_fail("continue run.sh");
-        // What comes before goes through a terminal that makes other bytes of it.
-        await_sanity(false);
+        command.expect_sanity(false);
         command.type_line("/show temp");
         let _ = command.expect("Temperature:", SOON);
         kill_process(run, signal).or_fail("kill run.sh");
