@@ -38,12 +38,12 @@ pub use board::{Board, Processor};
 pub use chat::{Chat, grammar_of};
 pub use disks::Disks;
 pub use drive::Drive;
-pub use fail::OrFail;
+pub use fail::{OrFail, wait_until};
 pub use fault::Fault;
 pub use gguf_file::{GgufFile, TensorEntry};
 pub use gpt_oss::GptOss;
 pub use initramfs::{Entry, empty_file, entries_in, packed_kernel};
-pub use plain::{PlainCommand, Seat, expect_state, run_plain};
+pub use plain::{PlainCommand, Seat, expect_stopped, run_plain};
 pub use shapes::Shape;
 pub use shipped::{
     command, disk_tool, efi_file, model, native_executable, repository, static_executable,

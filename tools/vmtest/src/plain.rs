@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::{COLS, OrFail, ROWS, SOON, Terminal, native_executable};
+use crate::{COLS, OrFail, ROWS, Terminal, native_executable, wait_until};
 
 /// What a command finds where it is started.
 #[derive(Debug, Clone)]
@@ -118,11 +118,10 @@ impl PlainCommand {
     pub fn kill_engine(&self, signal: Signal) {
         let engine = self.engine().or_fail("find the engine among the processes");
         kill_process(engine, signal).or_fail("signal the engine");
-        let deadline = Instant::now() + SOON;
-        while self.engine() == Some(engine) {
-            assert!(Instant::now() < deadline, "the engine survives {signal:?}");
-            thread::sleep(Duration::from_millis(10));
-        }
+        wait_until(
+            || self.engine() != Some(engine),
+            || format!("the engine survives {signal:?}"),
+        );
     }
 
     /// The user drags the window's corner; the kernel tells the command.
@@ -140,26 +139,16 @@ impl PlainCommand {
             .contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
     }
 
-    /// Waits until that is so, or is no more: what is typed before goes through a terminal
-    /// that makes other bytes of it.
+    /// Waits until the terminal passes keys on as they are: those typed before then are
+    /// echoed, and Enter arrives as another byte.
     #[track_caller]
-    pub fn expect_sanity(&self, sanity: bool) {
-        let deadline = Instant::now() + SOON;
-        while self.is_sane() != sanity {
-            assert!(Instant::now() < deadline, "{}", self.dump());
-            thread::sleep(Duration::from_millis(10));
-        }
+    pub fn expect_raw(&self) {
+        wait_until(|| !self.is_sane(), || self.dump());
     }
 
     /// Sends the command, and nobody else, a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).or_fail("signal the command");
-    }
-
-    /// Waits until the command is in this state: `T` is stopped, `S` waits.
-    #[track_caller]
-    pub fn expect_state(&self, wanted: char) {
-        expect_state(self.pid(), wanted);
     }
 
     /// Waits for the command to end, by a signal or not.
@@ -276,27 +265,22 @@ impl Drop for PlainCommand {
     }
 }
 
-/// Waits until a process is in this state: `T` is stopped, `S` waits.
+/// Waits until a process has stopped.
 #[track_caller]
-pub fn expect_state(pid: Pid, wanted: char) {
-    let stat = format!("/proc/{}/stat", pid.as_raw_pid());
-    let deadline = Instant::now() + SOON;
-    loop {
+pub fn expect_stopped(process: Pid) {
+    let stat = format!("/proc/{}/stat", process.as_raw_pid());
+    let has_stopped = || {
         let stat = fs::read_to_string(&stat).or_fail("look at a process");
-        let state = stat
-            .rsplit_once(") ")
-            .and_then(|(_, rest)| rest.chars().next());
-        if state == Some(wanted) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "it is {state:?}, not {wanted}");
-        thread::sleep(Duration::from_millis(10));
-    }
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('T'))
+    };
+    wait_until(has_stopped, || format!("process {process:?} does not stop"));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SOON;
 
     #[test]
     fn a_command_gets_a_terminal_keys_and_signals() {
@@ -319,9 +303,7 @@ mod tests {
         let script = "printf '>>> '; sh -c 'sleep 60; :'; echo \"status $?\"";
         let command = PlainCommand::launch(Path::new("/bin/sh"), ["-c", script]);
         let _ = command.expect_prompt(SOON);
-        while command.engine().is_none() {
-            thread::sleep(Duration::from_millis(10));
-        }
+        wait_until(|| command.engine().is_some(), || "there is no engine");
         command.kill_engine(Signal::KILL);
         let _ = command.expect("status 137", SOON);
     }

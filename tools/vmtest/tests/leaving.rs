@@ -4,13 +4,11 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use vmtest::{
     Architecture, BOOT, Disks, Fault, LOAD, OrFail, PlainCommand, SOON, TURN, TinyModel,
-    expect_state, model, native_executable, repository,
+    expect_stopped, model, native_executable, repository, wait_until,
 };
 
 /// A chat of the plain command at its prompt, the model loaded.
@@ -51,11 +49,11 @@ fn the_command_is_suspended_and_goes_on() {
     let command = chat(&folder);
     for signal in [Signal::TSTP, Signal::STOP] {
         command.signal(signal);
-        command.expect_state('T');
+        expect_stopped(command.pid());
         // A stop that no process can prepare for leaves the terminal as it is.
         assert_eq!(command.is_sane(), signal == Signal::TSTP);
         command.signal(Signal::CONT);
-        command.expect_sanity(false);
+        command.expect_raw();
         assert!(command.ask("Say it.", TURN).contains("yes"));
     }
     fault.is_harmless("the terminal is the shell's meanwhile; then the prompt");
@@ -67,7 +65,7 @@ fn an_engine_that_was_stopped_goes_on() {
     let command = chat(&folder);
     let engine = command.engine().or_fail("find the engine");
     command.stop_engine();
-    while !command.children().contains(&(engine, 'T')) {}
+    expect_stopped(engine);
     kill_process(engine, Signal::CONT).or_fail("continue the engine");
     assert!(command.ask("Say it.", TURN).contains("yes"));
     assert_eq!(command.engine(), Some(engine));
@@ -118,11 +116,8 @@ fn expect_nothing_left(command: &PlainCommand, status: &str, qemu: Pid, folder: 
     let flags = u32::from_str_radix(flags, 8).or_fail("read the flags");
     assert_eq!(flags & rustix::fs::OFlags::NONBLOCK.bits(), 0, "{told}");
     expect_gone(qemu);
-    let deadline = Instant::now() + SOON;
-    while !command.is_sane() || fs::read_dir(folder.path("")).or_fail("look").count() > 0 {
-        assert!(Instant::now() < deadline, "{}", command.dump());
-        thread::sleep(Duration::from_millis(10));
-    }
+    let is_empty = || fs::read_dir(folder.path("")).or_fail("look").count() == 0;
+    wait_until(|| command.is_sane() && is_empty(), || command.dump());
 }
 
 /// The process below `parent` whose name begins so.
@@ -138,12 +133,11 @@ fn below(parent: Pid, name: &str) -> Pid {
 }
 
 fn expect_gone(process: Pid) {
-    let deadline = Instant::now() + SOON;
     let path = format!("/proc/{}/comm", process.as_raw_nonzero());
-    while Path::new(&path).exists() {
-        assert!(Instant::now() < deadline, "process {process:?} is left");
-        thread::sleep(Duration::from_millis(10));
-    }
+    wait_until(
+        || !Path::new(&path).exists(),
+        || format!("process {process:?} is left"),
+    );
 }
 
 #[test]
@@ -161,10 +155,10 @@ fn run_sh_is_suspended_and_what_kills_it_leaves_nothing() {
         let run = below(command.pid(), "run.sh");
         let qemu = below(run, "qemu");
         kill_process(run, Signal::TSTP).or_fail("suspend run.sh");
-        expect_state(run, 'T');
+        expect_stopped(run);
         assert!(command.is_sane());
         kill_process(run, Signal::CONT).or_fail("continue run.sh");
-        command.expect_sanity(false);
+        command.expect_raw();
         command.type_line("/show temp");
         let _ = command.expect("Temperature:", SOON);
         kill_process(run, signal).or_fail("kill run.sh");

@@ -14,7 +14,7 @@ const SAID: &str = "Here I am.\n";
 const MAIN: &str = "getpid";
 /// They cannot fail, or their failing is the runtime's: a hash's seed, memory's end.
 const NEVER_FAIL: [&str; 5] = ["brk", "exit_group", "futex", "getrandom", "gettid"];
-/// Signals interrupt them, which is no failure.
+/// A signal may interrupt these (EINTR): they are made again, and the turn goes on.
 const INTERRUPTED: [&str; 8] = [
     "flock", "openat", "poll", "ppoll", "pread64", "pwrite64", "read", "write",
 ];
