@@ -354,7 +354,8 @@ INLINE void some_of_256(const typename Type::Block * const * row, Column column,
 }
 
 // out[j * out_stride + i] for ROWS rows of x, `x_stride` blocks apart, and COLUMNS
-// columns of y, in groups of N; of the rows, `count` are wanted. `next`: see Ahead. What GCC does without these options needs more registers than there are.
+// columns of y, in groups of N; of the rows, `count` are wanted. `next`: see Ahead.
+// What GCC does without these options needs more registers than there are.
 template <class Type, int COLUMNS, int N>
 __attribute__((optimize("no-schedule-insns", "rename-registers")))
 void few_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride, Ahead<typename Type::Block> next,

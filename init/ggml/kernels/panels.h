@@ -125,6 +125,7 @@ template <class Type> void quantize_columns(const Matrix & matrix, int64_t from,
     }
 }
 
+// Columns side by side, and a few as they are: all widths.
 template <class Type> struct InPanels {
     static int64_t bytes_column(int64_t blocks) { return blocks * sizeof(typename Type::Column); }
 
