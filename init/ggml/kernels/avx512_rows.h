@@ -8,10 +8,6 @@
 
 #include "avx512_32.h"
 
-// Left to itself GCC calls a function for each block.
-#define INLINED __attribute__((always_inline))
-#define INLINE INLINED inline
-
 namespace {
 
 // Four blocks of a row, of which `count` are there.
@@ -24,14 +20,14 @@ template <class Type> struct FourOfColumn;
 constexpr int64_t fours_of(int64_t blocks) { return (blocks + 3) / 4; }
 
 // 16 bytes of four blocks, from `offset` on.
-template <class Block> INLINE __m512i four_of(const Block * x, int count, size_t offset) {
+template <class Block> __m512i four_of(const Block * x, int count, size_t offset) {
     const auto at = [&](int i) { return (const void *) ((const char *) (x + std::min(i, count - 1)) + offset); };
     const void * const all[4] = { at(0), at(1), at(2), at(3) };
     return four(all);
 }
 
 // What four blocks have at `offset`, a half, each four times.
-template <class Block> INLINE __m512 halves_of(const Block * x, int count, size_t offset) {
+template <class Block> __m512 halves_of(const Block * x, int count, size_t offset) {
     __m128i all = _mm_setzero_si128();
     const auto own = [&](int i) {
         int16_t half;
@@ -47,7 +43,7 @@ template <class Block> INLINE __m512 halves_of(const Block * x, int count, size_
 }
 
 // The first 64 bytes of four blocks, or as many as there are.
-template <class Block> INLINE __m512i first_bytes(const Block * x, int count) {
+template <class Block> __m512i first_bytes(const Block * x, int count) {
     const size_t bytes = count * sizeof *x;
     return _mm512_maskz_loadu_epi8(bytes < 64 ? (1ull << bytes) - 1 : ~0ull, x);
 }
@@ -74,6 +70,11 @@ __m128i words(int first, int second) {
     return _mm_unpacklo_epi64(_mm_set1_epi16((short) first), _mm_set1_epi16((short) second));
 }
 
+// A double word four times each.
+__m512i quarters(int a, int b, int c, int d) {
+    return _mm512_setr_epi32(a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d);
+}
+
 // Quarter I in all of them.
 template <int I> __m512i quarter(__m512i v) { return _mm512_shuffle_i32x4(v, v, (_MM_PERM_ENUM) (0b01'01'01'01 * I)); }
 template <int I> __m512 quarter(__m512 v) { return _mm512_shuffle_f32x4(v, v, 0b01'01'01'01 * I); }
@@ -81,13 +82,10 @@ template <int I> __m512 quarter(__m512 v) { return _mm512_shuffle_f32x4(v, v, 0b
 // Q4_K and Q5_K, which begin with two halves, 8 scales and 8 mins.
 template <class Type> struct FourWithMins {
     using Block = typename Type::Block;
-    // Which 32 weights the halves of the vectors hold.
-    static constexpr int ORDER[8] = { 0, 2, 1, 3, 4, 6, 5, 7 };
-
     __m512 d, dmin; // of each block four times
     __m512i factors, mins;
 
-    INLINE FourWithMins(const Block * x, int count) {
+    FourWithMins(const Block * x, int count) {
         const __m512i head = four_of(x, count, 0);
         const __m512i low = _mm512_srlv_epi32(_mm512_shuffle_epi32(head, (_MM_PERM_ENUM) 0b11'10'11'01),
                                               in_quarters(_mm_setr_epi32(0, 0, 0, 4)));
@@ -103,54 +101,51 @@ template <class Type> struct FourWithMins {
         dmin = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(apart, 1));
     }
 
-    // Words for the sums of each two vectors of block I.
-    template <int I> INLINE void scales(const Block &, __m512i (&to)[2]) const {
-        const __m512i own = quarter<I>(factors);
-#pragma GCC unroll 2
-        for (int v = 0; v < 2; v++) {
-            // An index below zero is a byte of zero.
-            const auto from = [&](int half) {
-                const int first = ORDER[4 * v + half], second = ORDER[4 * v + half + 2];
-                return _mm256_broadcastsi128_si256(words(0x8000 | first, 0x8000 | second));
-            };
-            to[v] = _mm512_shuffle_epi8(own, both(from(0), from(1)));
-        }
+    // Quarter i of the first vector has 16 bytes of the low nibbles of 64 weights, of the second
+    // the other 16.
+    static void nibbles_of(const uint8_t * qs, __m512i (&low)[2], __m512i (&high)[2]) {
+        const __m512i first = load_512(qs), second = load_512(qs + 64);
+        nibbles(_mm512_shuffle_i32x4(first, second, (_MM_PERM_ENUM) 0b10'00'10'00), low[0], high[0]);
+        nibbles(_mm512_shuffle_i32x4(first, second, (_MM_PERM_ENUM) 0b11'01'11'01), low[1], high[1]);
+    }
+
+    // Words for the sums of the low nibbles and of the high ones.
+    template <int I> __m512i scales() const {
+        // An index below zero is a byte of zero.
+        const auto two = [](int first) { return words(0x8000 | first, 0x8000 | (first + 1)); };
+        const __m512i which = both(_mm256_set_m128i(two(2), two(0)), _mm256_set_m128i(two(6), two(4)));
+        return _mm512_shuffle_epi8(quarter<I>(factors), which);
     }
 };
 
 template <> struct FourBlocks<Q4_K> : FourWithMins<Q4_K> {
     using FourWithMins::FourWithMins;
 
-    INLINE static void weights(const Block & x, __m512i (&to)[4]) {
-        nibbles(load_512(x.qs), to[0], to[1]);
-        nibbles(load_512(x.qs + 64), to[2], to[3]);
-    }
+    static void weights(const Block & x, __m512i (&low)[2], __m512i (&high)[2]) { nibbles_of(x.qs, low, high); }
 };
 
 template <> struct FourBlocks<Q5_K> : FourWithMins<Q5_K> {
     using FourWithMins::FourWithMins;
 
-    INLINE static void weights(const Block & x, __m512i (&to)[4]) {
-        nibbles(load_512(x.qs), to[0], to[1]);
-        nibbles(load_512(x.qs + 64), to[2], to[3]);
+    static void weights(const Block & x, __m512i (&low)[2], __m512i (&high)[2]) {
+        nibbles_of(x.qs, low, high);
         // Bit k of these bytes belongs to weights 32k to 32k + 31.
-        const __m512i bits = _mm512_broadcast_i64x4(load(x.qh)), fifth = _mm512_set1_epi8(16);
-        to[0] = or_bits(to[0], _mm512_sllv_epi16(bits, halves(4, 2)), fifth);
-        to[1] = or_bits(to[1], _mm512_sllv_epi16(bits, halves(3, 1)), fifth);
-        to[2] = or_bits(to[2], _mm512_srlv_epi16(bits, halves(0, 2)), fifth);
-        to[3] = or_bits(to[3], _mm512_srlv_epi16(bits, halves(1, 3)), fifth);
+        const __m512i fifth = _mm512_set1_epi8(16);
+        for (int i = 0; i < 2; i++) {
+            const __m512i bits = in_quarters(_mm_loadu_si128((const __m128i *) (x.qh + 16 * i)));
+            low[i] = or_bits(low[i], _mm512_rolv_epi32(bits, quarters(4, 2, 0, 30)), fifth);
+            high[i] = or_bits(high[i], _mm512_rolv_epi32(bits, quarters(3, 1, 31, 29)), fifth);
+        }
     }
 };
 
 template <> struct FourBlocks<Q6_K> {
     using Block = block_q6_K;
-    static constexpr int ORDER[8] = { 0, 1, 2, 3, 4, 5, 6, 7 };
-
     __m512 d; // of each block four times
 
-    INLINE FourBlocks(const Block * x, int count) : d(halves_of(x, count, offsetof(Block, d))) {}
+    FourBlocks(const Block * x, int count) : d(halves_of(x, count, offsetof(Block, d))) {}
 
-    template <int> INLINE void scales(const Block & x, __m512i (&to)[2]) const {
+    static void scales(const Block & x, __m512i (&to)[2]) {
         const __m512i all = all_scales(x);
         const __m512i which = both(_mm256_set_m128i(words(1, 5), words(0, 4)), _mm256_set_m128i(words(3, 7), words(2, 6)));
         to[0] = _mm512_permutexvar_epi16(which, all);
@@ -162,7 +157,7 @@ template <> struct FourBlocks<Q6_K> {
         return _mm512_cvtepi8_epi16(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *) x.scales)));
     }
 
-    INLINE static void weights(const Block & x, __m512i (&to)[4]) {
+    static void weights(const Block & x, __m512i (&to)[4]) {
         const __m512i top = _mm512_set1_epi8(48);
 #pragma GCC unroll 2
         for (int i = 0; i < 2; i++) {
@@ -184,7 +179,10 @@ template <class Type> struct FourOfK {
     void put(const float * x, int at) {
         block_q8_K block;
         quantize_block<Type::HAS_DMIN>(x, block);
-        for (int i = 0; i < 8; i++) memcpy(quants[at] + 32 * i, block.qs + 32 * FourBlocks<Type>::ORDER[i], 32);
+        for (int i = 0; i < 16; i++) {
+            const int to = Type::HAS_DMIN ? i % 4 * 4 + i / 4 : i;
+            memcpy(quants[at] + 16 * to, block.qs + 16 * i, 16);
+        }
         memcpy(sums[at], block.bsums, sizeof sums[at]);
         std::fill_n(d + 4 * at, 4, block.d);
     }
@@ -199,17 +197,51 @@ template <> struct FourOfColumn<Q4_K> : FourOfK<Q4_K> {};
 template <> struct FourOfColumn<Q5_K> : FourOfK<Q5_K> {};
 template <> struct FourOfColumn<Q6_K> : FourOfK<Q6_K> {};
 
-// Calls take(0), take(1), take(2) and take(3), each with a constant.
-template <typename Take> void each_of_four(Take take) {
-    take(std::integral_constant<int, 0>());
-    take(std::integral_constant<int, 1>());
-    take(std::integral_constant<int, 2>());
-    take(std::integral_constant<int, 3>());
+// Adds block I of four to the sums of N columns; d: the factors of the four.
+template <class Type, int I, int N>
+void add_block(const FourBlocks<Type> & four, const typename Type::Block & x, const FourOfK<Type> * y,
+               const __m512 (&d)[N], __m512 (&sum)[N]) {
+    const auto fours_of = [&](int j, int v, __m512i start, __m512i weights) {
+        return _mm512_dpbusd_epi32(start, weights, load_512(y[j].quants[I] + 64 * v));
+    };
+    const __m512i zero = _mm512_setzero_si512();
+    const auto add = [&](int j, __m512i total) {
+        sum[j] = _mm512_fmadd_ps(quarter<I>(d[j]), _mm512_cvtepi32_ps(total), sum[j]);
+    };
+    if constexpr (Type::HAS_DMIN) {
+        __m512i low[2], high[2];
+        four.weights(x, low, high);
+        const __m512i scales = four.template scales<I>();
+#pragma GCC unroll 8
+        for (int j = 0; j < N; j++) {
+            // Eight products of 31 and 127 fit into a word.
+            const __m512i of_low = fours_of(j, 1, fours_of(j, 0, zero, low[0]), low[1]);
+            const __m512i of_high = fours_of(j, 3, fours_of(j, 2, zero, high[0]), high[1]);
+            add(j, _mm512_dpwssd_epi32(zero, _mm512_packs_epi32(of_low, of_high), scales));
+        }
+    } else {
+        __m512i weights[4], scales[2];
+        four.weights(x, weights);
+        four.scales(x, scales);
+#pragma GCC unroll 8
+        for (int j = 0; j < N; j++) {
+            // Weights below zero are stored with 32 added.
+            __m512i total = _mm512_dpwssd_epi32(zero, four.all_scales(x), _mm512_broadcast_i64x4(load(y[j].sums[I])));
+#pragma GCC unroll 2
+            for (int v = 0; v < 2; v++) {
+                // Four products of 63 and 127 fit into a word.
+                const __m512i sums = _mm512_packs_epi32(fours_of(j, 2 * v, zero, weights[2 * v]),
+                                                        fours_of(j, 2 * v + 1, zero, weights[2 * v + 1]));
+                total = _mm512_dpwssd_epi32(total, sums, scales[v]);
+            }
+            add(j, total);
+        }
+    }
 }
 
 // Adds four blocks to the sums of N columns.
 template <class Type, int N>
-INLINE void add_four(const typename Type::Block * x, int count, const FourOfK<Type> * y, __m512 (&sum)[N]) {
+void add_four(const typename Type::Block * x, int count, const FourOfK<Type> * y, __m512 (&sum)[N]) {
     const FourBlocks<Type> four(x, count);
     __m512 d[N];
 #pragma GCC unroll 8
@@ -221,31 +253,10 @@ INLINE void add_four(const typename Type::Block * x, int count, const FourOfK<Ty
             sum[j] = _mm512_fnmadd_ps(_mm512_mul_ps(four.dmin, of_column), _mm512_cvtepi32_ps(mins), sum[j]);
         }
     }
-    each_of_four([&](auto i) {
-        if (i >= count) return;
-        __m512i weights[4], scales[2];
-        four.weights(x[i], weights);
-        four.template scales<i>(x[i], scales);
-#pragma GCC unroll 8
-        for (int j = 0; j < N; j++) {
-            __m512i total = _mm512_setzero_si512();
-            // Weights below zero are stored with 32 added.
-            if constexpr (!Type::HAS_DMIN) {
-                const __m512i sums = _mm512_broadcast_i64x4(load(y[j].sums[i]));
-                total = _mm512_dpwssd_epi32(total, four.all_scales(x[i]), sums);
-            }
-            const auto fours_of = [&](int v) {
-                return _mm512_dpbusd_epi32(_mm512_setzero_si512(), weights[v], load_512(y[j].quants[i] + 64 * v));
-            };
-#pragma GCC unroll 2
-            for (int v = 0; v < 2; v++) {
-                // Four products of 63 and 127 fit into a word.
-                const __m512i sums = _mm512_packs_epi32(fours_of(2 * v), fours_of(2 * v + 1));
-                total = _mm512_dpwssd_epi32(total, sums, scales[v]);
-            }
-            sum[j] = _mm512_fmadd_ps(quarter<i>(d[j]), _mm512_cvtepi32_ps(total), sum[j]);
-        }
-    });
+    add_block<Type, 0>(four, x[0], y, d, sum);
+    if (count > 1) add_block<Type, 1>(four, x[1], y, d, sum);
+    if (count > 2) add_block<Type, 2>(four, x[2], y, d, sum);
+    if (count > 3) add_block<Type, 3>(four, x[3], y, d, sum);
 }
 
 // --- 32 weights a block: a quarter of a vector has half a block's ---
@@ -254,7 +265,7 @@ template <> struct FourBlocks<Q4_1> {
     __m512i first, second;
     __m512 d, m; // of each block four times
 
-    INLINE FourBlocks(const block_q4_1 * x, int count) {
+    FourBlocks(const block_q4_1 * x, int count) {
         nibbles(four_of(x, count, offsetof(block_q4_1, qs)), first, second);
         // d of the four, which are 10 words apart, then m.
         const __m512i apart = _mm512_castsi128_si512(_mm_setr_epi16(0, 10, 20, 30, 1, 11, 21, 31));
@@ -270,7 +281,7 @@ template <> struct FourBlocks<Q8_0> {
     __m512i first, second;
     __m512 d;
 
-    INLINE FourBlocks(const block_q8_0 * x, int count) {
+    FourBlocks(const block_q8_0 * x, int count) {
         const __m512i sign = _mm512_set1_epi8(-128);
         first = _mm512_xor_si512(four_of(x, count, offsetof(block_q8_0, qs)), sign);
         second = _mm512_xor_si512(four_of(x, count, offsetof(block_q8_0, qs) + 16), sign);
@@ -282,7 +293,7 @@ template <> struct FourBlocks<MXFP4> {
     __m512i first, second;
     __m512 d;
 
-    INLINE FourBlocks(const block_mxfp4 * x, int count) {
+    FourBlocks(const block_mxfp4 * x, int count) {
         const __m512i values = values_of_nibbles(), packed = four_of(x, count, offsetof(block_mxfp4, qs));
         first = _mm512_permutexvar_epi8(packed, values);
         second = _mm512_permutexvar_epi8(_mm512_srli_epi16(packed, 4), values);
@@ -323,7 +334,7 @@ template <> struct FourOfColumn<Q8_0> : FourOf32<Q8_0> {};
 template <> struct FourOfColumn<MXFP4> : FourOf32<MXFP4> {};
 
 template <class Type, int N>
-INLINE void add_four(const typename Type::Block * x, int count, const FourOf32<Type> * y, __m512 (&sum)[N]) {
+void add_four(const typename Type::Block * x, int count, const FourOf32<Type> * y, __m512 (&sum)[N]) {
     const FourBlocks<Type> four(x, count);
 #pragma GCC unroll 8
     for (int j = 0; j < N; j++) {
@@ -337,23 +348,49 @@ INLINE void add_four(const typename Type::Block * x, int count, const FourOf32<T
 
 // --- All kinds ---
 
-// out[j * out_stride] for one row and N columns, whose fours lie one after the other.
-// `next`: see Ahead. Where the row is near the end, nothing is read behind it.
+// Fours of N columns that stay in the first cache while all rows of a chunk are multiplied
+// with them.
+template <class Type, int N> constexpr int64_t SPAN = std::max<int64_t>(1, (16 << 10) / (N * sizeof(FourOfColumn<Type>)));
+
+// out[j * out_stride + i] for `count` rows, at most CHUNK_ROWS, and N columns, whose fours lie
+// one after the other. Columns that the first cache does not hold are taken in spans, and the
+// sums of all rows wait meanwhile. `rows_left`: rows of the matrix from the first of these on;
+// nothing is read behind them.
 template <class Type, int N>
-void row_of_fours(int64_t blocks, const typename Type::Block * x, Ahead<typename Type::Block> next, bool is_near_end,
-                  const FourOfColumn<Type> * y, float * out, int64_t out_stride) {
-    __m512 sum[N];
-    for (int j = 0; j < N; j++) sum[j] = _mm512_setzero_ps();
-    const auto add = [&](int64_t from, int count) INLINED {
-        prefetch(next, from, count);
-        add_four<Type, N>(x + from, count, y + from / 4 * N, sum);
-    };
-    int64_t from = 0;
-    // What is read beyond a row is multiplied with zero.
-    const int64_t end = is_near_end ? blocks - 3 : blocks;
-    for (; from < end; from += 4) add(from, 4);
-    if (from < blocks) add(from, (int) (blocks - from));
-    for (int j = 0; j < N; j++) out[j * out_stride] = _mm512_reduce_add_ps(sum[j]);
+[[gnu::flatten]] void rows_of_fours(int count, int64_t blocks, const typename Type::Block * x, int64_t stride,
+                                    const typename Type::Block * next, int64_t rows_left,
+                                    const FourOfColumn<Type> * y, float * out, int64_t out_stride) {
+    // A single column is short enough.
+    constexpr int64_t BLOCKS = N == 1 ? INT64_MAX : 4 * SPAN<Type, N>;
+    const bool is_split = blocks > BLOCKS;
+    __m512 sums[CHUNK_ROWS][N];
+    for (int64_t first = 0, last; first < blocks; first = last) {
+        last = blocks - first < BLOCKS ? blocks : first + BLOCKS;
+        for (int i = 0; i < count; i++) {
+            const auto * const row = x + i * stride;
+            const auto later = is_split ? chunk_ahead(next + i * stride) : rows_ahead(i, x, stride, count, next);
+            const Ahead<typename Type::Block> soon = { x + std::min(i + 1, count - 1) * stride, true };
+            __m512 sum[N];
+            for (int j = 0; j < N; j++) sum[j] = first == 0 ? _mm512_setzero_ps() : sums[i][j];
+            const auto add = [&](int64_t from, int of_four) {
+                prefetch(later, from, of_four);
+                if (is_split) prefetch(soon, from, of_four);
+                add_four<Type, N>(row + from, of_four, y + from / 4 * N, sum);
+            };
+            int64_t from = first;
+            // What is read beyond a row is multiplied with zero.
+            const int64_t end = (rows_left - i - 1) * blocks < 3 ? last - 3 : last;
+            for (; from < end; from += 4) add(from, 4);
+            if (from < last) add(from, (int) (last - from));
+            for (int j = 0; j < N; j++) {
+                if (last < blocks) {
+                    sums[i][j] = sum[j];
+                } else {
+                    out[j * out_stride + i] = _mm512_reduce_add_ps(sum[j]);
+                }
+            }
+        }
+    }
 }
 
 } // namespace

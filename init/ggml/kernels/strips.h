@@ -72,18 +72,6 @@ template <class Type> void compute_strips(const Chunk & here, const Chunk & next
 
 // --- Passes ---
 
-// Calls row(i, row, what to ask for meanwhile, whether fewer than three blocks follow in the
-// matrix) for each of the chunk's rows.
-template <class Type, typename Row> void each_row(const Chunk & here, const Chunk & next, Row row) {
-    using Block = typename Type::Block;
-    const auto * const x = (const Block *) here.weights();
-    const int64_t stride = here.matrix.product.nb01 / sizeof(Block);
-    for (int i = 0; i < here.count; i++) {
-        row(i, x + i * stride, rows_ahead(i, x, stride, here.count, (const Block *) next.weights()),
-            (here.matrix.product.rows - here.first - i - 1) * here.matrix.product.blocks < 3);
-    }
-}
-
 // Calls take(N) with the number of columns as a constant.
 template <int N = ZOSIA_PASS_TOKENS, typename Take> void with_width(int64_t width, Take take) {
     if (width == N) return take(std::integral_constant<int, N>());
@@ -110,10 +98,12 @@ template <class Type> struct InFours {
     }
 
     static void compute(const Chunk & here, const Chunk & next, float * out, int64_t stride) {
+        using Block = typename Type::Block;
+        const Product & product = here.matrix.product;
         with_width(here.matrix.width(), [&](auto width) {
-            each_row<Type>(here, next, [&](int i, auto x, auto later, bool is_near_end) {
-                row_of_fours<Type, width>(here.matrix.product.blocks, x, later, is_near_end, (const Four *) here.matrix.columns(), out + i, stride);
-            });
+            rows_of_fours<Type, width>(here.count, product.blocks, (const Block *) here.weights(), product.nb01 / sizeof(Block),
+                                       (const Block *) next.weights(), product.rows - here.first,
+                                       (const Four *) here.matrix.columns(), out, stride);
         });
     }
 };
