@@ -77,52 +77,49 @@ int64_t floats_unpacked(const Attention & attention) {
     return POSITIONS * (attention.src[1].ne[0] + attention.src[2].ne[0]);
 }
 
-// What the queries of a head attend to in a part, tokens innermost. next: what is read
-// afterwards.
-template <class Type>
-void attend_part(const Attention & attention, int64_t sequence, int64_t part, int64_t head, float * out, float * unpacked,
-                 const Memory & next) {
-    const ggml_tensor & q = attention.src[0], & k = attention.src[1], & v = attention.src[2];
-    const Factors factors(attention.dst);
-    const int64_t tokens = q.ne[1], queries = queries_of(attention), to = std::min(k.ne[1], (part + 1) * PART);
-    const auto attended = [&](int64_t i) { return (Attended *) (out + i * Attended::floats(v.ne[0])); };
-    const auto query = [&](int64_t i, const Masked * masked) {
-        const auto * floats = (const float *) at(q, i % tokens, head * shared(attention) + i / tokens, sequence);
-        return Query{ floats, attended(i), &masked[i % tokens] };
-    };
-    for (int64_t i = 0; i < queries; i++) {
-        *attended(i) = { -INFINITY, 0 };
-        std::fill_n(attended(i)->sum(), v.ne[0], 0.0f);
-    }
-    for (int64_t from = part * PART; from < to; from += POSITIONS) {
-        Memory keys = block(k, from, to, head, sequence), values = block(v, from, to, head, sequence);
-        const Memory ahead = from + POSITIONS < to ? block(k, from + POSITIONS, to, head, sequence) : next;
-        Masked masked[ZOSIA_PASS_TOKENS];
-        int count = 0;
-        for (int64_t j = 0; j < tokens; j++) {
-            masked[j] = mask_of(attention, j, sequence, from, keys.count);
+// Positions from `first` on, which a pass attends to at once, and what is added to their scores.
+struct Block {
+    int64_t first;
+    Masked masked[ZOSIA_PASS_TOKENS];
+    // Up to the last that a token sees.
+    int count = 0;
+
+    Block(const Attention & attention, int64_t sequence, int64_t first, int64_t to) : first(first) {
+        for (int64_t j = 0; j < attention.src[0].ne[1]; j++) {
+            masked[j] = mask_of(attention, j, sequence, first, (int) std::min<int64_t>(to - first, POSITIONS));
             count = std::max(count, masked[j].count);
         }
-        if (count == 0) continue;
-        keys.count = values.count = count;
-        const auto all = [&](auto type, const Memory & keys, const Memory & values, const Memory & before,
-                             const Memory & after) {
-            using Unpacked = decltype(type);
-            Query some[TOGETHER<Unpacked>];
-            for (int64_t i = 0; i < queries; i += TOGETHER<Unpacked>) {
-                const int64_t left = std::min<int64_t>(queries - i, TOGETHER<Unpacked>);
-                for (int64_t j = 0; j < left; j++) some[j] = query(i + j, masked);
-                attend<Unpacked>(some, left, keys, values, k.ne[0], v.ne[0], factors.scale, factors.softcap, before, after);
-            }
-        };
-        if (queries <= TOGETHER<Type>) {
-            all(Type(), keys, values, values, ahead);
-        } else {
-            const Memory of_keys = unpack<Type>(keys, k.ne[0], unpacked, values);
-            const Memory of_values = unpack<Type>(values, v.ne[0], unpacked + POSITIONS * k.ne[0], ahead);
-            all(Float32(), of_keys, of_values, Memory(), Memory());
-        }
     }
+};
+
+Attended * attended(const Attention & attention, float * of_head, int64_t query) {
+    return (Attended *) (of_head + query * Attended::floats(attention.src[2].ne[0]));
+}
+
+// What the queries of a head attend to in a block, tokens innermost.
+template <class Type>
+void attend_block(const Attention & attention, int64_t sequence, const Block & here, int64_t head, float * out,
+                  float * unpacked, Ahead & next_keys, Ahead & next_values) {
+    const ggml_tensor & q = attention.src[0], & k = attention.src[1], & v = attention.src[2];
+    const Factors factors(attention.dst);
+    const int64_t tokens = q.ne[1], queries = queries_of(attention), to = here.first + here.count;
+    const Memory keys = block(k, here.first, to, head, sequence), values = block(v, here.first, to, head, sequence);
+    const auto query = [&](int64_t i) {
+        const auto * floats = (const float *) at(q, i % tokens, head * shared(attention) + i / tokens, sequence);
+        return Query{ floats, attended(attention, out, i), &here.masked[i % tokens] };
+    };
+    const auto all = [&](auto type, const Memory & keys, const Memory & values) {
+        using Unpacked = decltype(type);
+        Query some[TOGETHER<Unpacked>];
+        for (int64_t i = 0; i < queries; i += TOGETHER<Unpacked>) {
+            const int64_t left = std::min<int64_t>(queries - i, TOGETHER<Unpacked>);
+            for (int64_t j = 0; j < left; j++) some[j] = query(i + j);
+            attend<Unpacked>(some, left, keys, values, k.ne[0], v.ne[0], factors.scale, factors.softcap, next_keys, next_values);
+        }
+    };
+    if (queries <= TOGETHER<Type>) return all(Type(), keys, values);
+    const Memory of_keys = unpack<Type>(keys, k.ne[0], unpacked, next_keys);
+    all(Float32(), of_keys, unpack<Type>(values, v.ne[0], unpacked + POSITIONS * k.ne[0], next_values));
 }
 
 // Puts a head's parts together, `stride` floats from one to the next.
@@ -169,14 +166,30 @@ struct HeadsOfPart {
 
 template <class Type> void compute_pass(Work & work, int64_t chunk, int64_t next_chunk, float * own, int64_t) {
     const auto & attention = (const Attention &) work;
-    const ggml_tensor & k = attention.src[1];
+    const ggml_tensor & k = attention.src[1], & v = attention.src[2];
     const HeadsOfPart here(attention, chunk), next(attention, next_chunk);
     float * const out = aligned(own), * const unpacked = out + attention.each * floats_of_part(attention);
+    const auto of_head = [&](int64_t head) { return out + (head - here.first) * floats_of_part(attention); };
     for (int64_t head = here.first; head < here.last; head++) {
-        const Memory ahead = head + 1 < here.last ? block(k, here.part * PART, k.ne[1], head + 1, here.sequence)
-                                                  : block(k, next.part * PART, k.ne[1], next.first, next.sequence);
-        attend_part<Type>(attention, here.sequence, here.part, head,
-                          out + (head - here.first) * floats_of_part(attention), unpacked, ahead);
+        for (int64_t i = 0; i < queries_of(attention); i++) {
+            Attended * const none = attended(attention, of_head(head), i);
+            *none = { -INFINITY, 0 };
+            std::fill_n(none->sum(), v.ne[0], 0.0f);
+        }
+    }
+    const int64_t to = std::min(k.ne[1], (here.part + 1) * PART);
+    for (int64_t first = here.part * PART; first < to; first += POSITIONS) {
+        const Block of_part(attention, here.sequence, first, to);
+        if (of_part.count == 0) continue;
+        const bool is_last = first + POSITIONS >= to;
+        const auto ahead = [&](const ggml_tensor & t) {
+            return is_last ? Ahead(block(t, next.part * PART, t.ne[1], next.first, next.sequence), next.last - next.first)
+                           : Ahead(block(t, first + POSITIONS, to, here.first, here.sequence), here.last - here.first);
+        };
+        Ahead next_keys = ahead(k), next_values = ahead(v);
+        for (int64_t head = here.first; head < here.last; head++) {
+            attend_block<Type>(attention, here.sequence, of_part, head, of_head(head), unpacked, next_keys, next_values);
+        }
     }
 }
 
@@ -243,8 +256,11 @@ template <class Type> void compute_batch(Work & work, int64_t chunk, int64_t, fl
         if (count == 0) continue;
         keys.count = values.count = count;
         const auto mask = [&](int64_t j) -> const Masked & { return masked[here.token(attention, j) - first]; };
-        batch.attend<Type>(keys, values, factors.softcap, mask,
-                           block(k, from + POSITIONS, k.ne[1], here.head, here.sequence));
+        const auto ahead = [&](const ggml_tensor & t) {
+            return Ahead(block(t, from + POSITIONS, t.ne[1], here.head, here.sequence), 1);
+        };
+        Ahead next_keys = ahead(k), next_values = ahead(v);
+        batch.attend<Type>(keys, values, factors.softcap, mask, next_keys, next_values);
     }
     for (int64_t j = 0; j < here.count; j++) {
         const float sink = sink_of(attention, here.head_of(attention, j));

@@ -459,7 +459,7 @@ void advance(Pool & pool) {
         job.node = pool.node;
         if (!pool.plan->use_ref) {
             if (make_product(pool, job, node)) return post(pool, job);
-            if (job.threads > 1 && node->op == GGML_OP_FLASH_ATTN_EXT && make_attention(pool, job, node)) return post(pool, job);
+            if (node->op == GGML_OP_FLASH_ATTN_EXT && make_attention(pool, job, node)) return post(pool, job);
         }
         if (job.threads > 1 && !is_small(node) && zosia_n_threads_of(node, job.threads) > 1) {
             job.kind = Job::SHARES;
