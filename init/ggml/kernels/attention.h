@@ -46,7 +46,7 @@ class Ahead {
   public:
     Ahead(const Memory & of_first, int64_t heads) : rows(of_first), heads((int) heads) {}
 
-    // GCC leaves out calls of a function that does nothing else.
+    // A call in its place would empty all registers.
     __attribute__((always_inline)) void prefetch() {
         if (at >= rows.count) return;
         const char * const from = rows.row(at) + head * rows.bytes;
