@@ -37,6 +37,7 @@ impl Chat {
         let arguments = arguments.chain([model.as_os_str()]);
         let command = PlainCommand::launch_at(&seat, &native_executable(), arguments);
         let _ = command.expect(MODEL_NAME, LOAD);
+        command.set_hints(seat.term != "dumb" && !flags.ends_with(&["--color", "off"]));
         let _ = command.expect_prompt(SOON);
         Self { command, folder }
     }

@@ -289,6 +289,7 @@ mod tests {
                       read line; printf 'heard %s\\n>>> ' \"$line\"; \
                       while :; do sleep 0.1; done";
         let mut command = PlainCommand::launch(Path::new("/bin/sh"), ["-c", script]);
+        command.set_hints(false);
         let size = command.expect_prompt(SOON);
         assert!(size.contains(&format!("{ROWS} {COLS}")), "{size}");
         assert_eq!(command.ask("hello there", SOON), "heard hello there");
@@ -302,6 +303,7 @@ mod tests {
     fn the_engine_is_the_child_and_dies_of_the_signal() {
         let script = "printf '>>> '; sh -c 'sleep 60; :'; echo \"status $?\"";
         let command = PlainCommand::launch(Path::new("/bin/sh"), ["-c", script]);
+        command.set_hints(false);
         let _ = command.expect_prompt(SOON);
         wait_until(|| command.engine().is_some(), || "there is no engine");
         command.kill_engine(Signal::KILL);

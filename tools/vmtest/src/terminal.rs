@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -87,6 +88,8 @@ pub struct Terminal {
     /// Everything before this was expected, or typed over, already: an offset
     /// into the words.
     seen: Mutex<usize>,
+    /// Whether an empty prompt has a hint behind it.
+    hints: AtomicBool,
 }
 
 type Keyboard = Arc<Mutex<Box<dyn Write + Send>>>;
@@ -166,6 +169,7 @@ impl Terminal {
             keyboard,
             started: Instant::now(),
             seen: Mutex::new(0),
+            hints: AtomicBool::new(true),
         }
     }
 
@@ -192,8 +196,14 @@ impl Terminal {
         self.shared.lock().words.text[from..found].to_owned()
     }
 
-    /// Waits for an empty prompt with the cursor behind it, and returns what
-    /// was shown since the last wait.
+    /// Without colours there is no hint behind an empty prompt.
+    pub fn set_hints(&self, hints: bool) {
+        self.hints.store(hints, Ordering::Relaxed);
+    }
+
+    /// Waits for an empty prompt, and returns what was shown since the last
+    /// wait. What tells it from the first bytes of a message that is shown
+    /// again is the hint behind it, from which the cursor has come back.
     #[track_caller]
     pub fn expect_prompt(&self, within: Duration) -> String {
         let from = *self.seen();
@@ -201,8 +211,9 @@ impl Terminal {
             let screen = state.screen.screen();
             let (row, column) = screen.cursor_position();
             let line = screen.rows(0, u16::MAX).nth(usize::from(row))?;
-            let at_prompt =
-                line.starts_with(PROMPT.trim_end()) && usize::from(column) == PROMPT.len();
+            let behind = line.strip_prefix(PROMPT.trim_end())?.trim();
+            let at_prompt = usize::from(column) == PROMPT.len()
+                && !(behind.is_empty() && self.hints.load(Ordering::Relaxed));
             at_prompt.then_some(state.words.text.len())
         });
         *self.seen() = end;
@@ -606,6 +617,12 @@ mod tests {
     #[should_panic(expected = "the other end hung up")]
     fn a_prompt_with_text_is_not_empty() {
         showing(b">>> hello").expect_prompt(SOON);
+    }
+
+    #[test]
+    #[should_panic(expected = "the other end hung up")]
+    fn the_first_bytes_of_a_message_that_is_shown_again_are_no_prompt() {
+        showing(b"going on\r\n>>> ").expect_prompt(SOON);
     }
 
     #[test]

@@ -131,10 +131,12 @@ fn without_colours_there_are_no_attributes_at_all() {
     }
     // And at run time.
     let chat = Chat::start_at(narrow(), &["--color", "off"], &[]);
+    chat.set_hints(true);
     let _ = chat.ask("/set color on", SOON);
     let _ = chat.ask("/show temp", SOON);
     let hint = chat.picture().attributes_of("Send a message");
     assert_eq!(hint.map(|look| look.dim), Some(true));
+    chat.set_hints(false);
     let _ = chat.ask("/set color off", SOON);
     assert_eq!(chat.picture().cursor_row(), ">>>");
 }
