@@ -2,7 +2,6 @@
 //! may leave out a prefetch without a word, and no result tells.
 
 #![cfg(target_arch = "x86_64")]
-#![expect(clippy::unwrap_used, reason = "in a test, a failure is to be seen")]
 
 use std::process::Command;
 
