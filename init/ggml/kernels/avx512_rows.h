@@ -141,6 +141,7 @@ template <> struct FourBlocks<Q5_K> : FourWithMins<Q5_K> {
 
 template <> struct FourBlocks<Q6_K> {
     using Block = block_q6_K;
+
     __m512 d; // of each block four times
 
     FourBlocks(const Block * x, int count) : d(halves_of(x, count, offsetof(Block, d))) {}
@@ -180,6 +181,7 @@ template <class Type> struct FourOfK {
         block_q8_K block;
         quantize_block<Type::HAS_DMIN>(x, block);
         for (int i = 0; i < 16; i++) {
+            // Of 64 weights each vector of nibbles_of has a quarter.
             const int to = Type::HAS_DMIN ? i % 4 * 4 + i / 4 : i;
             memcpy(quants[at] + 16 * to, block.qs + 16 * i, 16);
         }
