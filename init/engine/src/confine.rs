@@ -63,6 +63,7 @@ pub(super) fn confine(private_bytes: u64, open: &[RawFd]) -> Result<Option<Strin
     // Clocks are read without a system call, once it is known how.
     let _ = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     share_heap();
+    ggml::ask_for_tiles();
     let mut kept = Kept(Vec::new());
     kept.give_up("core dumps", setrlimit(Resource::Core, exactly(0)));
     kept.give_up("memory that others need", limit_memory(private_bytes));

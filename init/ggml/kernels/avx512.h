@@ -60,42 +60,64 @@ __m512i four(const void * const at[ROWS]) {
 
 // --- Strips ---
 
-// A block of STRIP rows side by side.
-struct alignas(64) Strip {
-    // Four weights of each row.
-    __m512i quants[QK_K / 4];
+// What STRIP rows' weights of a block are multiplied with.
+struct alignas(64) StripFactors {
     // Of 16 weights or of 32, and pairs of 16 bits for the sums of as many activations.
     __m512i scales[16], mins[8];
     __m512 d, dmin;
 };
 
-// Four words of each of STRIP rows, `stride` bytes apart, of which `last` is the last.
-void words(const char * at, int64_t stride, int last, __m512i (&to)[4]) {
-    __m512i v[4];
-    for (int i = 0; i < 4; i++) {
-        const auto row = [&](int quarter) { return (const void *) (at + std::min(4 * quarter + i, last) * stride); };
-        const void * const rows[4] = { row(0), row(1), row(2), row(3) };
-        v[i] = four(rows);
-    }
-    const __m512i low[2] = { _mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpacklo_epi32(v[2], v[3]) };
-    const __m512i high[2] = { _mm512_unpackhi_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[2], v[3]) };
-    to[0] = _mm512_unpacklo_epi64(low[0], low[1]);
-    to[1] = _mm512_unpackhi_epi64(low[0], low[1]);
-    to[2] = _mm512_unpacklo_epi64(high[0], high[1]);
-    to[3] = _mm512_unpackhi_epi64(high[0], high[1]);
-}
+// A block of STRIP rows side by side: four weights of each row.
+struct Strip : StripFactors {
+    __m512i quants[QK_K / 4];
 
-// A half of each of STRIP rows, `stride` bytes apart, of which `last` is the last.
-__m512 halves_of_strip(const char * at, int64_t stride, int last) {
-    alignas(32) ggml_half halves[STRIP];
-    for (int i = 0; i < STRIP; i++) memcpy(&halves[i], at + std::min(i, last) * stride, sizeof *halves);
-    return _mm512_cvtph_ps(load(halves));
-}
+    void put(int k, __m512i four) { quants[k] = four; }
+};
+
+// Where STRIP of `count` rows begin, from row `first` on. What there is no row for is the
+// last one again.
+template <class Block> struct StripRows {
+    const Block * of[STRIP];
+
+    StripRows(const Block * x, int64_t stride, int first, int count) {
+        for (int i = 0; i < STRIP; i++) of[i] = x + std::min(first + i, count - 1) * stride;
+    }
+};
+
+// A block of each of STRIP rows.
+template <class Block> struct StripBlock {
+    const StripRows<Block> & rows;
+    int64_t block;
+
+    const void * at(int row, size_t offset) const { return (const char *) (rows.of[row] + block) + offset; }
+
+    // Four words of each, from `offset` on.
+    void words(size_t offset, __m512i (&to)[4]) const {
+        __m512i v[4];
+        for (int i = 0; i < 4; i++) {
+            const void * const quarters[4] = { at(i, offset), at(4 + i, offset), at(8 + i, offset), at(12 + i, offset) };
+            v[i] = four(quarters);
+        }
+        const __m512i low[2] = { _mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpacklo_epi32(v[2], v[3]) };
+        const __m512i high[2] = { _mm512_unpackhi_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[2], v[3]) };
+        to[0] = _mm512_unpacklo_epi64(low[0], low[1]);
+        to[1] = _mm512_unpackhi_epi64(low[0], low[1]);
+        to[2] = _mm512_unpacklo_epi64(high[0], high[1]);
+        to[3] = _mm512_unpackhi_epi64(high[0], high[1]);
+    }
+
+    // A half of each.
+    __m512 halves(size_t offset) const {
+        alignas(32) ggml_half all[STRIP];
+        for (int i = 0; i < STRIP; i++) memcpy(&all[i], at(i, offset), sizeof *all);
+        return _mm512_cvtph_ps(load(all));
+    }
+};
 
 // The factors of a strip whose blocks begin with two halves, 8 scales and 8 mins.
-void unpack_factors_of_8(const char * at, int64_t stride, int last, Strip & to) {
+template <class Block> void unpack_factors_of_8(StripBlock<Block> x, StripFactors & to) {
     __m512i head[4];
-    words(at, stride, last, head);
+    x.words(0, head);
     to.d = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(head[0]));
     to.dmin = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(head[0], 16)));
     const __m512i six = _mm512_set1_epi32(0x3f3f3f3f), low = _mm512_set1_epi32(0x0f0f0f0f),
@@ -114,11 +136,11 @@ void unpack_factors_of_8(const char * at, int64_t stride, int last, Strip & to) 
 }
 
 // Calls take(k, nibbles of weights 4k to 4k + 3) for all that Q4_K and Q5_K have.
-template <typename Take> void unpack_nibbles(const uint8_t * at, int64_t stride, int last, Take take) {
+template <class Block, typename Take> void unpack_nibbles(StripBlock<Block> x, Take take) {
     const __m512i low = _mm512_set1_epi8(15);
     for (int w = 0; w < 32; w += 4) {
         __m512i some[4];
-        words((const char *) at + 4 * w, stride, last, some);
+        x.words(offsetof(Block, qs) + 4 * w, some);
         for (int k = 0; k < 4; k++) {
             const int to = w / 8 * 16 + w % 8 + k;
             take(to, _mm512_and_si512(some[k], low));
@@ -127,42 +149,41 @@ template <typename Take> void unpack_nibbles(const uint8_t * at, int64_t stride,
     }
 }
 
-void unpack_strip(const block_q4_K * x, int64_t stride, int last, Strip & to) {
-    stride *= sizeof *x;
-    unpack_factors_of_8((const char *) x, stride, last, to);
-    unpack_nibbles(x->qs, stride, last, [&](int k, __m512i quants) { to.quants[k] = quants; });
+// Factors first, which `to.put` may use.
+template <class To> void unpack_strip(StripBlock<block_q4_K> x, To & to) {
+    unpack_factors_of_8(x, to);
+    unpack_nibbles(x, [&](int k, __m512i quants) { to.put(k, quants); });
 }
 
-void unpack_strip(const block_q5_K * x, int64_t stride, int last, Strip & to) {
-    stride *= sizeof *x;
-    unpack_factors_of_8((const char *) x, stride, last, to);
+template <class To> void unpack_strip(StripBlock<block_q5_K> x, To & to) {
+    unpack_factors_of_8(x, to);
     __m512i high[2][4];
-    for (int i = 0; i < 2; i++) words((const char *) x->qh + 16 * i, stride, last, high[i]);
-    unpack_nibbles(x->qs, stride, last, [&](int k, __m512i quants) {
+    for (int i = 0; i < 2; i++) x.words(offsetof(block_q5_K, qh) + 16 * i, high[i]);
+    unpack_nibbles(x, [&](int k, __m512i quants) {
         const __m512i bits = _mm512_rorv_epi32(high[k % 8 / 4][k % 4], _mm512_set1_epi32((k / 8 + 28) % 32));
-        to.quants[k] = _mm512_or_si512(quants, _mm512_and_si512(bits, _mm512_set1_epi8(16)));
+        to.put(k, _mm512_or_si512(quants, _mm512_and_si512(bits, _mm512_set1_epi8(16))));
     });
 }
 
-void unpack_strip(const block_q6_K * x, int64_t stride, int last, Strip & to) {
-    stride *= sizeof *x;
+template <class To> void unpack_strip(StripBlock<block_q6_K> x, To & to) {
     __m512i scales[4];
-    words((const char *) x->scales, stride, last, scales);
+    x.words(offsetof(block_q6_K, scales), scales);
     for (int i = 0; i < 16; i++) to.scales[i] = _mm512_srai_epi32(_mm512_slli_epi32(scales[i / 4], 24 - i % 4 * 8), 24);
     for (int i = 0; i < 8; i++) {
         to.mins[i] = _mm512_mask_blend_epi16(0xaaaaaaaa, to.scales[2 * i], _mm512_slli_epi32(to.scales[2 * i + 1], 16));
     }
+    to.d = to.dmin = x.halves(offsetof(block_q6_K, d));
     const __m512i low = _mm512_set1_epi8(15), top = _mm512_set1_epi8(48);
     for (int w = 0; w < 8; w += 4) {
         for (int i = 0; i < 2; i++) {
             __m512i first[4], second[4], high[4];
-            words((const char *) x->ql + 64 * i + 4 * w, stride, last, first);
-            words((const char *) x->ql + 64 * i + 32 + 4 * w, stride, last, second);
-            words((const char *) x->qh + 32 * i + 4 * w, stride, last, high);
+            x.words(offsetof(block_q6_K, ql) + 64 * i + 4 * w, first);
+            x.words(offsetof(block_q6_K, ql) + 64 * i + 32 + 4 * w, second);
+            x.words(offsetof(block_q6_K, qh) + 32 * i + 4 * w, high);
             for (int k = 0; k < 4; k++) {
                 const auto put = [&](int group, __m512i nibbles, __m512i bits) {
-                    to.quants[32 * i + 8 * group + w + k] =
-                        _mm512_or_si512(_mm512_and_si512(nibbles, low), _mm512_and_si512(bits, top));
+                    to.put(32 * i + 8 * group + w + k,
+                           _mm512_or_si512(_mm512_and_si512(nibbles, low), _mm512_and_si512(bits, top)));
                 };
                 put(0, first[k], _mm512_slli_epi16(high[k], 4));
                 put(1, second[k], _mm512_slli_epi16(high[k], 2));
@@ -171,7 +192,6 @@ void unpack_strip(const block_q6_K * x, int64_t stride, int last, Strip & to) {
             }
         }
     }
-    to.d = to.dmin = halves_of_strip((const char *) &x->d, stride, last);
 }
 
 // Adds a block of N columns to sum.

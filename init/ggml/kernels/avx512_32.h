@@ -8,6 +8,7 @@
 #pragma once
 
 #include "avx512.h"
+#include "matrices.h"
 
 namespace {
 
@@ -73,41 +74,38 @@ __m512i values_of_nibbles() {
 // The power of two whose exponent is the highest byte.
 __m512 powers(__m512i exponents) { return _mm512_castsi512_ps(_mm512_srli_epi32(exponents, 1)); }
 
-void unpack_strip(const block_mxfp4 * x, int64_t stride, int last, Strip32 & to) {
-    stride *= sizeof *x;
+void unpack_strip(StripBlock<block_mxfp4> x, Strip32 & to) {
     __m512i packed[4];
-    words((const char *) x->qs, stride, last, packed);
+    x.words(offsetof(block_mxfp4, qs), packed);
     const __m512i values = values_of_nibbles();
     for (int k = 0; k < 4; k++) {
         to.quants[k] = _mm512_permutexvar_epi8(packed[k], values);
         to.quants[4 + k] = _mm512_permutexvar_epi8(_mm512_srli_epi16(packed[k], 4), values);
     }
     alignas(64) int32_t exponents[STRIP];
-    for (int i = 0; i < STRIP; i++) exponents[i] = ((const block_mxfp4 *) ((const char *) x + std::min(i, last) * stride))->e << 24;
+    for (int i = 0; i < STRIP; i++) exponents[i] = x.rows.of[i][x.block].e << 24;
     to.d = powers(load_512(exponents));
 }
 
-void unpack_strip(const block_q4_1 * x, int64_t stride, int last, Strip32 & to) {
-    stride *= sizeof *x;
+void unpack_strip(StripBlock<block_q4_1> x, Strip32 & to) {
     __m512i packed[4];
-    words((const char *) x->qs, stride, last, packed);
+    x.words(offsetof(block_q4_1, qs), packed);
     const __m512i low = _mm512_set1_epi8(15);
     for (int k = 0; k < 4; k++) {
         to.quants[k] = _mm512_and_si512(packed[k], low);
         to.quants[4 + k] = _mm512_and_si512(_mm512_srli_epi16(packed[k], 4), low);
     }
-    to.d = halves_of_strip((const char *) x, stride, last);
-    to.m = halves_of_strip((const char *) x + sizeof(ggml_half), stride, last);
+    to.d = x.halves(0);
+    to.m = x.halves(sizeof(ggml_half));
 }
 
-void unpack_strip(const block_q8_0 * x, int64_t stride, int last, Strip32 & to) {
-    stride *= sizeof *x;
+void unpack_strip(StripBlock<block_q8_0> x, Strip32 & to) {
     for (int half = 0; half < 2; half++) {
         __m512i some[4];
-        words((const char *) x->qs + 16 * half, stride, last, some);
+        x.words(offsetof(block_q8_0, qs) + 16 * half, some);
         for (int k = 0; k < 4; k++) to.quants[4 * half + k] = _mm512_xor_si512(some[k], _mm512_set1_epi8(-128));
     }
-    to.d = halves_of_strip((const char *) x, stride, last);
+    to.d = x.halves(0);
 }
 
 // Adds a block of N columns to sum.
@@ -128,5 +126,17 @@ template <class Type, int N> void strip(const Strip32 & x, const Column32 * y, _
         if constexpr (Type::HAS_MIN) sum[j] = _mm512_fmadd_ps(x.m, _mm512_set1_ps(y[j].s), sum[j]);
     }
 }
+
+
+// --- Of both kinds ---
+
+template <class Type> constexpr bool IS_K = std::is_same_v<typename Type::Column, block_q8_K>;
+template <class Type> using StripOf = std::conditional_t<IS_K<Type>, Strip, Strip32>;
+template <class Type> using ColumnOf = std::conditional_t<IS_K<Type>, block_q8_K, Column32>;
+
+// All strips of a chunk.
+constexpr int STRIPS = CHUNK_ROWS / STRIP;
+template <class Type> using RowsOf = StripRows<typename Type::Block>;
+using Sums = __m512[STRIPS][PANEL_COLUMNS];
 
 } // namespace

@@ -8,22 +8,7 @@
 #pragma weak ggml_threadpool_pause
 #pragma weak ggml_threadpool_resume
 
-#define ggml_graph_plan upstream_graph_plan
 #include "ggml-cpu.c"
-#undef ggml_graph_plan
-
-#if defined(__ARM_NEON) && !defined(__ARM_FEATURE_DOTPROD)
-// The kernels of neon80.h take columns of 16 bits an activation, and a block's sums.
-enum { TIMES_COLUMNS = 3 };
-#else
-enum { TIMES_COLUMNS = 1 };
-#endif
-
-struct ggml_cplan ggml_graph_plan(const struct ggml_cgraph * graph, int threads, struct ggml_threadpool * threadpool) {
-    struct ggml_cplan plan = upstream_graph_plan(graph, threads, threadpool);
-    plan.work_size *= TIMES_COLUMNS;
-    return plan;
-}
 
 // Of upstream's pool only what its operations use. `workers` is not: it holds ours.
 struct ggml_threadpool * zosia_threadpool_new(int threads, void * pool) {

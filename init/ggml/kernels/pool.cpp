@@ -375,18 +375,16 @@ bool is_weight(const ggml_tensor * tensor) {
 // Whether memory of a context, which outlives its threads.
 bool is_cache(const ggml_tensor * tensor) { return tensor->view_src && tensor->view_src->op == GGML_OP_NONE; }
 
-// Makes the job of a product, from columns that are quantized at once if they are few. One
-// thread has nobody to share with: but columns may take more memory than ggml set aside.
+// Makes the job of a product, from columns that are quantized at once if they are few.
 bool make_product(Pool & pool, Job & job, const ggml_tensor * node) {
     if (node->op != GGML_OP_MUL_MAT && node->op != GGML_OP_MUL_MAT_ID) return false;
     if (!is_weight(node->src[0])) return false;
     if (node->op == GGML_OP_MUL_MAT_ID ? !plan_experts(node, job.threads, job.experts)
-                                       : !plan_product(node, job.threads, true, job.product)) {
+                                       : !plan_product(node, job.threads, job.product)) {
         return false;
     }
     if (job.work.chunks > CHUNKS_MAX) return false;
     Product & product = job.product;
-    if (job.threads == 1 && !product.choices && product.bytes_columns <= pool.plan->work_size) return false;
     place_columns(node, product, columns_of(pool, product.bytes_columns));
     job.kind = Job::WORK;
     job.chunks = product.chunks;

@@ -81,9 +81,9 @@ struct Attention : Work {
     int64_t each;
 };
 
-// tiled.cpp: how `threads` threads compute dst by kernels of our own, or by vec_dot if
-// `also_upstream`. False if neither does.
-bool plan_product(const ggml_tensor * dst, int threads, bool also_upstream, Product & product);
+// tiled.cpp: how `threads` threads compute dst by kernels of our own, or by vec_dot. False if
+// neither does.
+bool plan_product(const ggml_tensor * dst, int threads, Product & product);
 bool plan_experts(const ggml_tensor * dst, int threads, ExpertProduct & product);
 
 // Where their columns will be: bytes_columns.

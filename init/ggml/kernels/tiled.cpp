@@ -136,7 +136,7 @@ bool plan_upstream(const ggml_tensor * dst, Product & product) {
 } // namespace
 
 // What both kinds of products have in common. `width`: columns of the widest matrix.
-static bool plan_any(const ggml_tensor * dst, int threads, bool also_upstream, int64_t width, Product & product) {
+static bool plan_any(const ggml_tensor * dst, int threads, int64_t width, Product & product) {
     const ggml_tensor * src0 = dst->src[0];
     const ggml_tensor * src1 = dst->src[1];
     if (src1->type != GGML_TYPE_F32) return false;
@@ -160,7 +160,7 @@ static bool plan_any(const ggml_tensor * dst, int threads, bool also_upstream, i
     product.nb1 = nb1;
     product.nb2 = nb2;
     product.nb3 = nb3;
-    if (!plan_here(product) && !(also_upstream && plan_upstream(dst, product))) return false;
+    if (!plan_here(product) && !plan_upstream(dst, product)) return false;
     // Smaller pieces where there are few rows, so that no thread waits long.
     const int64_t share = ne01 / (4 * threads) / 4 * 4;
     product.each = std::clamp<int64_t>(share, 4, CHUNK_ROWS);
@@ -173,7 +173,7 @@ static bool plan_any(const ggml_tensor * dst, int threads, bool also_upstream, i
     return true;
 }
 
-bool plan_product(const ggml_tensor * dst, int threads, bool also_upstream, Product & product) {
+bool plan_product(const ggml_tensor * dst, int threads, Product & product) {
     const ggml_tensor * src0 = dst->src[0];
     const ggml_tensor * src1 = dst->src[1];
     product.choices = nullptr;
@@ -181,7 +181,7 @@ bool plan_product(const ggml_tensor * dst, int threads, bool also_upstream, Prod
     product.r2 = src1->ne[2] / src0->ne[2];
     product.r3 = src1->ne[3] / src0->ne[3];
     product.matrices = src1->ne[2] * src1->ne[3];
-    if (!plan_any(dst, threads, also_upstream, src1->ne[1], product)) return false;
+    if (!plan_any(dst, threads, src1->ne[1], product)) return false;
     product.bytes_columns = product.matrices * product.width * product.bytes_column;
     product.bytes = sizeof product;
     return true;
@@ -222,7 +222,7 @@ bool plan_experts(const ggml_tensor * dst, int threads, ExpertProduct & product)
     product.columns_of_token = dst->src[1]->ne[1];
     // Where they lie is not known yet.
     product.choices = (const Choice *) ids->data;
-    if (!plan_any(dst, threads, true, widest, product)) return false;
+    if (!plan_any(dst, threads, widest, product)) return false;
     product.bytes_columns = choices * (product.bytes_column + sizeof(Choice)) + alignof(Choice);
     product.bytes = offsetof(ExpertProduct, experts) + product.matrices * sizeof(Expert);
     return true;
@@ -240,27 +240,8 @@ void place_columns(const ggml_tensor * dst, Product & product, char * at) {
     product.choices = choices;
 }
 
-// Where threads do not share the work piece by piece: called by each of them.
-static bool multiply_here(const ggml_compute_params * params, ggml_tensor * dst) {
-    Product product;
-    if (params->use_ref || !plan_product(dst, params->nth, false, product)) return false;
-    if (product.bytes_columns > params->wsize) return false;
-    place_columns(dst, product, (char *) params->wdata);
-    product.quantize(product, product.blocks * params->ith / params->nth, product.blocks * (params->ith + 1) / params->nth);
-    if (params->ith == 0) ggml_threadpool_chunk_set(params->threadpool, params->nth);
-    ggml_barrier(params->threadpool);
-    for (int64_t at = params->ith, next; at < product.chunks; at = next) {
-        next = ggml_threadpool_chunk_add(params->threadpool, 1);
-        const Chunk here(product, at);
-        auto * out = here.matrix.result(0) + here.first;
-        product.compute(product, at, std::min(next, product.chunks - 1), out, product.nb1 / sizeof(float));
-    }
-    return true;
-}
-
 extern "C" bool ggml_compute_forward_mul_mat_tiled(const ggml_compute_params * params, ggml_tensor * dst) {
-    return multiply_here(params, dst) ||
-           (dst->src[1]->ne[1] > ZOSIA_PASS_TOKENS && upstream_mul_mat_tiled(params, dst));
+    return dst->src[1]->ne[1] > ZOSIA_PASS_TOKENS && upstream_mul_mat_tiled(params, dst);
 }
 
 extern "C" bool ggml_compute_forward_mul_mat_id_tiled(const ggml_compute_params * params, ggml_tensor * dst,

@@ -8,6 +8,9 @@
 
 use llama_cpp_sys_2 as sys;
 
+#[cfg(target_arch = "x86_64")]
+mod tiles;
+
 /// Tokens of the widest pass whose logits are those of passes of one token, to
 /// the bit: what the kernels are compiled for.
 pub const PASS_TOKENS: usize = match usize::from_str_radix(env!("ZOSIA_PASS_TOKENS"), 10) {
@@ -214,6 +217,13 @@ fn choose_from<'a>(levels: &'a [Level], name: Option<&str>) -> Result<&'a Level,
             able: able(),
         }),
     }
+}
+
+/// Asks Linux for what the kernels would like to use and a confined process can no more ask
+/// for: the tiles of AMX. Without, they do without.
+pub fn ask_for_tiles() {
+    #[cfg(target_arch = "x86_64")]
+    tiles::may_be_used();
 }
 
 impl Level {
