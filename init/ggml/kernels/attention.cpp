@@ -10,7 +10,7 @@
 
 #include <vector>
 
-#include "attention.h"
+#include "attention_batch.h"
 #include "pool.h"
 
 #ifdef ZOSIA_VECTORS
@@ -99,7 +99,7 @@ Attended * attended(const Attention & attention, float * of_head, int64_t query)
 // What the queries of a head attend to in a block, tokens innermost.
 template <class Type>
 void attend_block(const Attention & attention, int64_t sequence, const Block & here, int64_t head, float * out,
-                  float * unpacked, Ahead & next_keys, Ahead & next_values) {
+                  float * unpacked, Upcoming & next_keys, Upcoming & next_values) {
     const ggml_tensor & q = attention.src[0], & k = attention.src[1], & v = attention.src[2];
     const Factors factors(attention.dst);
     const int64_t tokens = q.ne[1], queries = queries_of(attention), to = here.first + here.count;
@@ -183,10 +183,10 @@ template <class Type> void compute_pass(Work & work, int64_t chunk, int64_t next
         if (of_part.count == 0) continue;
         const bool is_last = first + POSITIONS >= to;
         const auto ahead = [&](const ggml_tensor & t) {
-            return is_last ? Ahead(block(t, next.part * PART, t.ne[1], next.first, next.sequence), next.last - next.first)
-                           : Ahead(block(t, first + POSITIONS, to, here.first, here.sequence), here.last - here.first);
+            return is_last ? Upcoming(block(t, next.part * PART, t.ne[1], next.first, next.sequence), next.last - next.first)
+                           : Upcoming(block(t, first + POSITIONS, to, here.first, here.sequence), here.last - here.first);
         };
-        Ahead next_keys = ahead(k), next_values = ahead(v);
+        Upcoming next_keys = ahead(k), next_values = ahead(v);
         for (int64_t head = here.first; head < here.last; head++) {
             attend_block<Type>(attention, here.sequence, of_part, head, of_head(head), unpacked, next_keys, next_values);
         }
@@ -257,9 +257,9 @@ template <class Type> void compute_batch(Work & work, int64_t chunk, int64_t, fl
         keys.count = values.count = count;
         const auto mask = [&](int64_t j) -> const Masked & { return masked[here.token(attention, j) - first]; };
         const auto ahead = [&](const ggml_tensor & t) {
-            return Ahead(block(t, from + POSITIONS, t.ne[1], here.head, here.sequence), 1);
+            return Upcoming(block(t, from + POSITIONS, t.ne[1], here.head, here.sequence), 1);
         };
-        Ahead next_keys = ahead(k), next_values = ahead(v);
+        Upcoming next_keys = ahead(k), next_values = ahead(v);
         batch.attend<Type>(keys, values, factors.softcap, mask, next_keys, next_values);
     }
     for (int64_t j = 0; j < here.count; j++) {

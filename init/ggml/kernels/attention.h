@@ -4,8 +4,7 @@
 //
 // Up to ZOSIA_PASS_TOKENS tokens are a pass ("pass"): each query by itself, with the same
 // operations on the same floats whatever is beside it, and whatever the processor makes
-// of one query or of many. More are a batch ("batch"): queries side by side in a vector,
-// so that no sum goes across one.
+// of one query or of many. More are a batch (attention_batch.h).
 
 #pragma once
 
@@ -16,9 +15,6 @@ namespace {
 
 // Positions that are weighed at once.
 constexpr int POSITIONS = 64;
-
-// Queries side by side.
-constexpr int QUERIES = 64;
 
 // The highest score is nowhere below: a difference from it is a number.
 constexpr float LOWEST = -1e30f;
@@ -39,12 +35,12 @@ struct Memory {
 // Rows of keys or values that are read next, of some heads side by side: asked for in the
 // order of addresses, a head's share of a row for each row that is read meanwhile. What the
 // processor guesses by itself from one head's rows is half as fast.
-class Ahead {
+class Upcoming {
     Memory rows;
     int heads, head = 0, at = 0;
 
   public:
-    Ahead(const Memory & of_first, int64_t heads) : rows(of_first), heads((int) heads) {}
+    Upcoming(const Memory & of_first, int64_t heads) : rows(of_first), heads((int) heads) {}
 
     // A call in its place would empty all registers.
     __attribute__((always_inline)) void prefetch() {
@@ -90,7 +86,7 @@ template <class Type> constexpr int TOGETHER = std::min(4, SUMS / (Type::STEP / 
 // scores[q][i] = query q times key i, for `count` keys rounded up to what a vector holds.
 template <class Type, int Q>
 void multiply(int64_t width, const float * const * queries, const Memory & keys, int count, float (*scores)[POSITIONS],
-              Ahead & ahead) {
+              Upcoming & ahead) {
     constexpr int STEPS = Type::STEP / LANES, KEYS = SUMS / Q >= 8 ? 8 : SUMS / Q >= 4 ? 4 : 2;
     constexpr int AT_ONCE = std::max(KEYS, LANES);
     for (int i = 0; i < count; i += AT_ONCE) {
@@ -131,7 +127,7 @@ void multiply(int64_t width, const float * const * queries, const Memory & keys,
 // vectors of each query from element `from` on.
 template <class Type, int Q, int N>
 void add(const float (*weights)[POSITIONS], const Memory & values, int first, int64_t from, const float * kept,
-         float * const * sums, Ahead & ahead) {
+         float * const * sums, Upcoming & ahead) {
     constexpr int STEPS = Type::STEP / LANES;
     Floats total[Q][N];
     for (int q = 0; q < Q; q++) {
@@ -162,7 +158,7 @@ void add(const float (*weights)[POSITIONS], const Memory & values, int first, in
 // as many.
 template <class Type, int Q, int N = 16>
 void add_from(const float (*weights)[POSITIONS], const Memory & values, int first, int64_t from, int64_t width,
-              const float * kept, float * const * sums, Ahead & ahead) {
+              const float * kept, float * const * sums, Upcoming & ahead) {
     if constexpr (N * Q <= SUMS && N % (Type::STEP / LANES) == 0) {
         for (; from + N * LANES <= width; from += N * LANES) {
             add<Type, Q, N>(weights, values, first, from, kept, sums, ahead);
@@ -174,7 +170,7 @@ void add_from(const float (*weights)[POSITIONS], const Memory & values, int firs
 }
 
 // Rows as floats, one after the other.
-template <class Type> Memory unpack(const Memory & rows, int64_t width, float * to, Ahead & ahead) {
+template <class Type> Memory unpack(const Memory & rows, int64_t width, float * to, Upcoming & ahead) {
     constexpr int STEPS = Type::STEP / LANES;
     for (int i = 0; i < rows.count; i++) {
         ahead.prefetch();
@@ -259,7 +255,7 @@ float weigh(const Query & query, float * scores, float scale, float softcap, int
 // Adds positions to Q queries.
 template <class Type, int Q>
 void attend(const Query * queries, const Memory & keys, const Memory & values, int64_t key_width, int64_t value_width,
-            float scale, float softcap, Ahead & next_keys, Ahead & next_values) {
+            float scale, float softcap, Upcoming & next_keys, Upcoming & next_values) {
     alignas(64) float scores[Q][POSITIONS];
     const float * floats[Q];
     float * sums[Q];
@@ -291,114 +287,13 @@ void attend(const Query * queries, const Memory & keys, const Memory & values, i
 // The same for as many queries as are left, Q at most.
 template <class Type, int Q = TOGETHER<Type>>
 void attend(const Query * queries, int64_t left, const Memory & keys, const Memory & values, int64_t key_width,
-            int64_t value_width, float scale, float softcap, Ahead & next_keys, Ahead & next_values) {
+            int64_t value_width, float scale, float softcap, Upcoming & next_keys, Upcoming & next_values) {
     if (left >= Q) {
         attend<Type, Q>(queries, keys, values, key_width, value_width, scale, softcap, next_keys, next_values);
     } else if constexpr (Q > 1) {
         attend<Type, Q - 1>(queries, left, keys, values, key_width, value_width, scale, softcap, next_keys, next_values);
     }
 }
-
-// to[i][j] = to[i][j] * kept[j] + the sum of a[i * a_row + k * a_step] * b[k][j], for N
-// vectors of columns, ROWS rows, and `depth` k.
-template <int ROWS, int N>
-void tile(int64_t depth, const float * a, int64_t a_row, int64_t a_step, const float * b, const float * kept, float * to) {
-    Floats total[ROWS][N];
-    for (int i = 0; i < ROWS; i++) {
-        for (int j = 0; j < N; j++) {
-            total[i][j] = kept ? load(to + i * QUERIES + j * LANES) * load(kept + j * LANES) : spread(0.0f);
-        }
-    }
-    for (int64_t k = 0; k < depth; k++) {
-        Floats columns[N];
-        for (int j = 0; j < N; j++) columns[j] = load(b + k * QUERIES + j * LANES);
-#pragma GCC unroll 8
-        for (int i = 0; i < ROWS; i++) {
-            const Floats row = spread(a[i * a_row + k * a_step]);
-            for (int j = 0; j < N; j++) total[i][j] = fma(row, columns[j], total[i][j]);
-        }
-    }
-    for (int i = 0; i < ROWS; i++) {
-        for (int j = 0; j < N; j++) store(to + i * QUERIES + j * LANES, total[i][j]);
-    }
-}
-
-// The same for `rows` rows, rounded up to what a tile has, and `queries` columns.
-void tiles(int64_t rows, int64_t queries, int64_t depth, const float * a, int64_t a_row, int64_t a_step, const float * b,
-           const float * kept, float * to) {
-    constexpr int ROWS = 4, N = LANES == 8 ? 2 : 4;
-    for (int64_t j = 0; j < queries; j += N * LANES) {
-        for (int64_t i = 0; i < rows; i += ROWS) {
-            tile<ROWS, N>(depth, a + i * a_row, a_row, a_step, b + j, kept ? kept + j : nullptr, to + i * QUERIES + j);
-        }
-    }
-}
-
-// Queries side by side, and what each has attended to.
-struct Batch {
-    int64_t queries, key_width, value_width;
-    float *of_queries, *scores, *sums, *rows, *highest, *weights, *kept;
-
-    static int64_t floats(int64_t key_width, int64_t value_width) {
-        return QUERIES * (key_width + value_width + POSITIONS + 3) + POSITIONS * std::max(key_width, value_width);
-    }
-
-    Batch(float * at, int64_t queries, int64_t key_width, int64_t value_width)
-        : queries(queries), key_width(key_width), value_width(value_width) {
-        const auto next = [&](int64_t floats) { return std::exchange(at, at + floats); };
-        of_queries = next(QUERIES * key_width);
-        scores = next(QUERIES * POSITIONS);
-        sums = next(QUERIES * value_width);
-        highest = next(QUERIES);
-        weights = next(QUERIES);
-        kept = next(QUERIES);
-        rows = next(POSITIONS * std::max(key_width, value_width));
-        std::fill_n(of_queries, QUERIES * key_width, 0.0f);
-        std::fill_n(sums, QUERIES * value_width, 0.0f);
-        std::fill_n(highest, QUERIES, -INFINITY);
-        std::fill_n(weights, QUERIES, 0.0f);
-    }
-
-    // Adds positions. mask(j): what is added to the scores of query j.
-    template <class Type, typename Mask>
-    void attend(const Memory & keys, const Memory & values, float softcap, Mask mask, Ahead & next_keys,
-                Ahead & next_values) {
-        const int count = keys.count;
-        unpack<Type>(keys, key_width, rows, next_keys);
-        tiles(count, queries, key_width, rows, key_width, 1, of_queries, nullptr, scores);
-        if (softcap != 0) {
-            for (int i = 0; i < count * QUERIES; i++) scores[i] = capped(scores[i], softcap);
-        }
-        for (int64_t j = 0; j < queries; j++) {
-            const Masked & masked = mask(j);
-            if (masked.is_clear && masked.count == count) continue;
-            for (int i = 0; i < count; i++) scores[i * QUERIES + j] += masked.at(i);
-        }
-        weigh(count);
-        unpack<Type>(values, value_width, rows, next_values);
-        tiles(value_width, queries, count, rows, 1, value_width, scores, kept, sums);
-    }
-
-    // Scores become weights.
-    void weigh(int count) {
-        for (int64_t j = 0; j < queries; j += LANES) {
-            const Floats before = load(highest + j);
-            Floats now = before;
-            for (int i = 0; i < count; i++) now = ::highest(now, load(scores + i * QUERIES + j));
-            const Floats from = ::highest(now, spread(LOWEST)), left = ggml_v_expf(before - from);
-            Floats total = load(weights + j) * left;
-            for (int i = 0; i < count; i++) {
-                float * const at = scores + i * QUERIES + j;
-                const Floats weight = ggml_v_expf(load(at) - from);
-                store(at, weight);
-                total = total + weight;
-            }
-            store(highest + j, now);
-            store(kept + j, left);
-            store(weights + j, total);
-        }
-    }
-};
 
 } // namespace
 #endif
