@@ -84,7 +84,7 @@ prepare_native() {
             -*)
                 case " $known_options " in *" $1 "*) ;; *) die 2 "unknown option $1 (bench/$program --help)" ;; esac
                 [ $# -ge 2 ] || die 2 "$1 needs a value"
-                [ "$1" = --set ] || [ "$1" = --level ] || are_counts "$2" || die 2 "$1 takes a whole number above 0, not $2"
+                [ "$1" = --set ] || [ "$1" = --level ] || [ "$1" = --repack ] || are_counts "$2" || die 2 "$1 takes a whole number above 0, not $2"
                 ;;
         esac
         case $1 in
@@ -95,6 +95,7 @@ prepare_native() {
             --parallel) parallel=$2 && shift ;;
             --threads) threads=$2 && shift ;;
             --level) level=$2 && shift ;;
+            --repack) repack=$2 && shift ;;
             --set) settings="$settings $2" && shift ;;
             *) model=$1 ;;
         esac

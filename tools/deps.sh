@@ -268,6 +268,7 @@ need_bench() {
     need_run aarch64
     need cpio cpio
     need strace strace
+    need_file time /usr/bin/time
     need_docs
 }
 
