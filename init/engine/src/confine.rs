@@ -281,6 +281,19 @@ mod tests {
     }
 
     #[test]
+    fn what_kernels_ask_of_linux_is_known_before() {
+        alone("confine::tests::ask_again");
+    }
+
+    #[test]
+    #[ignore = "confines its process; run by what_kernels_ask_of_linux_is_known_before"]
+    fn ask_again() {
+        confine(1 << 30, &[]).unwrap();
+        // Where the processor has tiles, asking Linux would be the end.
+        ggml::ask_for_tiles();
+    }
+
+    #[test]
     fn what_is_forbidden_ends_the_process() {
         for name in crate::forbidden() {
             let status = run_alone("confine::tests::attempt", name).status;
