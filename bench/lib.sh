@@ -165,15 +165,16 @@ measure() {
 # its console shows goes to $scratch/console.
 run_guest() {
     qemu_for_bench
-    set -- --smp "$threads" --append "zosia.threads=$engine_threads $1" ${cpu:+--cpu "$cpu"} ${accel:+--accel "$accel"}
+    set -- --arch "$guest_arch" --smp "$threads" --append "zosia.threads=$engine_threads $1" ${cpu:+--cpu "$cpu"} ${accel:+--accel "$accel"}
     [ -z "$instructions" ] || set -- "$@" --accel tcg --smp 1
-    with_deadline env ZOSIA_QEMU="$scratch/qemu/bin/qemu-system-aarch64" "$tools/run.sh" "$@" "$model_file" \
+    with_deadline env ZOSIA_QEMU="$scratch/qemu/bin/qemu-system-$guest_arch" "$tools/run.sh" "$@" "$model_file" \
         >"$scratch/console" </dev/null
 }
 
 find_bench_qemu() {
-    bench_qemu=$(command -v "${ZOSIA_QEMU:-qemu-system-aarch64}") || { "$tools/deps.sh" run >&2 && bench_qemu=$(command -v qemu-system-aarch64); } ||
-        die 3 "QEMU (qemu-system-aarch64) is not installed"
+    bench_qemu=$(command -v "${ZOSIA_QEMU:-qemu-system-$guest_arch}") ||
+        { "$tools/deps.sh" "run-$guest_arch" >&2 && bench_qemu=$(command -v "qemu-system-$guest_arch"); } ||
+        die 3 "QEMU (qemu-system-$guest_arch) is not installed"
 }
 
 # QEMU with what a benchmark adds to tools/run.sh's own machine: $qemu_extra.
@@ -187,8 +188,8 @@ qemu_for_bench() {
         # The probe of an accelerator and --version get nothing added.
         echo 'case " $* " in *" -name zosia "*) ;; *) exec '"$bench_qemu"' "$@" ;; esac'
         echo "exec $bench_qemu \"\$@\"${instructions:+ -icount shift=0}${qemu_extra:-}"
-    } >"$scratch/qemu/bin/qemu-system-aarch64"
-    chmod +x "$scratch/qemu/bin/qemu-system-aarch64"
+    } >"$scratch/qemu/bin/qemu-system-$guest_arch"
+    chmod +x "$scratch/qemu/bin/qemu-system-$guest_arch"
 }
 
 # What the figures depend on besides the model and the options, as JSON fields.
@@ -205,9 +206,11 @@ environment() {
         "$(host_cores)" "$(uname -sr)" "$where" "${model_file##*/}" "$(model_hash)"
     [ "$where" = vm ] || return 0
     find_bench_qemu
-    printf ',"qemu":"%s","accel":"%s","cpu":"%s","guest_kernel":"%s"' \
+    manifest=$top/out/manifest.txt
+    [ "$guest_arch" = aarch64 ] || manifest=$top/out/manifest-$guest_arch.txt
+    printf ',"guest_arch":"%s","qemu":"%s","accel":"%s","cpu":"%s","guest_kernel":"%s"' "$guest_arch" \
         "$("$bench_qemu" --version | sed -n '1s/^QEMU emulator version //p')" "${accel:-auto}" "${cpu:-auto}" \
-        "$(sed -n 's/^kernel\.version=//p' "$top/out/manifest.txt" 2>/dev/null)"
+        "$(sed -n 's/^kernel\.version=//p' "$manifest" 2>/dev/null)"
 }
 
 bench_host() { printf '%s\n' "${ZOSIA_BENCH_HOST:-$(uname -n)}" | tr -c 'A-Za-z0-9.\n-' _; }
@@ -294,7 +297,12 @@ peer_flags() {
 # The peers' executables, as $scratch/NAME; $line is a line of zosia's.
 link_peers() {
     level_flags=$(scalar_of "$line" cpu_flags)
-    if [ "$where" = native ]; then machine=native; else machine=aarch64; fi
+    machine=native
+    if [ "$where" = vm ]; then
+        [ "$guest_arch" = aarch64 ] || [ "$host_arch" = "$guest_arch" ] ||
+            die 2 "--vs: llama.cpp is built for a guest of this machine's own architecture, or for aarch64"
+        [ "$guest_arch" = x86_64 ] || machine=aarch64
+    fi
     for one_peer in $peer; do
         case $one_peer in
             llama-default) peer_build=$("$bench/peer.sh" "$machine") ;;
@@ -353,10 +361,10 @@ guest_rounds() {
     "$tools/deps.sh" bench >&2
     guest_target=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}/artefacts
     show env CARGO_TARGET_DIR="$guest_target" cargo build --quiet --manifest-path "$top/Cargo.toml" --release --locked \
-        --package bench-guest --target aarch64-unknown-linux-gnu >&2 || die 3 "bench/guest cannot be built"
+        --package bench-guest --target "$guest_arch-unknown-linux-gnu" >&2 || die 3 "bench/guest cannot be built"
     guest_root=$scratch/initramfs
     mkdir -p "$guest_root/peer"
-    cp "$guest_target/aarch64-unknown-linux-gnu/release/bench-guest" "$guest_root/bench-guest"
+    cp "$guest_target/$guest_arch-unknown-linux-gnu/release/bench-guest" "$guest_root/bench-guest"
     for one_peer in $peer; do cp "$scratch/$one_peer" "$guest_root/peer/$one_peer"; done
     guest_round=0
     while [ "$guest_round" -lt "$runs" ]; do

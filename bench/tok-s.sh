@@ -26,6 +26,8 @@
 #                     each in a session of its own; --vs: the peers, too
 #   --instructions    guest instructions instead of seconds: one processor, the
 #                     same number every time (QEMU's -icount shift=0)
+#   --arch NAME       aarch64 or x86_64: the guest's    (default: what is booted by
+#                     tools/run.sh; aarch64 where it is emulated)
 #   --cpu NAME        processor of the guest            (as tools/run.sh)
 #   --accel NAME      accelerator of the guest          (as tools/run.sh)
 #   --min N           fail below N tokens generated a second
@@ -51,13 +53,15 @@ done
 bench=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 # shellcheck source=bench/lib.sh
 . "$bench/lib.sh"
+# shellcheck source=tools/lib/qemu.sh
+. "$tools/lib/qemu.sh"
 usage_error() { die 2 "$* (bench/tok-s.sh --help)"; }
 
 model='' where=vm profile='' pp=128 tg=128 depth=0 runs=5 threads='' neighbours='' settings='' peer='' instructions=''
-cpu='' accel='' min='' matrix='' loop=1 timeout=3600 json=''
+guest_arch='' cpu='' accel='' min='' matrix='' loop=1 timeout=3600 json=''
 while [ $# -gt 0 ]; do
     case $1 in
-        --profile | --pp | --tg | --depth | --runs | --threads | --neighbours | --set | --vs | --cpu | --accel | --min | --matrix | --loop | --timeout)
+        --profile | --pp | --tg | --depth | --runs | --threads | --neighbours | --set | --vs | --arch | --cpu | --accel | --min | --matrix | --loop | --timeout)
             [ $# -ge 2 ] || usage_error "$1 needs a value"
             ;;
     esac
@@ -74,6 +78,7 @@ while [ $# -gt 0 ]; do
         --set) settings="$settings $2" && shift ;;
         --vs) peer=$2 && shift ;;
         --instructions) instructions=1 ;;
+        --arch) guest_arch=$2 && shift ;;
         --cpu) cpu=$2 && shift ;;
         --accel) accel=$2 && shift ;;
         --min) min=$2 && shift ;;
@@ -102,6 +107,7 @@ case $peer in
     llama-bench) peer='llama-default llama-flags' ;;
     *) usage_error "--vs $peer: there is llama-bench" ;;
 esac
+case $guest_arch in '' | aarch64 | x86_64) ;; *) usage_error "--arch $guest_arch: not aarch64 or x86_64" ;; esac
 case $matrix in '') ;; *) [ -r "$matrix" ] || die 2 "--matrix: $matrix cannot be read" ;; esac
 [ -z "$instructions" ] || [ "$where" = vm ] || usage_error "--instructions counts the guest's: not with --native"
 [ -z "$peer" ] || [ -z "$matrix" ] || usage_error "--matrix goes without --vs"
@@ -109,6 +115,11 @@ case $matrix in '') ;; *) [ -r "$matrix" ] || die 2 "--matrix: $matrix cannot be
 [ -z "$neighbours" ] || [ -z "$peer" ] || [ "$where" = native ] || usage_error "--neighbours with --vs: only with --native"
 
 detect_host
+if [ "$instructions$accel" ] && [ "${accel:-tcg}" = tcg ]; then
+    : "${guest_arch:=$emulated_arch}"
+else
+    : "${guest_arch:=$(default_arch)}"
+fi
 [ "$where" = vm ] || [ "$host_os" = Linux ] || die 2 "--native: the plain command runs on Linux"
 open_bench
 find_model "${model:-smollm2-135m}"
