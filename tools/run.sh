@@ -175,10 +175,15 @@ case $vmm in qemu | vfkit) ;; *) usage_error "--vmm $vmm: not qemu or vfkit" ;; 
 [ -z "$json" ] || [ "$turn" = text ] || usage_error "--json goes with -p"
 [ -z "$encrypt" ] || [ -n "$session" ] || usage_error "--encrypt goes with --session"
 [ -z "$session" ] || [ "$turn" != batch ] || usage_error "--batch keeps no conversation: leave out --session"
-# What is not typed at a terminal, or not read at one, is one turn.
-if [ -z "$turn$dry_run" ] && [ "$vmm" = qemu ] && ! { [ -t 0 ] && [ -t 1 ]; }; then
-    turn=text prompt=-
-fi
+# What is not typed at a terminal, or not read at one, is one turn, if the machine talks.
+case " $append" in
+    *" zosia.mode="* | *" rdinit="*) ;;
+    *)
+        if [ -z "$turn$dry_run" ] && [ "$vmm" = qemu ] && ! { [ -t 0 ] && [ -t 1 ]; }; then
+            turn=text prompt=-
+        fi
+        ;;
+esac
 case $turn:$prompt in text:*[![:space:]]*) ;; text:*) usage_error "-p needs a text that is not empty" ;; esac
 [ "$turn" = batch ] || [ -z "$output$resume$parallel" ] || usage_error "--output, --resume and --parallel go with --batch"
 [ -z "$resume" ] || [ -n "$output" ] || usage_error "--resume goes with --output FILE"
