@@ -78,7 +78,7 @@ save_terminal() {
     else
         exec 3<&0
     fi
-    terminal=$(stty -g <&3) || terminal=''
+    terminal=$(stty -g <&3 2>/dev/null) || terminal=''
     tell_guard "terminal $terminal"
 }
 
@@ -343,8 +343,10 @@ run_interactive() {
     keeper=$!
     children=$keeper
     exec 5>"$scratch/save.out"
-    "$qemu" "$@" <&3 >&3 2>"$scratch/qemu.log" 3<&- 4>&- 7>&- &
+    if [ -t 3 ] && [ -t 1 ]; then exec 8>&3; else exec 8>&1; fi
+    "$qemu" "$@" <&3 >&8 2>"$scratch/qemu.log" 3<&- 4>&- 7>&- 8>&- &
     machine_pid=$!
+    exec 8>&-
     tell_guard "machine $machine_pid"
     trap suspend TSTP
     children="$keeper $machine_pid"
