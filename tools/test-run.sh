@@ -755,6 +755,20 @@ outputs() {
     printed_exactly 'Paris is the capital.\n'
     FAKE_GUEST=refuses
     for nowhere in '2>&-' '2>/dev/full' '>&- 2>&-' '<&- >&- 2>&-'; do closed_to 1 "$nowhere" ''; done
+    # What a machine that measures says is its console's, which is no terminal's here; and a
+    # pipe ends with it.
+    FAKE_GUEST=measures
+    try a_machine_that_measures 0 run.sh --append zosia.mode=bench "$model"
+    printed_exactly '{"zosia":"0.1.0"}\n'
+    case_name=a_machine_that_measures_into_a_pipe checks=$((checks + 1))
+    rm -f "$work/ended"
+    {
+        # shellcheck disable=SC2086 # a shell may be two words
+        PATH=$prefix/bin $shell "$checkout/tools/run.sh" --append zosia.mode=bench "$model" </dev/null 2>&1 | cat >"$work/out"
+        : >"$work/ended"
+    } &
+    await test -e "$work/ended" || fail "the pipe does not end"
+    prints '{"zosia":"0.1.0"}'
 }
 
 closed_to() { # STATUS REDIRECTION MESSAGE

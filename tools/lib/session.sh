@@ -358,7 +358,10 @@ run_interactive() {
     cat <>"$scratch/save.in" >/dev/null 7>&- &
     children="$keeper $!"
     wait "$keeper" 2>/dev/null || :
-    kill "$!" 2>/dev/null || :
+    # A signal that the child of a shell gets before it has forgotten its parent's traps is
+    # lost: but not this one.
+    kill -KILL "$!" 2>/dev/null || :
+    wait "$!" 2>/dev/null || :
     children=''
     restore_terminal
     # Not before: the terminal was the guest's.
