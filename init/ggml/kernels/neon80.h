@@ -362,7 +362,7 @@ void few_of_256(int64_t blocks, const typename Type::Block * x, int64_t x_stride
                 const GroupOf<Type, N> * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     float32x4_t sum[COLUMNS] = {};
     for (int64_t block = 0; block < blocks; block++) {
-        prefetch(next, ROWS * block, ROWS);
+        prefetch_rows(next, block);
         const Readable<typename Type::Block> readable(x + block, x_stride, count);
         const auto column = [=](int j) -> const typename Type::Column & {
             return y[j / N * y_stride + block].columns[j % N];
@@ -482,7 +482,7 @@ void few_of_32(int64_t blocks, const typename Type::Block * x, int64_t x_stride,
                const GroupOf<Type, N> * y, int64_t y_stride, float * out, int64_t out_stride, int count) {
     float32x4_t sum[COLUMNS] = {};
     for (int64_t block = 0; block < blocks; block++) {
-        prefetch(next, ROWS * block, ROWS);
+        prefetch_rows(next, block);
         const Readable<typename Type::Block> readable(x + block, x_stride, count);
         uint32x4_t halves = {};
         int32x4_t products[COLUMNS][ROWS];

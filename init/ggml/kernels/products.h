@@ -44,24 +44,32 @@ template <class Block> struct Ahead {
     bool is_near;
 };
 
+#ifdef __x86_64__
+constexpr bool ALWAYS_NEAR = false;
+#else
+constexpr bool ALWAYS_NEAR = true;
+#endif
+
 // A call in its place would empty all registers.
 template <class Block> __attribute__((always_inline)) inline void prefetch(Ahead<Block> ahead, int64_t from, int64_t blocks) {
     const char * const end = (const char *) (ahead.at + from + blocks);
-    if (ahead.is_near) {
+    if (ALWAYS_NEAR || ahead.is_near) {
         for (auto at = (const char *) (ahead.at + from); at < end; at += 64) __builtin_prefetch(at, 0, 3);
     } else {
         for (auto at = (const char *) (ahead.at + from); at < end; at += 64) __builtin_prefetch(at, 0, 2);
     }
 }
 
-// What to ask for while all of a chunk is multiplied, before `next`.
-template <class Block> Ahead<Block> chunk_ahead(const Block * next) {
-#ifdef __x86_64__
-    return { next, false };
-#else
-    return { next, true };
-#endif
+// A block of ROWS rows, an instruction a line: emulated, each instruction counts.
+template <class Block> __attribute__((always_inline)) inline void prefetch_rows(Ahead<Block> ahead, int64_t block) {
+    constexpr int LINES = (ROWS * sizeof(Block) + 63) / 64;
+    const auto at = (const char *) (ahead.at + ROWS * block);
+#pragma GCC unroll 32
+    for (int i = 0; i < LINES; i++) __builtin_prefetch(at + 64 * i, 0, 3);
 }
+
+// What to ask for while all of a chunk is multiplied, before `next`.
+template <class Block> Ahead<Block> chunk_ahead(const Block * next) { return { next, ALWAYS_NEAR }; }
 
 // The same while the rows from i on are multiplied, of a chunk at x of `count` rows of
 // `stride` blocks.
