@@ -755,8 +755,8 @@ outputs() {
     printed_exactly 'Paris is the capital.\n'
     FAKE_GUEST=refuses
     for nowhere in '2>&-' '2>/dev/full' '>&- 2>&-' '<&- >&- 2>&-'; do closed_to 1 "$nowhere" ''; done
-    # What a machine that measures says is its console's, which is no terminal's here; and a
-    # pipe ends with it.
+    # A machine that measures prints to its console, which is standard output where that is
+    # no terminal. A pipe from there ends when the machine does.
     FAKE_GUEST=measures
     try a_machine_that_measures 0 run.sh --append zosia.mode=bench "$model"
     printed_exactly '{"zosia":"0.1.0"}\n'
