@@ -74,7 +74,7 @@ template <class Type> struct Wide {
     using Column = ColumnOf<Type>;
 
     static int64_t in_tiles(const Matrix & matrix) {
-        return IS_K<Type> && may_use_tiles() ? matrix.width() / TILE * TILE : 0;
+        return IS_K<Type> && zosia_has_tiles() ? matrix.width() / TILE * TILE : 0;
     }
 
     static void quantize(const Matrix & matrix, int64_t from, int64_t to) {

@@ -14,7 +14,7 @@
 #include "avx512_32.h"
 #include "matrices.h"
 
-// Whether this process may use tiles (src/tiles.rs).
+// Whether this process may use tiles: src/tiles.rs, which asks once.
 extern "C" bool zosia_has_tiles();
 
 namespace {
@@ -22,11 +22,6 @@ namespace {
 // Columns of a tile, of 64 bytes a row.
 constexpr int TILE = 16;
 constexpr int TILE_BYTES = 64;
-
-bool may_use_tiles() {
-    static const bool may = zosia_has_tiles();
-    return may;
-}
 
 // --- Instructions: GCC's own functions do not tell what memory they read ---
 
