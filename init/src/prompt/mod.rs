@@ -471,7 +471,8 @@ impl Chat {
                     None => self.screen.open(),
                 }
             }
-            Update::Notice(line) => self.screen.tell(&line),
+            // Dimmed: in the middle of an answer it is not to be taken for the model's words.
+            Update::Notice(line) => self.screen.quiet(&line),
             Update::Prefill(done, total) => {
                 if self.screen.is_answering() && !self.screen.has_answer_begun() && total > 64 {
                     let percent = show::percent(done.into(), total.into());

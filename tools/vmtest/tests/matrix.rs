@@ -75,6 +75,9 @@ fn an_engine_that_dies_again_and_again_is_not_started_for_ever() {
     };
     let told = |command: &PlainCommand, fault: Fault| {
         let _ = command.expect("[ZE-40]", SOON);
+        // Dimmed, so that nobody takes it for the model's words.
+        let shown = String::from_utf8_lossy(&command.bytes()).into_owned();
+        assert!(shown.contains("\x1b[2mthe engine was killed"), "{shown:?}");
         fault.told(
             &command.last_fault(),
             "another engine; the conversation is kept",
