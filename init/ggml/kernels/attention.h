@@ -33,39 +33,57 @@ struct Memory {
 };
 
 // Rows of keys or values that are read next, of some heads side by side: asked for in the
-// order of addresses, a head's share of a row for each row that is read meanwhile. What the
-// processor guesses by itself from one head's rows is half as fast.
+// order of addresses, about as much as is read meanwhile. What the processor guesses by
+// itself from one head's rows is half as fast.
 class Upcoming {
-    Memory rows;
-    int heads, head = 0, at = 0;
+    static constexpr int64_t LINE = 64, BLOCK = 4 * LINE;
+
+    // Where lines are asked for, and where the row ends; from a row to the next one, and
+    // how many come after it.
+    const char * at, * end;
+    int64_t bytes, stride;
+    int left;
 
   public:
-    Upcoming(const Memory & of_first, int64_t heads) : rows(of_first), heads((int) heads) {}
+    Upcoming(const Memory & of_first, int64_t heads)
+        : at(of_first.first), end(at), bytes(heads * of_first.bytes), stride(of_first.stride), left(of_first.count - 1) {
+        if (left >= 0) end += bytes;
+    }
+
+    // How many blocks have about so many bytes.
+    static constexpr int blocks(int64_t bytes) { return (int) ((bytes + BLOCK / 2) / BLOCK); }
 
     // A call in its place would empty all registers.
-    __attribute__((always_inline)) void prefetch() {
-        if (at >= rows.count) return;
-        const char * const from = rows.row(at) + head * rows.bytes;
-        for (int64_t i = 0; i < rows.bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
-        if (++head < heads) return;
-        head = 0;
-        at++;
+    __attribute__((always_inline)) void prefetch(int blocks) {
+        for (; blocks > 0; blocks--) {
+            if (end - at >= BLOCK) {
+#pragma GCC unroll 4
+                for (int64_t line = 0; line < BLOCK; line += LINE) __builtin_prefetch(at + line, 0, 2);
+                at += BLOCK;
+                continue;
+            }
+            for (; at < end; at += LINE) __builtin_prefetch(at, 0, 2);
+            if (left <= 0) return;
+            left--;
+            end += stride;
+            at = end - bytes;
+        }
     }
 };
 
-// STEP elements of a row, from element `at` on, as vectors.
+// STEP elements of a row, which have so many bytes, from element `at` on, as vectors.
 struct Float32 {
-    static constexpr int STEP = LANES;
+    static constexpr int STEP = LANES, BYTES = STEP * sizeof(float);
     static void load(const char * row, int64_t at, Floats (&to)[1]) { to[0] = ::load((const float *) row + at); }
 };
 
 struct Float16 {
-    static constexpr int STEP = PER_HALVES * LANES;
+    static constexpr int STEP = PER_HALVES * LANES, BYTES = STEP * sizeof(ggml_half);
     static void load(const char * row, int64_t at, Floats (&to)[PER_HALVES]) { ::load((const ggml_half *) row + at, to); }
 };
 
 struct Quants8 {
-    static constexpr int STEP = QK8_0;
+    static constexpr int STEP = QK8_0, BYTES = sizeof(block_q8_0);
     static void load(const char * row, int64_t at, Floats (&to)[STEP / LANES]) {
         const block_q8_0 & block = ((const block_q8_0 *) row)[at / QK8_0];
         const Floats d = spread_half(block.d);
@@ -94,11 +112,12 @@ void multiply(int64_t width, const float * const * queries, const Memory & keys,
         for (int from = 0; from < AT_ONCE; from += KEYS) {
             const char * row[KEYS];
             Floats total[Q][KEYS];
+#pragma GCC unroll 8
             for (int j = 0; j < KEYS; j++) {
                 row[j] = keys.row(std::min(i + from + j, count - 1));
                 for (int q = 0; q < Q; q++) total[q][j] = spread(0.0f);
-                ahead.prefetch();
             }
+            ahead.prefetch(Upcoming::blocks(KEYS * keys.bytes));
             for (int64_t at = 0; at < width; at += Type::STEP) {
 #pragma GCC unroll 8
                 for (int j = 0; j < KEYS; j++) {
@@ -128,18 +147,21 @@ void multiply(int64_t width, const float * const * queries, const Memory & keys,
 template <class Type, int Q, int N>
 void add(const float (*weights)[POSITIONS], const Memory & values, int first, int64_t from, const float * kept,
          float * const * sums, Upcoming & ahead) {
-    constexpr int STEPS = Type::STEP / LANES;
+    constexpr int STEPS = Type::STEP / LANES, BLOCKS = Upcoming::blocks(N / STEPS * Type::BYTES);
     Floats total[Q][N];
     for (int q = 0; q < Q; q++) {
+#pragma GCC unroll 24
         for (int d = 0; d < N; d++) total[q][d] = load(sums[q] + from + d * LANES) * spread(kept[q]);
     }
     for (int i = first; i < values.count; i++) {
-        if (from == 0) ahead.prefetch();
+        ahead.prefetch(BLOCKS);
         const char * row = values.row(i);
         Floats weight[Q];
         for (int q = 0; q < Q; q++) weight[q] = spread(weights[q][i]);
-#pragma GCC unroll 16
+#pragma GCC unroll 24
         for (int d = 0; d < N; d += STEPS) {
+            // What is loaded early takes registers from the sums.
+            asm volatile("" ::: "memory");
             Floats value[STEPS];
             Type::load(row, from + d * LANES, value);
 #pragma GCC unroll 8
@@ -150,13 +172,14 @@ void add(const float (*weights)[POSITIONS], const Memory & values, int first, in
         }
     }
     for (int q = 0; q < Q; q++) {
+#pragma GCC unroll 24
         for (int d = 0; d < N; d++) store(sums[q] + from + d * LANES, total[q][d]);
     }
 }
 
 // The same for all elements from `from` on, N vectors at a time for as long as there are
 // as many.
-template <class Type, int Q, int N = 16>
+template <class Type, int Q, int N = SUMS>
 void add_from(const float (*weights)[POSITIONS], const Memory & values, int first, int64_t from, int64_t width,
               const float * kept, float * const * sums, Upcoming & ahead) {
     if constexpr (N * Q <= SUMS && N % (Type::STEP / LANES) == 0) {
@@ -165,7 +188,8 @@ void add_from(const float (*weights)[POSITIONS], const Memory & values, int firs
         }
     }
     if constexpr (N > 1) {
-        add_from<Type, Q, (N == 8 ? 6 : N == 6 ? 4 : N / 2)>(weights, values, first, from, width, kept, sums, ahead);
+        constexpr int FEWER = N % 3 == 0 ? N / 3 * 2 : N == 8 ? 6 : N / 2;
+        add_from<Type, Q, FEWER>(weights, values, first, from, width, kept, sums, ahead);
     }
 }
 
@@ -173,7 +197,7 @@ void add_from(const float (*weights)[POSITIONS], const Memory & values, int firs
 template <class Type> Memory unpack(const Memory & rows, int64_t width, float * to, Upcoming & ahead) {
     constexpr int STEPS = Type::STEP / LANES;
     for (int i = 0; i < rows.count; i++) {
-        ahead.prefetch();
+        ahead.prefetch(Upcoming::blocks(rows.bytes));
         for (int64_t at = 0; at < width; at += Type::STEP) {
             Floats some[STEPS];
             Type::load(rows.row(i), at, some);
