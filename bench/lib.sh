@@ -167,14 +167,14 @@ run_guest() {
     qemu_for_bench
     set -- --arch "$guest_arch" --smp "$threads" --append "zosia.threads=$engine_threads $1" ${cpu:+--cpu "$cpu"} ${accel:+--accel "$accel"}
     [ -z "$instructions" ] || set -- "$@" --accel tcg --smp 1
-    with_deadline env ZOSIA_QEMU="$scratch/qemu/bin/qemu-system-$guest_arch" "$tools/run.sh" "$@" "$model_file" \
+    with_deadline env ZOSIA_QEMU="$scratch/qemu/bin/$qemu_name" "$tools/run.sh" "$@" "$model_file" \
         >"$scratch/console" </dev/null
 }
 
 find_bench_qemu() {
-    bench_qemu=$(command -v "${ZOSIA_QEMU:-qemu-system-$guest_arch}") ||
-        { "$tools/deps.sh" "run-$guest_arch" >&2 && bench_qemu=$(command -v "qemu-system-$guest_arch"); } ||
-        die 3 "QEMU (qemu-system-$guest_arch) is not installed"
+    bench_qemu=$(command -v "${ZOSIA_QEMU:-$qemu_name}") ||
+        { "$tools/deps.sh" "run-$guest_arch" >&2 && bench_qemu=$(command -v "$qemu_name"); } ||
+        die 3 "QEMU ($qemu_name) is not installed"
 }
 
 # QEMU with what a benchmark adds to tools/run.sh's own machine: $qemu_extra.
@@ -188,8 +188,8 @@ qemu_for_bench() {
         # The probe of an accelerator and --version get nothing added.
         echo 'case " $* " in *" -name zosia "*) ;; *) exec '"$bench_qemu"' "$@" ;; esac'
         echo "exec $bench_qemu \"\$@\"${instructions:+ -icount shift=0}${qemu_extra:-}"
-    } >"$scratch/qemu/bin/qemu-system-$guest_arch"
-    chmod +x "$scratch/qemu/bin/qemu-system-$guest_arch"
+    } >"$scratch/qemu/bin/$qemu_name"
+    chmod +x "$scratch/qemu/bin/$qemu_name"
 }
 
 # What the figures depend on besides the model and the options, as JSON fields.
@@ -206,11 +206,9 @@ environment() {
         "$(host_cores)" "$(uname -sr)" "$where" "${model_file##*/}" "$(model_hash)"
     [ "$where" = vm ] || return 0
     find_bench_qemu
-    manifest=$top/out/manifest.txt
-    [ "$guest_arch" = aarch64 ] || manifest=$top/out/manifest-$guest_arch.txt
     printf ',"guest_arch":"%s","qemu":"%s","accel":"%s","cpu":"%s","guest_kernel":"%s"' "$guest_arch" \
         "$("$bench_qemu" --version | sed -n '1s/^QEMU emulator version //p')" "${accel:-auto}" "${cpu:-auto}" \
-        "$(sed -n 's/^kernel\.version=//p' "$manifest" 2>/dev/null)"
+        "$(sed -n 's/^kernel\.version=//p' "$top/out/manifest$suffix.txt" 2>/dev/null)"
 }
 
 bench_host() { printf '%s\n' "${ZOSIA_BENCH_HOST:-$(uname -n)}" | tr -c 'A-Za-z0-9.\n-' _; }
@@ -298,11 +296,11 @@ peer_flags() {
 link_peers() {
     level_flags=$(scalar_of "$line" cpu_flags)
     machine=native
-    if [ "$where" = vm ]; then
-        [ "$guest_arch" = aarch64 ] || [ "$host_arch" = "$guest_arch" ] ||
-            die 2 "--vs: llama.cpp is built for a guest of this machine's own architecture, or for aarch64"
-        [ "$guest_arch" = x86_64 ] || machine=aarch64
-    fi
+    case $where/$guest_arch in
+        vm/aarch64) machine=aarch64 ;;
+        native/* | vm/"$own_arch") ;;
+        *) die 2 "--vs: llama.cpp is built for a guest of this machine's own architecture, or for aarch64" ;;
+    esac
     for one_peer in $peer; do
         case $one_peer in
             llama-default) peer_build=$("$bench/peer.sh" "$machine") ;;

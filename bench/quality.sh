@@ -4,7 +4,8 @@
 #
 # Usage: bench/quality.sh [--level NAME] [--threads N] [MODEL]
 #
-#   --level NAME   x64, avx2 or avx512, for both   (default: this processor's)
+#   --level NAME   v80, v82, v86, x64, avx2 or avx512, for both (default: this
+#                  processor's); ARM's are emulated on PCs, which takes hours
 #
 # With keys and values of f16 and of q8_0, on corpus/quality.txt: half of each context is
 # evaluated at once and half a few tokens at a time, as a prompt and an answer are. Takes
@@ -19,33 +20,51 @@ done
 bench=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 # shellcheck source=bench/lib.sh
 . "$bench/lib.sh"
+# shellcheck source=tools/lib/qemu.sh
+. "$tools/lib/qemu.sh"
 
 level=''
 prepare_native "--level --threads" "$@"
-[ -z "$level" ] || settings="cpu=$level"
-line=$(measure 0,0,0)
-level=$(scalar_of "$line" cpu)
-peer=$("$bench/peer.sh" native "$(scalar_of "$line" cpu_flags)")
 text=$bench/corpus/quality.txt
+machine=native runner='' triple=''
+case $level in
+    v8?)
+        if [ "$own_arch" != aarch64 ]; then
+            "$tools/deps.sh" test >&2
+            timeout=36000 machine=aarch64 triple=aarch64-unknown-linux-gnu
+            runner="$(user_emulator aarch64) -cpu $(level_cpu "$level")"
+            export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$runner"
+        fi
+        ;;
+    x64 | avx*) [ "$own_arch" = x86_64 ] || die 2 "the level $level is computed on PCs only" ;;
+esac
 
-llama() { # MODEL KV ROWS
-    with_deadline "$peer/quality" rows "$1" "$text" "$2" "$threads" "$3" || die 1 "llama.cpp computes no rows of $1"
+llama() { # PROGRAM MODEL KV ROWS
+    # shellcheck disable=SC2086 # words
+    with_deadline $1 rows "$2" "$text" "$3" "$threads" "$4" || die 1 "llama.cpp computes no rows of $2"
 }
 
 zosia() { # KV ROWS
     ZOSIA_QUALITY=$(printf '%s\n' "$model_file" "$text" "$1" "$threads" "$2" "$level") \
-        with_deadline cargo test --release --quiet --package engine --lib --locked \
-        --manifest-path "$top/Cargo.toml" -- --ignored --exact tests::quality::write_rows >"$scratch/log" 2>&1 ||
+        with_deadline cargo test --release --quiet --package engine --lib --locked ${triple:+--target "$triple"} \
+        --manifest-path "$top/Cargo.toml" -- --ignored --exact --nocapture tests::quality::write_rows >"$scratch/log" 2>&1 ||
         die 1 "zosia computes no rows: $(grep -m 1 'panicked' -A 1 "$scratch/log")"
 }
 
-"$peer/quality" f32 "$model_file" "$scratch/f32.gguf" || die 1 "$model_file cannot be written in f32"
-llama "$scratch/f32.gguf" f16 "$scratch/f32"
+zosia f16 "$scratch/zosia"
+level=$(sed -n 's/^level \([^ ]*\) .*/\1/p' "$scratch/log")
+peer=$("$bench/peer.sh" "$machine" "$(sed -n 's/^level [^ ]* //p' "$scratch/log")")
+# f32 is the same everywhere, but for the last bits.
+exact=$peer
+[ -z "$runner" ] || exact=$("$bench/peer.sh" native)
+"$exact/quality" f32 "$model_file" "$scratch/f32.gguf" || die 1 "$model_file cannot be written in f32"
+llama "$exact/quality" "$scratch/f32.gguf" f16 "$scratch/f32"
 rm "$scratch/f32.gguf"
 for kv in f16 q8_0; do
+    [ "$kv" = f16 ] || zosia "$kv" "$scratch/zosia"
+    llama "$runner $peer/quality" "$model_file" "$kv" "$scratch/llama.cpp"
     for who in llama.cpp zosia; do
-        if [ "$who" = zosia ]; then zosia "$kv" "$scratch/rows"; else llama "$model_file" "$kv" "$scratch/rows"; fi
-        printf '{"who":"%s","kv":"%s","quality":%s}\n' "$who" "$kv" "$("$peer/quality" compare "$scratch/rows" "$scratch/f32")"
+        printf '{"who":"%s","kv":"%s","quality":%s}\n' "$who" "$kv" "$("$exact/quality" compare "$scratch/$who" "$scratch/f32")"
     done
 done >"$scratch/compared"
 {

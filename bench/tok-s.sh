@@ -120,6 +120,7 @@ if [ "$instructions$accel" ] && [ "${accel:-tcg}" = tcg ]; then
 else
     : "${guest_arch:=$(default_arch)}"
 fi
+for_machine "$guest_arch"
 [ "$where" = vm ] || [ "$host_os" = Linux ] || die 2 "--native: the plain command runs on Linux"
 open_bench
 find_model "${model:-smollm2-135m}"

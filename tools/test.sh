@@ -45,6 +45,8 @@ ZOSIA_CACHE=$cache
 export CARGO_TARGET_DIR ZOSIA_CACHE
 # shellcheck source=tools/lib/rust.sh disable=SC2154
 . "$top/tools/lib/rust.sh"
+# shellcheck source=tools/lib/qemu.sh
+. "$top/tools/lib/qemu.sh"
 
 shell_scripts() {
     find . \( -name .git -o -name target -o -name out -o -name site \) -prune -o -type f -print |
@@ -129,25 +131,19 @@ test_build() {
     show tools/build.sh --arch all
 }
 
-# emulator NAME: QEMU's user mode for this kind of processor.
-emulator() {
-    command -v "qemu-$1" || command -v "qemu-$1-static" ||
-        die 1 "there is no qemu-$1, although deps.sh should have installed it"
-}
-
 # Each level's kernels alone: what the level does not permit is then an illegal
 # instruction. A processor that lacks the level fails the test.
 test_levels() {
     show tools/build.sh --kernel-tests
-    qemu=$(emulator aarch64)
-    for level_cpu in v80:cortex-a72 v82:neoverse-n1 v86:max; do
-        show env ZOSIA_TEST_LEVEL="${level_cpu%:*}" "$qemu" -cpu "${level_cpu#*:}" out/kernel-tests
+    qemu=$(user_emulator aarch64)
+    for level in v80 v82 v86; do
+        show env ZOSIA_TEST_LEVEL="$level" "$qemu" -cpu "$(level_cpu "$level")" out/kernel-tests
     done
     if [ "$(uname -m)" != x86_64 ]; then
         say "levels x64, avx2 and avx512: SKIPPED; they are built on x86_64 only"
         return 0
     fi
-    qemu=$(emulator x86_64)
+    qemu=$(user_emulator x86_64)
     for level in x64 avx2 avx512; do
         if native_level "$level" env this_processor >"$scratch/level" 2>&1; then
             show native_level "$level" env

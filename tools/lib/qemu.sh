@@ -33,6 +33,21 @@ for_machine() {
     efi_name=zosia$suffix.efi
 }
 
+# user_emulator ARCH: QEMU's user mode for programs of this architecture.
+user_emulator() {
+    command -v "qemu-$1" || command -v "qemu-$1-static" ||
+        die 1 "there is no qemu-$1, although deps.sh should have installed it"
+}
+
+# level_cpu LEVEL: a processor that QEMU emulates, of one of ARM's levels.
+level_cpu() {
+    case $1 in
+        v80) echo cortex-a72 ;;
+        v82) echo neoverse-n1 ;;
+        v86) echo max ;;
+    esac
+}
+
 # The guest that is emulated where nobody says: it answers in little more than half
 # the time of the other.
 emulated_arch=aarch64

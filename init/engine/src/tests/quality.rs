@@ -23,7 +23,7 @@ fn write_rows() {
     let mut next = || wanted.next().unwrap();
     let (model, text, kv, threads, rows, level) = (next(), next(), next(), next(), next(), next());
     let mut load = load_of(model.into());
-    load.params.cpu = Some(level.to_owned());
+    load.params.cpu = (!level.is_empty()).then(|| level.to_owned());
     load.params.kv = match kv {
         "f16" => KvType::F16,
         "q8_0" => KvType::Q8_0,
@@ -33,6 +33,8 @@ fn write_rows() {
     // As many at once as have logits.
     load.params.speculate = Switch::On;
 
+    let level = ggml::level_name(load.params.cpu.as_deref());
+    println!("level {level} {}", ggml::compiler_flags(&level));
     with_sequence(&load, |model, mut sequence| {
         let vocab = Vocab::of(model);
         let mut tokens = Vec::new();
