@@ -36,7 +36,7 @@ struct Memory {
 // order of addresses, about as much as is read meanwhile. What the processor guesses by
 // itself from one head's rows is half as fast.
 class Upcoming {
-    static constexpr int64_t LINE = 64, BLOCK = 4 * LINE;
+    static constexpr int64_t LINE = 64;
 
     // Where lines are asked for, and where the row ends; from a row to the next one, and
     // how many come after it.
@@ -50,24 +50,19 @@ class Upcoming {
         if (left >= 0) end += bytes;
     }
 
-    // How many blocks have about so many bytes.
-    static constexpr int blocks(int64_t bytes) { return (int) ((bytes + BLOCK / 2) / BLOCK); }
-
     // A call in its place would empty all registers.
-    __attribute__((always_inline)) void prefetch(int blocks) {
-        for (; blocks > 0; blocks--) {
-            if (end - at >= BLOCK) {
-#pragma GCC unroll 4
-                for (int64_t line = 0; line < BLOCK; line += LINE) __builtin_prefetch(at + line, 0, 2);
-                at += BLOCK;
-                continue;
-            }
+    template <int LINES> __attribute__((always_inline)) void prefetch() {
+        if (end - at < LINES * LINE) {
             for (; at < end; at += LINE) __builtin_prefetch(at, 0, 2);
-            if (left <= 0) return;
-            left--;
-            end += stride;
-            at = end - bytes;
+        } else {
+#pragma GCC unroll 24
+            for (int64_t line = 0; line < LINES * LINE; line += LINE) __builtin_prefetch(at + line, 0, 2);
+            at += LINES * LINE;
         }
+        if (at < end || left <= 0) return;
+        left--;
+        end += stride;
+        at = end - bytes;
     }
 };
 
@@ -95,6 +90,12 @@ struct Quants8 {
     }
 };
 
+// What is loaded early takes registers from the sums, where an instruction does not load
+// its operand by itself.
+void hold_loads() {
+    if constexpr (LANES == 4) asm volatile("" ::: "memory");
+}
+
 // Sums that registers hold beside what they are made of.
 constexpr int SUMS = LANES == 8 ? 12 : 24;
 
@@ -104,30 +105,37 @@ template <class Type> constexpr int TOGETHER = std::min(4, SUMS / (Type::STEP / 
 // scores[q][i] = query q times key i, for `count` keys rounded up to what a vector holds.
 template <class Type, int Q>
 void multiply(int64_t width, const float * const * queries, const Memory & keys, int count, float (*scores)[POSITIONS],
-              Upcoming & ahead) {
-    constexpr int STEPS = Type::STEP / LANES, KEYS = SUMS / Q >= 8 ? 8 : SUMS / Q >= 4 ? 4 : 2;
+              Upcoming & of_caller) {
+    Upcoming ahead = of_caller;
+    constexpr int STEPS = Type::STEP / LANES, SOME = SUMS / Q;
+    constexpr int KEYS = SOME >= 16 && LANES == 4 ? 16 : SOME >= 8 ? 8 : SOME >= 4 ? 4 : 2;
     constexpr int AT_ONCE = std::max(KEYS, LANES);
     for (int i = 0; i < count; i += AT_ONCE) {
         Floats totals[Q][AT_ONCE];
         for (int from = 0; from < AT_ONCE; from += KEYS) {
             const char * row[KEYS];
             Floats total[Q][KEYS];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
             for (int j = 0; j < KEYS; j++) {
                 row[j] = keys.row(std::min(i + from + j, count - 1));
                 for (int q = 0; q < Q; q++) total[q][j] = spread(0.0f);
             }
-            ahead.prefetch(Upcoming::blocks(KEYS * keys.bytes));
             for (int64_t at = 0; at < width; at += Type::STEP) {
-#pragma GCC unroll 8
+                ahead.prefetch<(KEYS * Type::BYTES + 63) / 64>();
+                Floats query[Q][STEPS];
+                for (int q = 0; q < Q; q++) {
+                    for (int k = 0; k < STEPS; k++) query[q][k] = load(queries[q] + at + k * LANES);
+                }
+#pragma GCC unroll 16
                 for (int j = 0; j < KEYS; j++) {
+                    hold_loads();
                     Floats key[STEPS];
                     Type::load(row[j], at, key);
 #pragma GCC unroll 8
                     for (int k = 0; k < STEPS; k++) {
 #pragma GCC unroll 4
                         for (int q = 0; q < Q; q++) {
-                            total[q][j] = fma(load(queries[q] + at + k * LANES), key[k], total[q][j]);
+                            total[q][j] = fma(query[q][k], key[k], total[q][j]);
                         }
                     }
                 }
@@ -140,28 +148,30 @@ void multiply(int64_t width, const float * const * queries, const Memory & keys,
             for (int from = 0; from < AT_ONCE; from += LANES) store(scores[q] + i + from, sums(totals[q] + from));
         }
     }
+    of_caller = ahead;
 }
 
 // sum = sum * kept + the values' sum from value `first` on, each times its weight, for N
 // vectors of each query from element `from` on.
 template <class Type, int Q, int N>
 void add(const float (*weights)[POSITIONS], const Memory & values, int first, int64_t from, const float * kept,
-         float * const * sums, Upcoming & ahead) {
-    constexpr int STEPS = Type::STEP / LANES, BLOCKS = Upcoming::blocks(N / STEPS * Type::BYTES);
+         float * const * sums, Upcoming & of_caller) {
+    Upcoming ahead = of_caller;
+    constexpr int STEPS = Type::STEP / LANES, LINES = (N / STEPS * Type::BYTES + 63) / 64;
     Floats total[Q][N];
     for (int q = 0; q < Q; q++) {
 #pragma GCC unroll 24
         for (int d = 0; d < N; d++) total[q][d] = load(sums[q] + from + d * LANES) * spread(kept[q]);
     }
-    for (int i = first; i < values.count; i++) {
-        ahead.prefetch(BLOCKS);
-        const char * row = values.row(i);
+    const Memory rows = values;
+    for (int i = first; i < rows.count; i++) {
+        ahead.prefetch<LINES>();
+        const char * const row = rows.row(i);
         Floats weight[Q];
         for (int q = 0; q < Q; q++) weight[q] = spread(weights[q][i]);
 #pragma GCC unroll 24
         for (int d = 0; d < N; d += STEPS) {
-            // What is loaded early takes registers from the sums.
-            asm volatile("" ::: "memory");
+            hold_loads();
             Floats value[STEPS];
             Type::load(row, from + d * LANES, value);
 #pragma GCC unroll 8
@@ -175,6 +185,7 @@ void add(const float (*weights)[POSITIONS], const Memory & values, int first, in
 #pragma GCC unroll 24
         for (int d = 0; d < N; d++) store(sums[q] + from + d * LANES, total[q][d]);
     }
+    of_caller = ahead;
 }
 
 // The same for all elements from `from` on, N vectors at a time for as long as there are
@@ -197,7 +208,7 @@ void add_from(const float (*weights)[POSITIONS], const Memory & values, int firs
 template <class Type> Memory unpack(const Memory & rows, int64_t width, float * to, Upcoming & ahead) {
     constexpr int STEPS = Type::STEP / LANES;
     for (int i = 0; i < rows.count; i++) {
-        ahead.prefetch(Upcoming::blocks(rows.bytes));
+        for (int64_t b = 0; b < rows.bytes; b += 256) ahead.prefetch<4>();
         for (int64_t at = 0; at < width; at += Type::STEP) {
             Floats some[STEPS];
             Type::load(rows.row(i), at, some);
