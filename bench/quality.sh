@@ -32,7 +32,8 @@ case $level in
         if [ "$own_arch" != aarch64 ]; then
             "$tools/deps.sh" test >&2
             timeout=36000 machine=aarch64 triple=aarch64-unknown-linux-gnu
-            runner="$(user_emulator aarch64) -cpu $(level_cpu "$level")"
+            runner=$(user_emulator aarch64) || die 3 "QEMU's user mode (qemu-aarch64) is not installed"
+            runner="$runner -cpu $(level_cpu "$level")"
             export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$runner"
         fi
         ;;

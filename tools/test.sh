@@ -135,7 +135,7 @@ test_build() {
 # instruction. A processor that lacks the level fails the test.
 test_levels() {
     show tools/build.sh --kernel-tests
-    qemu=$(user_emulator aarch64)
+    qemu=$(user_emulator aarch64) || die 1 "there is no qemu-aarch64, although deps.sh should have installed it"
     for level in v80 v82 v86; do
         show env ZOSIA_TEST_LEVEL="$level" "$qemu" -cpu "$(level_cpu "$level")" out/kernel-tests
     done
@@ -143,7 +143,7 @@ test_levels() {
         say "levels x64, avx2 and avx512: SKIPPED; they are built on x86_64 only"
         return 0
     fi
-    qemu=$(user_emulator x86_64)
+    qemu=$(user_emulator x86_64) || die 1 "there is no qemu-x86_64, although deps.sh should have installed it"
     for level in x64 avx2 avx512; do
         if native_level "$level" env this_processor >"$scratch/level" 2>&1; then
             show native_level "$level" env

@@ -63,7 +63,9 @@ fn a_disk_that_is_pulled_out_is_told_and_used_again_when_it_is_back() {
 fn an_engine_that_dies_again_and_again_is_not_started_for_ever() {
     let disks = Disks::new();
     let file = disks.tiny(&tiny().without_end());
-    let mut command = PlainCommand::launch(&native_executable(), [&file]);
+    // An answer that comes to the context's end before it is seen here has not died.
+    let arguments = [OsStr::new("--ctx"), OsStr::new("131072"), file.as_os_str()];
+    let mut command = PlainCommand::launch(&native_executable(), arguments);
     let _ = command.expect(TINY_NAME, LOAD);
     let _ = command.expect_prompt(SOON);
     let dies_of = |signal, name: &str| {
@@ -83,6 +85,9 @@ fn an_engine_that_dies_again_and_again_is_not_started_for_ever() {
             "another engine; the conversation is kept",
         );
         let _ = command.expect(TINY_NAME, LOAD);
+        // However long it is by now.
+        let undone = command.ask("/undo", SOON);
+        assert!(undone.contains("taken back: Go."), "{undone}");
     };
     let fault = dies_of(Signal::ILL, "SIGILL");
     told(&command, fault);
