@@ -50,14 +50,15 @@ class Upcoming {
         if (left >= 0) end += bytes;
     }
 
-    // A call in its place would empty all registers.
-    template <int LINES> __attribute__((always_inline)) void prefetch() {
-        if (end - at < LINES * LINE) {
+    // Asks for as many bytes, in whole lines. A call in its place would empty all registers.
+    template <int BYTES> __attribute__((always_inline)) void prefetch() {
+        constexpr int64_t SIZE = (BYTES + LINE - 1) / LINE * LINE;
+        if (end - at < SIZE) {
             for (; at < end; at += LINE) __builtin_prefetch(at, 0, 2);
         } else {
 #pragma GCC unroll 24
-            for (int64_t line = 0; line < LINES * LINE; line += LINE) __builtin_prefetch(at + line, 0, 2);
-            at += LINES * LINE;
+            for (int64_t line = 0; line < SIZE; line += LINE) __builtin_prefetch(at + line, 0, 2);
+            at += SIZE;
         }
         if (at < end || left <= 0) return;
         left--;
@@ -106,7 +107,7 @@ template <class Type> constexpr int TOGETHER = std::min(4, SUMS / (Type::STEP / 
 template <class Type, int Q>
 void multiply(int64_t width, const float * const * queries, const Memory & keys, int count, float (*scores)[POSITIONS],
               Upcoming & of_caller) {
-    Upcoming ahead = of_caller;
+    Upcoming ahead = of_caller; // In registers.
     constexpr int STEPS = Type::STEP / LANES, SOME = SUMS / Q;
     constexpr int KEYS = SOME >= 16 && LANES == 4 ? 16 : SOME >= 8 ? 8 : SOME >= 4 ? 4 : 2;
     constexpr int AT_ONCE = std::max(KEYS, LANES);
@@ -121,7 +122,7 @@ void multiply(int64_t width, const float * const * queries, const Memory & keys,
                 for (int q = 0; q < Q; q++) total[q][j] = spread(0.0f);
             }
             for (int64_t at = 0; at < width; at += Type::STEP) {
-                ahead.prefetch<(KEYS * Type::BYTES + 63) / 64>();
+                ahead.prefetch<KEYS * Type::BYTES>();
                 Floats query[Q][STEPS];
                 for (int q = 0; q < Q; q++) {
                     for (int k = 0; k < STEPS; k++) query[q][k] = load(queries[q] + at + k * LANES);
@@ -156,16 +157,16 @@ void multiply(int64_t width, const float * const * queries, const Memory & keys,
 template <class Type, int Q, int N>
 void add(const float (*weights)[POSITIONS], const Memory & values, int first, int64_t from, const float * kept,
          float * const * sums, Upcoming & of_caller) {
-    Upcoming ahead = of_caller;
-    constexpr int STEPS = Type::STEP / LANES, LINES = (N / STEPS * Type::BYTES + 63) / 64;
+    Upcoming ahead = of_caller; // In registers.
+    constexpr int STEPS = Type::STEP / LANES;
     Floats total[Q][N];
     for (int q = 0; q < Q; q++) {
 #pragma GCC unroll 24
         for (int d = 0; d < N; d++) total[q][d] = load(sums[q] + from + d * LANES) * spread(kept[q]);
     }
-    const Memory rows = values;
+    const Memory rows = values; // In registers as well.
     for (int i = first; i < rows.count; i++) {
-        ahead.prefetch<LINES>();
+        ahead.prefetch<N / STEPS * Type::BYTES>();
         const char * const row = rows.row(i);
         Floats weight[Q];
         for (int q = 0; q < Q; q++) weight[q] = spread(weights[q][i]);
@@ -208,7 +209,8 @@ void add_from(const float (*weights)[POSITIONS], const Memory & values, int firs
 template <class Type> Memory unpack(const Memory & rows, int64_t width, float * to, Upcoming & ahead) {
     constexpr int STEPS = Type::STEP / LANES;
     for (int i = 0; i < rows.count; i++) {
-        for (int64_t b = 0; b < rows.bytes; b += 256) ahead.prefetch<4>();
+        constexpr int SOME = 256;
+        for (int64_t from = 0; from < rows.bytes; from += SOME) ahead.prefetch<SOME>();
         for (int64_t at = 0; at < width; at += Type::STEP) {
             Floats some[STEPS];
             Type::load(rows.row(i), at, some);
