@@ -72,9 +72,9 @@ get_model() {
     "$tools/model.sh" get "$model_name" >/dev/null || die 4 "$model_name cannot be fetched; give a .gguf file"
 }
 
-# prepare_native OPTIONS ARGUMENT...: reads the arguments of a script that takes
-# these options, and has its model and the plain command ready on this machine.
-prepare_native() {
+# prepare_model OPTIONS ARGUMENT...: reads the arguments of a script that takes
+# these options, and has its model ready on this machine.
+prepare_model() {
     known_options=$1
     shift
     model='' threads='' settings='' timeout=3600 where=native json=''
@@ -107,6 +107,11 @@ prepare_native() {
     get_model
     engine_threads=${threads:-auto}
     threads=${threads:-$(host_cores)}
+}
+
+# The same, and the plain command.
+prepare_native() {
+    prepare_model "$@"
     "$tools/build.sh" --native >&2
 }
 

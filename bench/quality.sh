@@ -24,11 +24,12 @@ bench=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 . "$tools/lib/qemu.sh"
 
 level=''
-prepare_native "--level --threads" "$@"
+prepare_model "--level --threads" "$@"
+"$tools/deps.sh" bench >&2
 text=$bench/corpus/quality.txt
 machine=native runner='' triple=''
 case $level in
-    v8?)
+    v80 | v82 | v86)
         if [ "$own_arch" != aarch64 ]; then
             "$tools/deps.sh" test >&2
             timeout=36000 machine=aarch64 triple=aarch64-unknown-linux-gnu
