@@ -18,8 +18,8 @@ while link=$(readlink "$self"); do
     case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
 done
 bench=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
-# shellcheck source=bench/lib.sh
-. "$bench/lib.sh"
+# shellcheck source=bench/lib/common.sh
+. "$bench/lib/common.sh"
 # shellcheck source=tools/lib/qemu.sh
 . "$tools/lib/qemu.sh"
 

@@ -19,8 +19,8 @@ while link=$(readlink "$self"); do
     case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
 done
 bench=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
-# shellcheck source=bench/lib.sh
-. "$bench/lib.sh"
+# shellcheck source=bench/lib/common.sh
+. "$bench/lib/common.sh"
 
 runs=3
 prepare_native "--runs --threads --set" "$@"

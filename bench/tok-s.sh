@@ -51,10 +51,18 @@ while link=$(readlink "$self"); do
     case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
 done
 bench=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
-# shellcheck source=bench/lib.sh
-. "$bench/lib.sh"
+# shellcheck source=bench/lib/common.sh
+. "$bench/lib/common.sh"
 # shellcheck source=tools/lib/qemu.sh
 . "$tools/lib/qemu.sh"
+# shellcheck source=bench/lib/measure.sh
+. "$bench/lib/measure.sh"
+# shellcheck source=bench/lib/peers.sh
+. "$bench/lib/peers.sh"
+# shellcheck source=bench/lib/neighbours.sh
+. "$bench/lib/neighbours.sh"
+# shellcheck source=bench/lib/matrix.sh
+. "$bench/lib/matrix.sh"
 usage_error() { die 2 "$* (bench/tok-s.sh --help)"; }
 
 model='' where=vm profile='' pp=128 tg=128 depth=0 runs=5 threads='' neighbours='' settings='' peer='' instructions=''
