@@ -202,7 +202,9 @@ pub(crate) fn terminal() -> io::Result<File> {
         .write(true)
         .custom_flags(flags)
         .open("/proc/self/fd/0");
-    opened.or_else(|_| io::stdin().as_fd().try_clone_to_owned().map(File::from))
+    opened
+        .or_else(|_| io::stdin().as_fd().try_clone_to_owned().map(File::from))
+        .map_err(|e| named(&e, "standard input cannot be opened as a terminal"))
 }
 
 /// Text on its way to a terminal.

@@ -187,8 +187,10 @@ find_parts() { # NAME
     while [ "$part" -le "$part_count" ]; do
         part_file=${model_file%/*}/$(part_name "$part")
         [ -f "$part_file" ] || die 4 "$1 is in $part_count files, of which this one is missing: $part_file"
-        part_sha256=$(kept_sha256 "$part_file")
-        [ -z "$model_sha256" ] || model_sha256=${part_sha256:+$model_sha256,$part_sha256}
+        if [ -n "$model_sha256" ]; then
+            part_sha256=$(kept_sha256 "$part_file")
+            model_sha256=${part_sha256:+$model_sha256,$part_sha256}
+        fi
         rest_bytes=$((rest_bytes + $(file_bytes "$part_file")))
         model_rest="$model_rest $(quote "$part_file")"
         part=$((part + 1))

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, Write};
 
 use protocol::memory::Budget;
-use protocol::{Config, Mode, Piece};
+use protocol::{Config, Mode};
 use texts::Document;
 
 use crate::attached;
@@ -125,35 +125,8 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
             }
         },
         Job::Turn(message) => {
-            let loaded = Kept::open(host, &config).and_then(|kept| {
-                let session = load_only(host, config, budget, &mut models)?;
-                Ok((session, kept, read_given(&models, &budget)?))
-            });
-            let outcome = match loaded {
-                Ok((mut session, mut kept, documents)) => {
-                    if let Some(kept) = &kept {
-                        kept.resume(&mut session);
-                    }
-                    let mut fetch = |key| match &mut kept {
-                        Some(kept) => kept.fetch(key),
-                        None => Piece { key, bytes: None },
-                    };
-                    let answer = &mut outputs.answer;
-                    let mut outcome = turn::run_recalling(
-                        host,
-                        &mut session,
-                        &documents,
-                        &message,
-                        answer,
-                        &mut fetch,
-                    )?;
-                    if let Some(Err(why)) = kept.map(|kept| kept.keep(&mut session)) {
-                        outcome.not_kept(&why);
-                    }
-                    outcome
-                }
-                Err(why) => Outcome::failed(why),
-            };
+            let answer = &mut outputs.answer;
+            let outcome = one_turn(host, config, budget, &mut models, &message, answer)?;
             report(&outcome, outputs.results)
         }
         Job::Batch(_) if config.start.session.is_some() => {
@@ -180,6 +153,40 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
             batch::run(host, &mut session, &documents, input, &mut results)
         }
     }
+}
+
+/// One turn, of a conversation that is kept if the user wants that.
+fn one_turn(
+    host: Host,
+    config: Config,
+    budget: Budget,
+    models: &mut Models,
+    message: &str,
+    answer: &mut impl Write,
+) -> io::Result<Outcome> {
+    let loaded = Kept::open(host, &config).and_then(|kept| {
+        let session = load_only(host, config, budget, models)?;
+        Ok((session, kept, read_given(models, &budget)?))
+    });
+    let (mut session, mut kept, documents) = match loaded {
+        Ok(loaded) => loaded,
+        Err(why) => return Ok(Outcome::failed(why)),
+    };
+    if let Some(kept) = &kept {
+        kept.resume(&mut session);
+    }
+    let mut outcome = turn::run(
+        host,
+        &mut session,
+        &documents,
+        message,
+        answer,
+        kept.as_mut(),
+    )?;
+    if let Some(Err(why)) = kept.map(|kept| kept.keep(&mut session)) {
+        outcome.not_kept(&why);
+    }
+    Ok(outcome)
 }
 
 /// The end of a turn that could not even begin.

@@ -34,6 +34,7 @@ pub(crate) fn run<P: Peer>(
             &[],
             "Count from one to ten.",
             &mut io::sink(),
+            None,
         )?;
         match (outcome.error, outcome.timings) {
             (None, Some(timings)) => tokens.push(timings.tokens),

@@ -8,10 +8,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use texts::Document;
 
+use super::kept::Kept;
 use crate::host::{Host, warn};
 use crate::peer::Peer;
 use crate::session::{Evaluated, Reason, Session, Update};
-use protocol::{Piece, PieceKey, Spoken, Stop, TextKind, TurnStats};
+use protocol::{Piece, Spoken, Stop, TextKind, TurnStats};
 
 /// The answer has nothing in it.
 const NOTHING_SAID: &str =
@@ -180,7 +181,8 @@ impl Timings {
 }
 
 /// Asks `prompt`, after `documents`, and writes the answer to `out` as it comes, with a line feed
-/// at its end. Notices go to standard error.
+/// at its end. `kept` has what was evaluated of a conversation that goes on. Notices go to
+/// standard error.
 ///
 /// # Errors
 /// `out`'s. Everything else is in the [`Outcome`].
@@ -190,22 +192,7 @@ pub(crate) fn run<P: Peer>(
     documents: &[Document],
     prompt: &str,
     out: &mut impl Write,
-) -> io::Result<Outcome> {
-    let mut fetch = |key| Piece { key, bytes: None };
-    run_recalling(host, session, documents, prompt, out, &mut fetch)
-}
-
-/// As [`run`], in a conversation that goes on: `fetch` has what was evaluated of it.
-///
-/// # Errors
-/// As [`run`].
-pub(crate) fn run_recalling<P: Peer>(
-    host: Host,
-    session: &mut Session<P>,
-    documents: &[Document],
-    prompt: &str,
-    out: &mut impl Write,
-    fetch: &mut dyn FnMut(PieceKey) -> Piece,
+    mut kept: Option<&mut Kept>,
 ) -> io::Result<Outcome> {
     let mut outcome = Outcome::default();
     if prompt.trim().is_empty() {
@@ -254,7 +241,12 @@ pub(crate) fn run_recalling<P: Peer>(
                 return Ok(outcome.because(why.to_owned()));
             }
             Update::Ready => ready = Instant::now(),
-            Update::Evaluated(Evaluated::Wanted(key)) => session.hand_piece(fetch(key)),
+            Update::Evaluated(Evaluated::Wanted(key)) => {
+                session.hand_piece(match &mut kept {
+                    Some(kept) => kept.fetch(key),
+                    None => Piece { key, bytes: None },
+                });
+            }
             Update::Evaluated(Evaluated::Recalled(tokens)) => {
                 recalled = (tokens, ready.elapsed().as_secs_f64() * 1e3);
             }

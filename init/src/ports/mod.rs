@@ -77,7 +77,12 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// The device's; `TimedOut` when the host is silent for half a minute; `InvalidData` for a
 /// header that is not one, for more than `bytes_max` and for text that is not UTF-8.
 pub(crate) fn fetch_order(port: &mut File, bytes_max: u64) -> io::Result<Order> {
-    port.write_all(&[ENQUIRY])?;
+    port.write_all(&[ENQUIRY]).map_err(|e| {
+        named(
+            &e,
+            format_args!("the host cannot be asked for it through {TURN}"),
+        )
+    })?;
     read_order(&mut Impatient(port), bytes_max)
 }
 

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::Chat;
+use crate::session::Phase;
+
 /// Typing pauses for this long before what is typed is evaluated ahead.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Shorter drafts are not worth it.
@@ -43,7 +46,7 @@ impl Drafts {
 
     /// How long until `text`, after `before` bytes that were read, is to be evaluated
     /// for a context of `ctx_tokens`; `None`: it is not.
-    pub(super) fn due(&self, before: usize, text: &str, ctx_tokens: u32) -> Option<Duration> {
+    fn due(&self, before: usize, text: &str, ctx_tokens: u32) -> Option<Duration> {
         let ctx_tokens = usize::try_from(ctx_tokens).unwrap_or(usize::MAX);
         let bytes_max = ctx_tokens.saturating_mul(BYTES_A_TOKEN_MAX);
         let wanted = (BYTES_MIN..bytes_max).contains(&before.saturating_add(text.len()))
@@ -59,7 +62,28 @@ impl Drafts {
     }
 
     /// `text` is being evaluated.
-    pub(super) fn begun(&mut self, text: &str) {
+    fn begun(&mut self, text: &str) {
         self.evaluated = Some(text.to_owned());
+    }
+}
+
+impl Chat {
+    pub(super) fn draft_due(&self) -> Option<Duration> {
+        let ready = self.session.phase() == Phase::Ready
+            && self.screen.is_open()
+            // Anything that is asked ends a draft.
+            && !self.session.is_owed();
+        let wanted = ready && self.session.config().chat.draft;
+        let ctx_tokens = self.session.info().filter(|_| wanted)?.ctx_tokens;
+        let before = self.reading.bytes();
+        self.drafts.due(before, self.screen.text(), ctx_tokens)
+    }
+
+    pub(super) fn draft(&mut self) {
+        if self.draft_due() == Some(Duration::ZERO) {
+            let text = self.screen.text();
+            self.drafts.begun(text);
+            self.session.draft(&self.reading.with(text));
+        }
     }
 }

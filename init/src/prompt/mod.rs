@@ -14,14 +14,16 @@ mod save;
 mod screen;
 mod show;
 mod signals;
+mod stopping;
+mod updates;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use protocol::memory::{Budget, mib};
-use protocol::{LogLevel, Progress, Stage};
+use protocol::LogLevel;
+use protocol::memory::Budget;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::SIGTSTP;
 use term::{Action, Limits, Submission, Tty};
@@ -33,7 +35,7 @@ use crate::keeper::{Keeper, Place};
 use crate::models::Models;
 use crate::peer::TICK;
 use crate::ports::saves::Saves;
-use crate::session::{Phase, Reason, Session, Update};
+use crate::session::{Phase, Session};
 use crate::supervisor::Engine;
 use crate::timeline::Timeline;
 use draft::Drafts;
@@ -42,9 +44,6 @@ use reading::Reading;
 use room::Room;
 use screen::Screen;
 use signals::Signals;
-
-/// An engine at work heeds a Ctrl-C within this time, but on a slow machine.
-const HEEDING: Duration = Duration::from_millis(200);
 
 /// Runs the prompt at `tty` until the user leaves; `false`: it had to be left, as the
 /// session cannot be opened.
@@ -195,19 +194,6 @@ impl Chat {
         self.draft();
         self.keep_context();
         Ok(())
-    }
-
-    /// Shows what has happened; `false`: nothing has.
-    fn take_updates(&mut self) -> bool {
-        let mut any = false;
-        while self.screen.has_room()
-            && let Some(update) = self.session.try_next()
-        {
-            self.on_update(update);
-            self.do_sent_early();
-            any = true;
-        }
-        any
     }
 
     /// Counts the time in which an engine that owes something is not heard.
@@ -403,165 +389,4 @@ impl Chat {
             self.screen.set_folded(folded);
         }
     }
-
-    fn stop(&mut self) {
-        if self.stop_waiting() {
-            return;
-        }
-        if let Some(text) = self.session.cancel() {
-            self.give_back(&text);
-        } else {
-            self.stop_asked = Instant::now();
-        }
-    }
-
-    /// The line is the user's again when the engine has been given the time of a few
-    /// operations to heed a Ctrl-C and has not, until when.
-    fn line_due(&self) -> Option<Duration> {
-        let due = self.session.is_stopping() && !self.screen.is_open() && self.sent_early.is_none();
-        due.then(|| HEEDING.saturating_sub(self.stop_asked.elapsed()))
-    }
-
-    fn give_line_back(&mut self) {
-        if self.line_due() == Some(Duration::ZERO) {
-            let line = "stopping; Ctrl-C again replaces the engine";
-            self.screen.open_early(line);
-        }
-    }
-
-    /// A message that is not answered is in the line again, unless something has been
-    /// typed since.
-    fn give_back(&mut self, text: &str) {
-        self.screen.end_answer();
-        let line = self.take_apart(text);
-        if self.screen.text().is_empty() {
-            self.screen.set_text(&line);
-        }
-        self.screen.open();
-    }
-
-    /// What was sent while an answer was about to end is done when it has.
-    fn do_sent_early(&mut self) {
-        if !self.session.is_stopping()
-            && let Some(sent) = self.sent_early.take()
-        {
-            self.screen.close_line();
-            self.on_submit(&sent);
-        }
-    }
-
-    fn on_update(&mut self, update: Update) {
-        match update {
-            Update::Progress(progress) => self.screen.set_status(Some(progress_text(&progress))),
-            Update::Ready => {
-                self.timeline.mark("ready");
-                self.screen.set_status(None);
-                if let Some(info) = self.session.info() {
-                    self.screen.quiet(&show::model_line(info));
-                }
-                if let Err(error) = self.session.grammar(&self.session.config().chat) {
-                    self.screen.complain(&error);
-                }
-            }
-            Update::Refused { error, question } => {
-                self.screen.set_status(None);
-                self.screen.complain(&error);
-                match question {
-                    Some(text) => self.give_back(&text),
-                    None => self.screen.open(),
-                }
-            }
-            // Dimmed: in the middle of an answer it is not to be taken for the model's words.
-            Update::Notice(line) => self.screen.quiet(&line),
-            Update::Prefill(done, total) => {
-                if self.screen.is_answering() && !self.screen.has_answer_begun() && total > 64 {
-                    let percent = show::percent(done.into(), total.into());
-                    let status = format!("evaluating {total} tokens {percent:3} %");
-                    self.screen.set_status(Some(status));
-                }
-            }
-            Update::Text(kind, text) => {
-                self.timeline.mark("first token");
-                self.room.settle();
-                self.screen.push(kind, &text);
-            }
-            Update::Done(stats) => {
-                self.screen.end_answer();
-                if self
-                    .session
-                    .messages()
-                    .last()
-                    .is_some_and(|m| m.text.is_empty())
-                {
-                    self.screen
-                        .tell("the model only thought; /think shows it, /regen asks again");
-                }
-                self.end_turn(stats);
-                self.screen.open();
-            }
-            Update::BrokenOff => {
-                self.screen.end_answer();
-                self.keep(None);
-                self.screen.open();
-            }
-            Update::TakenBack { reason, question } => self.on_taken_back(reason, question),
-            Update::Rendered { text, tokens } => {
-                show::rendered(&mut self.screen, &self.session, &text, &tokens);
-            }
-            Update::Measured(_) | Update::Answered { .. } => {}
-            Update::Evaluated(evaluated) => self.on_evaluated(evaluated),
-            Update::Counted(counts) => show::counted(&mut self.screen, &self.session, &counts),
-            Update::Sized(size) => self.on_sized(&size),
-            Update::NotRendered(error) => {
-                if self.session.phase() != Phase::Ready {
-                    self.reading.is_not_sized();
-                }
-                self.screen.complain(&error);
-            }
-        }
-    }
-
-    fn on_taken_back(&mut self, reason: Reason, question: String) {
-        self.screen.end_answer();
-        self.keep(None);
-        match reason {
-            Reason::Cancelled => self.screen.quiet("stopped before the answer began"),
-            Reason::NoEngine(error) | Reason::Failed(error) => self.screen.complain(&error),
-            Reason::TooLong(error) => return self.make_room(&error, question),
-        }
-        self.give_back(&question);
-    }
-
-    fn draft_due(&self) -> Option<Duration> {
-        let ready = self.session.phase() == Phase::Ready
-            && self.screen.is_open()
-            // Anything that is asked ends a draft.
-            && !self.session.is_owed();
-        let wanted = ready && self.session.config().chat.draft;
-        let ctx_tokens = self.session.info().filter(|_| wanted)?.ctx_tokens;
-        let before = self.reading.bytes();
-        self.drafts.due(before, self.screen.text(), ctx_tokens)
-    }
-
-    fn draft(&mut self) {
-        if self.draft_due() == Some(Duration::ZERO) {
-            let text = self.screen.text();
-            self.drafts.begun(text);
-            self.session.draft(&self.reading.with(text));
-        }
-    }
-}
-
-fn progress_text(p: &Progress) -> String {
-    let verb = match p.stage {
-        Stage::Reading => "reading the model",
-        Stage::Preparing => "loading the model",
-    };
-    let percent = show::percent(p.done_bytes, p.total_bytes);
-    if p.bytes_per_s == 0 {
-        return format!("{verb} {percent:3} %");
-    }
-    let (done, total) = (mib(p.done_bytes), mib(p.total_bytes));
-    let rate = p.bytes_per_s / 1_000_000;
-    format!("{verb} {percent:3} %  {done} of {total} MiB  {rate} MB/s")
 }
