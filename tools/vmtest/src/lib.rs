@@ -30,6 +30,7 @@ mod shipped;
 mod spec;
 mod terminal;
 mod tiny_model;
+mod turn;
 mod vm;
 mod words;
 

@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -18,13 +18,11 @@ use tempfile::TempDir;
 use crate::gdb::Debugger;
 use crate::qmp::Monitor;
 use crate::spec::Start;
+use crate::turn::Turn;
 use crate::{Architecture, BOOT, Board, OrFail, SOON, Terminal, VmSpec, efi_file};
 
 /// Virtual processors of every machine.
 const PROCESSORS: u32 = 2;
-
-/// The byte by which a guest asks for its order: ENQ.
-const ENQUIRY: u8 = 5;
 
 /// A running machine. Used as the terminal at its serial port.
 pub struct Vm {
@@ -37,46 +35,6 @@ pub struct Vm {
     board: Board,
     memory_mib: u32,
     plugged: u32,
-}
-
-/// The port of one turn.
-struct Turn {
-    port: UnixStream,
-    /// Until the order was asked for.
-    asked: Option<JoinHandle<()>>,
-}
-
-impl Turn {
-    fn new(port: UnixStream, order: Vec<u8>) -> Self {
-        let for_order = port.try_clone().or_fail("copy a descriptor");
-        let asked = thread::spawn(move || send_when_asked(for_order, order));
-        Self {
-            port,
-            asked: Some(asked),
-        }
-    }
-
-    /// The port, on which nothing but the answer comes.
-    fn answer(&mut self, within: Duration) -> &mut UnixStream {
-        if let Some(asked) = self.asked.take() {
-            assert!(asked.join().is_ok(), "the guest asks for its order");
-        }
-        let port = &mut self.port;
-        port.set_read_timeout(Some(within))
-            .or_fail("set a deadline");
-        port
-    }
-}
-
-/// Returns when the guest asked; what it refuses to read is left unsent.
-fn send_when_asked(mut port: UnixStream, order: Vec<u8>) {
-    port.set_read_timeout(Some(BOOT)).or_fail("set a deadline");
-    let mut request = [0];
-    // A guest that ends before it asks says so elsewhere.
-    if port.read_exact(&mut request).is_ok() {
-        assert_eq!(request, [ENQUIRY], "a request for the order");
-        thread::spawn(move || port.write_all(&order));
-    }
 }
 
 /// How long a machine that is stopped stays so.
