@@ -3,7 +3,7 @@
 //
 //     quality f32 MODEL OUT                  MODEL with all weights in f32
 //     quality rows MODEL TEXT f16|q8_0 THREADS OUT
-//     quality compare ROWS OF_F32            a line of JSON
+//     quality compare OF_F32 PEERS OURS      two lines of JSON
 //
 // ROWS: the number of tokens in the vocabulary (u32), then for each position that counts the
 // token that follows in the text (i32) and a logit for each of the vocabulary (f32). TEXT is
@@ -91,36 +91,67 @@ static void normalize(std::vector<float> & row) {
     for (float & logit : row) logit = float(logit - shift);
 }
 
-static int compare(const char * rows, const char * of_f32) {
-    std::ifstream a(rows, std::ios::binary), b(of_f32, std::ios::binary);
-    uint32_t size = 0, size_f32 = 0;
-    a.read(reinterpret_cast<char *>(&size), sizeof size);
-    b.read(reinterpret_cast<char *>(&size_f32), sizeof size_f32);
-    if (size == 0 || size != size_f32) fail("the rows are of two vocabularies");
-    std::vector<float> got(size), right(size);
-    int32_t next = 0, next_f32 = 0;
-    double nll = 0, nll_f32 = 0, sum = 0, squares = 0;
-    long count = 0, same = 0;
-    while (a.read(reinterpret_cast<char *>(&next), sizeof next)) {
-        a.read(reinterpret_cast<char *>(got.data()), size * sizeof(float));
-        b.read(reinterpret_cast<char *>(&next_f32), sizeof next_f32);
-        b.read(reinterpret_cast<char *>(right.data()), size * sizeof(float));
-        if (!a || !b || next != next_f32) fail("the rows are of two texts");
-        normalize(got);
-        normalize(right);
-        double divergence = 0;
-        for (uint32_t i = 0; i < size; i++) divergence += std::exp(double(right[i])) * (double(right[i]) - got[i]);
-        sum += divergence;
-        squares += divergence * divergence;
-        same += std::max_element(got.begin(), got.end()) - got.begin() == std::max_element(right.begin(), right.end()) - right.begin();
-        nll -= got[next];
-        nll_f32 -= right[next];
-        count++;
+// Rows that are read one by one.
+struct Rows {
+    std::ifstream file;
+    int32_t next = 0; // the token that follows
+    std::vector<float> logits;
+
+    explicit Rows(const char * path) : file(path, std::ios::binary) {
+        uint32_t size = 0;
+        file.read(reinterpret_cast<char *>(&size), sizeof size);
+        if (!file || size == 0) fail(std::string(path) + " has no rows");
+        logits.resize(size);
     }
-    if (count < 2 || b.peek() != EOF) fail("the rows are of two texts");
-    const double mean = sum / count, error = std::sqrt(std::max(0.0, squares / count - mean * mean) / (count - 1));
-    printf("{\"tokens\":%ld,\"perplexity\":%.4f,\"perplexity_f32\":%.4f,\"divergence\":%.6f,\"divergence_error\":%.6f,\"same\":%ld}\n",
-           count, std::exp(nll / count), std::exp(nll_f32 / count), mean, error, same);
+
+    bool read() {
+        if (!file.read(reinterpret_cast<char *>(&next), sizeof next)) return false;
+        file.read(reinterpret_cast<char *>(logits.data()), logits.size() * sizeof(float));
+        if (!file) fail("a row is cut");
+        normalize(logits);
+        return true;
+    }
+
+    size_t choice() const { return std::max_element(logits.begin(), logits.end()) - logits.begin(); }
+};
+
+// A mean, and its standard error.
+struct Mean {
+    double sum = 0, squares = 0;
+
+    void add(double x) { sum += x, squares += x * x; }
+    double of(long count) const { return sum / count; }
+    double error(long count) const { return std::sqrt(std::max(0.0, squares / count - of(count) * of(count)) / (count - 1)); }
+};
+
+// `more`: by how much ours diverge more than the peer's at the same positions.
+static int compare(const char * of_f32, const char * peers, const char * ours) {
+    Rows right(of_f32), both[] = { Rows(peers), Rows(ours) };
+    double nll[2] = {}, nll_f32 = 0;
+    Mean divergence[2], more;
+    long count = 0, same[2] = {};
+    for (; right.read(); count++) {
+        double here[2] = {};
+        for (int i = 0; i < 2; i++) {
+            Rows & got = both[i];
+            if (got.logits.size() != right.logits.size() || !got.read() || got.next != right.next) fail("the rows are of two texts");
+            for (size_t k = 0; k < right.logits.size(); k++) {
+                here[i] += std::exp(double(right.logits[k])) * (double(right.logits[k]) - got.logits[k]);
+            }
+            divergence[i].add(here[i]);
+            same[i] += got.choice() == right.choice();
+            nll[i] -= got.logits[got.next];
+        }
+        more.add(here[1] - here[0]);
+        nll_f32 -= right.logits[right.next];
+    }
+    if (count < 2 || both[0].read() || both[1].read()) fail("the rows are of two texts");
+    for (int i = 0; i < 2; i++) {
+        printf("{\"tokens\":%ld,\"perplexity\":%.4f,\"perplexity_f32\":%.4f,\"divergence\":%.6f,\"divergence_error\":%.6f,\"same\":%ld",
+               count, std::exp(nll[i] / count), std::exp(nll_f32 / count), divergence[i].of(count), divergence[i].error(count), same[i]);
+        if (i == 1) printf(",\"more\":%.6f,\"more_error\":%.6f", more.of(count), more.error(count));
+        printf("}\n");
+    }
     return 0;
 }
 
@@ -130,7 +161,7 @@ int main(int argc, char ** argv) {
     const std::string what = argc > 1 ? argv[1] : "";
     if (what == "f32" && argc == 4) return make_f32(argv[2], argv[3]);
     if (what == "rows" && argc == 7) return write_rows(argv + 2);
-    if (what == "compare" && argc == 4) return compare(argv[2], argv[3]);
-    fprintf(stderr, "usage: quality f32 MODEL OUT | rows MODEL TEXT f16|q8_0 THREADS OUT | compare ROWS OF_F32\n");
+    if (what == "compare" && argc == 5) return compare(argv[2], argv[3], argv[4]);
+    fprintf(stderr, "usage: quality f32 MODEL OUT | rows MODEL TEXT f16|q8_0 THREADS OUT | compare OF_F32 PEERS OURS\n");
     return 2;
 }

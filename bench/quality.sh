@@ -65,9 +65,11 @@ rm "$scratch/f32.gguf"
 for kv in f16 q8_0; do
     [ "$kv" = f16 ] || zosia "$kv" "$scratch/zosia"
     llama "$runner $peer/quality" "$model_file" "$kv" "$scratch/llama.cpp"
+    "$exact/quality" compare "$scratch/f32" "$scratch/llama.cpp" "$scratch/zosia" >"$scratch/two" || die 1 "the rows cannot be compared"
     for who in llama.cpp zosia; do
-        printf '{"who":"%s","kv":"%s","quality":%s}\n' "$who" "$kv" "$("$exact/quality" compare "$scratch/$who" "$scratch/f32")"
-    done
+        read -r quality
+        printf '{"who":"%s","kv":"%s","quality":%s}\n' "$who" "$kv" "$quality"
+    done <"$scratch/two"
 done >"$scratch/compared"
 {
     printf '{%s,"threads":%s,"level":"%s","text_sha256":"%s","compared":[\n' "$(environment)" "$threads" "$level" "$(file_sha256 "$text")"
@@ -79,6 +81,6 @@ awk "$awk_statistics"'
         who = scalar($0, "who")
         d = scalar($0, "divergence"); same = scalar($0, "same")
         printf "%-9s KV %-4s  perplexity %.3f (f32 %.3f), divergence %.5f (standard error %.5f), the same first choice %d of %d times\n", who, scalar($0, "kv"), scalar($0, "perplexity"), scalar($0, "perplexity_f32"), d, scalar($0, "divergence_error"), same, scalar($0, "tokens")
-        if (who == "zosia") printf "          zosia / llama.cpp: divergence %.3f, the same first choice %.3f\n", d / peer_d, same / peer_same
+        if (who == "zosia") printf "          zosia / llama.cpp: divergence %.3f (standard error %.3f), the same first choice %.3f\n", d / peer_d, scalar($0, "more_error") / peer_d, same / peer_same
         peer_d = d; peer_same = same
     }' "$scratch/compared"
