@@ -327,6 +327,8 @@ impl Chat {
                 Action::Stop => self.stop(),
                 Action::Interrupted if self.session.is_stopping() => self.stop(),
                 Action::Fold => self.fold(),
+                Action::Suspend if self.host.is_machine() => {}
+                Action::Suspend => signals::suspend(),
                 Action::Interrupted => self.screen.quiet("Ctrl-D or /exit leaves"),
                 Action::Eof => self.leaving = true,
                 Action::Notice(line) => self.screen.tell(&line),

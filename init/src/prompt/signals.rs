@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::process::{Signal, getpgrp, getsid, kill_current_process_group};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
@@ -71,6 +72,15 @@ impl Signals {
     /// Whether the window has been resized since the last call.
     pub(super) fn take_resized(&mut self) -> bool {
         drain(&mut self.resized)
+    }
+}
+
+/// Stops this process and those that were started with it, as Ctrl-Z does at a terminal that
+/// is not raw; not those that no shell would continue, which lead their session.
+pub(super) fn suspend() {
+    if getsid(None) != Ok(getpgrp()) {
+        // To one's own group it is always allowed.
+        let _ = kill_current_process_group(Signal::TSTP);
     }
 }
 

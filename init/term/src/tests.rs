@@ -247,7 +247,12 @@ fn what_is_typed_while_an_answer_streams_waits() {
 fn control_keys_on_an_empty_line() {
     let mut bench = Bench::new(80, 24);
     bench.feed(b"\x03\x1a\x13\x11x\x03\x03\x04");
-    let expected = [Action::Interrupted, Action::Interrupted, Action::Eof];
+    let expected = [
+        Action::Suspend,
+        Action::Interrupted,
+        Action::Interrupted,
+        Action::Eof,
+    ];
     assert_eq!(bench.actions, expected);
 }
 

@@ -60,6 +60,42 @@ fn the_command_is_suspended_and_goes_on() {
 }
 
 #[test]
+fn ctrl_z_is_the_shell_s_and_fg_comes_back_to_the_same_line() {
+    let fault = Fault::begins(21, "Ctrl-Z at the plain command, then fg");
+    let folder = Disks::new();
+    let file = folder.holding("tiny.gguf", &TinyModel::saying(&["yes"]).file());
+    let script = "\"$@\"; echo 'the shell'; read line; fg";
+    let program = native_executable();
+    let shell = ["-mc".as_ref(), script.as_ref(), "sh".as_ref()];
+    let arguments = [program.as_os_str(), file.as_os_str()];
+    let mut command =
+        PlainCommand::launch(Path::new("/bin/sh"), shell.into_iter().chain(arguments));
+    let _ = command.expect_prompt(BOOT);
+    assert!(command.ask("Say it.", LOAD).contains("yes"));
+    command.type_keys("Say it ");
+    let _ = command.expect("Say it ", SOON);
+    command.type_bytes(b"\x1a");
+    let _ = command.expect("the shell", SOON);
+    assert!(command.is_sane());
+    command.type_line("");
+    command.expect_raw();
+    assert!(command.ask("again.", TURN).contains("yes"));
+    assert!(command.words().contains("Say it again."));
+    command.ctrl_d();
+    assert_eq!(command.wait_exit(SOON).code(), Some(0));
+    assert!(command.is_sane());
+    fault.is_harmless("the terminal is the shell's meanwhile; then the same line");
+}
+
+#[test]
+fn ctrl_z_stops_nothing_that_no_shell_would_continue() {
+    let folder = Disks::new();
+    let command = chat(&folder);
+    command.type_bytes(b"\x1a");
+    assert!(command.ask("Say it.", TURN).contains("yes"));
+}
+
+#[test]
 fn an_engine_that_was_stopped_goes_on() {
     let folder = Disks::new();
     let command = chat(&folder);

@@ -63,6 +63,8 @@ pub enum Action {
     Stop,
     /// Ctrl-O: fold or unfold what the model thinks.
     Fold,
+    /// Ctrl-Z: to the shell, if there is one.
+    Suspend,
     /// Ctrl-C on an empty line: say how to leave.
     Interrupted,
     /// Ctrl-D on an empty line, or while the prompt is closed and nothing has been
@@ -200,6 +202,7 @@ impl Prompt {
                         self.actions.push_back(Action::Resized(size));
                     }
                 }
+                Key::Ctrl('z') => self.actions.push_back(Action::Suspend),
                 Key::Ctrl('c') if !self.is_open && self.secret.is_none() => {
                     self.waiting.push(key, usize::MAX);
                     self.take_stop();
@@ -243,7 +246,7 @@ impl Prompt {
     }
 
     /// The next thing to do. Keys wait while the prompt is closed, but for those that
-    /// are not of the line: Ctrl-C, Ctrl-O, and a Ctrl-D after nothing.
+    /// are not of the line: Ctrl-C, Ctrl-O, Ctrl-Z, and a Ctrl-D after nothing.
     pub fn next_action(&mut self, completer: &Completer<'_>) -> Option<Action> {
         loop {
             if let Some(action) = self.actions.pop_front() {

@@ -278,7 +278,7 @@ impl Editor {
             Key::Ctrl('_') => self.undo(),
             Key::Ctrl('c') => self.interrupt(),
             Key::Ctrl('l') => Outcome::Redraw,
-            // Ctrl-Z, Ctrl-S and Ctrl-Q do no harm; nor does what is unknown.
+            // Ctrl-S and Ctrl-Q do no harm; nor does what is unknown.
             _ => Outcome::None,
         }
     }

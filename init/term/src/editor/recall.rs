@@ -75,7 +75,7 @@ impl Editor {
                 self.accept_search(history);
                 return Some(Outcome::Changed);
             }
-            Key::Ignored | Key::Ctrl('q' | 'z') => return Some(Outcome::None),
+            Key::Ignored | Key::Ctrl('q') => return Some(Outcome::None),
             _ => return None,
         };
         search.failed = found.is_none() && !search.query.is_empty();
