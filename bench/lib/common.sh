@@ -178,8 +178,11 @@ new_record() {
 record() {
     record_file=$(new_record "$1.json")
     cat >"$record_file"
-    # What writes it is a pipe away: its failure shows here.
-    [ "$(tail -c 2 "$record_file" | tr -d '\n')" = '}' ] || { rm -f "$record_file" && die 1 "the record $1 is not whole"; }
+    # What writes it is a pipe away, and a figure that it asks for may fail: both show here.
+    if [ "$(tail -c 2 "$record_file" | tr -d '\n')" != '}' ] || grep -q '":[],}]' "$record_file"; then
+        rm -f "$record_file"
+        die 1 "the record $1 is not whole"
+    fi
     say "recorded in ${record_file#"$top/"}"
     [ -z "$json" ] || cat "$record_file"
 }
