@@ -127,6 +127,9 @@ struct Mean {
 // `more`: by how much ours diverge more than the peer's at the same positions.
 static int compare(const char * of_f32, const char * peers, const char * ours) {
     Rows right(of_f32), both[] = { Rows(peers), Rows(ours) };
+    for (const Rows & got : both) {
+        if (got.logits.size() != right.logits.size()) fail("the rows are of two vocabularies");
+    }
     double nll[2] = {}, nll_f32 = 0;
     Mean divergence[2], more;
     long count = 0, same[2] = {};
@@ -134,7 +137,7 @@ static int compare(const char * of_f32, const char * peers, const char * ours) {
         double here[2] = {};
         for (int i = 0; i < 2; i++) {
             Rows & got = both[i];
-            if (got.logits.size() != right.logits.size() || !got.read() || got.next != right.next) fail("the rows are of two texts");
+            if (!got.read() || got.next != right.next) fail("the rows are of two texts");
             for (size_t k = 0; k < right.logits.size(); k++) {
                 here[i] += std::exp(double(right.logits[k])) * (double(right.logits[k]) - got.logits[k]);
             }

@@ -130,12 +130,8 @@ else
 fi
 for_machine "$guest_arch"
 [ "$where" = vm ] || [ "$host_os" = Linux ] || die 2 "--native: the plain command runs on Linux"
-open_bench
-find_model "${model:-smollm2-135m}"
-get_model
 if [ -n "$instructions" ]; then threads=1; fi
-engine_threads=${threads:-auto}
-threads=${threads:-$(host_cores)}
+open_bench "$model"
 if [ "$where" = native ]; then
     "$tools/build.sh" --native >&2
 fi

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # How a benchmark runs, what is made of its figures, and how it is recorded.
-# Sourced by the scripts beside it, which have set bench, this folder; uses their
-# variables.
+# Sourced by the scripts of the folder above, which have set bench, that folder; uses
+# their variables.
 # shellcheck disable=SC2154,SC2034 # the caller assigns and reads them
 
 top=${bench%/*}
@@ -57,18 +57,19 @@ scalar_of() { # LINE KEY
     printf '%s\n' "$1" | awk -v key="$2" "$awk_statistics"'{ print scalar($0, key) }'
 }
 
-# One private directory, gone at the end.
+# open_bench MODEL: one private directory, gone at the end; the model, fetched if it is not
+# here; and how many threads: those that are given, or what the engine finds.
 open_bench() {
     scratch=$(mktemp -d "${TMPDIR:-/tmp}/zosia-bench.XXXXXX")
     trap 'rm -rf "$scratch"' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
-}
-
-# The model that find_model found, fetched if it is not here.
-get_model() {
-    [ -n "$model_source" ] && ! model_is_here || return 0
-    "$tools/model.sh" get "$model_name" >/dev/null || die 4 "$model_name cannot be fetched; give a .gguf file"
+    find_model "${1:-smollm2-135m}"
+    if [ -n "$model_source" ] && ! model_is_here; then
+        "$tools/model.sh" get "$model_name" >/dev/null || die 4 "$model_name cannot be fetched; give a .gguf file"
+    fi
+    engine_threads=${threads:-auto}
+    threads=${threads:-$(host_cores)}
 }
 
 # prepare_model OPTIONS ARGUMENT...: reads the arguments of a script that takes
@@ -101,11 +102,7 @@ prepare_model() {
         shift
     done
     detect_host
-    open_bench
-    find_model "${model:-smollm2-135m}"
-    get_model
-    engine_threads=${threads:-auto}
-    threads=${threads:-$(host_cores)}
+    open_bench "$model"
 }
 
 # The same, and the plain command.

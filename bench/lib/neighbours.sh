@@ -31,10 +31,7 @@ measure_beside() { # N
     printf 'zosia\t%s\t%s\n' "$1" "$line" >>"$scratch/rounds"
     for one_peer in $peer; do
         # shellcheck disable=SC2046 # one word a line, none with blanks
-        with_deadline "$scratch/$one_peer" -m "$model_file" $(peer_flags) \
-            </dev/null 2>"$scratch/peer.err" >"$scratch/peer.out" ||
-            die 1 "$one_peer failed: $(tail -n 1 "$scratch/peer.err")"
-        grep '^{' "$scratch/peer.out" | sed "s/^/$one_peer$tab$1$tab/" >>"$scratch/rounds"
+        add_round "$one_peer$tab$1" "$scratch/$one_peer" -m "$model_file" $(peer_flags)
     done
     end_neighbours
 }
@@ -60,7 +57,7 @@ run_beside() {
 # Each kind of work: medians without and beside neighbours, their ratio, and beside
 # them that of zosia to each peer.
 print_beside() {
-    awk -F '\t' -v pp="$pp" -v tg="$tg" -v neighbours="$neighbours" "$awk_statistics"'
+    awk -F '\t' -v pp="$pp" -v tg="$tg" -v neighbours="$neighbours" "$awk_statistics$awk_tables"'
         $1 == "zosia" {
             each("pp", pp, $2, "prefill_ns")
             each("tg", tg, $2, "decode_ns")
@@ -68,20 +65,12 @@ print_beside() {
             next
         }
         { add(scalar($3, "n_gen") > 0 ? "tg" : "pp", $1, $2, scalar($3, "n_gen") > 0 ? tg : pp, scalar($3, "avg_ns")) }
-        END {
-            print what
-            if (pp > 0) table("pp", pp)
-            if (tg > 0) table("tg", tg)
-        }
         function each(kind, tokens, beside, key,   n, i, v) {
             n = array($3, key, v)
             for (i = 1; i <= n; i++) add(kind, "zosia", beside, tokens, v[i])
         }
         function add(kind, who, beside, tokens, ns) {
             if (tokens > 0 && ns > 0) rate[kind, who, beside, ++count[kind, who, beside]] = tokens * 1e9 / ns
-        }
-        function table(kind, tokens) {
-            row(kind, tokens, "zosia"); row(kind, tokens, "llama-default"); row(kind, tokens, "llama-flags")
         }
         function sorted(kind, who, beside, into,   i, n) {
             n = count[kind, who, beside]

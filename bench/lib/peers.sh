@@ -2,6 +2,19 @@
 # Rounds of zosia and of llama-bench. Sourced after measure.sh; uses the caller's variables.
 # shellcheck disable=SC2154,SC2034 # the caller assigns and reads them
 
+# A table of each kind of work; row(kind, tokens, who) and what stands above are the caller's.
+# shellcheck disable=SC2016 # awk's own variables
+awk_tables='
+    function table(kind, tokens) {
+        row(kind, tokens, "zosia"); row(kind, tokens, "llama-default"); row(kind, tokens, "llama-flags")
+    }
+    END {
+        print what
+        if (pp > 0) table("pp", pp)
+        if (tg > 0) table("tg", tg)
+    }
+'
+
 # Rounds of zosia and its peers, every other one turned round, appended to $scratch/rounds:
 # a name, a tab and a line of JSON.
 run_versus() {
@@ -65,6 +78,16 @@ words() {
     printf '%s\n' "$words_line"
 }
 
+# add_round WHAT COMMAND...: its lines of JSON are appended to $scratch/rounds, each behind
+# WHAT and a tab.
+add_round() {
+    round_of=$1
+    shift
+    with_deadline "$@" </dev/null 2>"$scratch/peer.err" >"$scratch/peer.out" ||
+        die 1 "${round_of%%"$tab"*} failed: $(tail -n 1 "$scratch/peer.err")"
+    grep '^{' "$scratch/peer.out" | sed "s/^/$round_of$tab/" >>"$scratch/rounds"
+}
+
 native_rounds() {
     native_round=0
     while [ "$native_round" -lt "$runs" ]; do
@@ -79,9 +102,7 @@ native_rounds() {
             IFS=$saved_ifs
             name=$1
             shift
-            with_deadline "$@" </dev/null 2>"$scratch/peer.err" >"$scratch/peer.out" ||
-                die 1 "$name failed: $(tail -n 1 "$scratch/peer.err")"
-            grep '^{' "$scratch/peer.out" | sed "s/^/$name$tab/" >>"$scratch/rounds"
+            add_round "$name" "$@"
         done <"$scratch/commands"
         native_round=$((native_round + 1))
     done
@@ -119,7 +140,7 @@ guest_rounds() {
 print_versus() {
     unit=tok/s
     [ -z "$instructions" ] || unit='tok a 10^9 instructions'
-    awk -F '\t' -v pp="$pp" -v tg="$tg" -v unit="$unit" "$awk_statistics"'
+    awk -F '\t' -v pp="$pp" -v tg="$tg" -v unit="$unit" "$awk_statistics$awk_tables"'
         $1 == "zosia" {
             array($2, "prefill_ns", v); add("pp", "zosia", pp, v[1])
             array($2, "decode_ns", v); add("tg", "zosia", tg, v[1])
@@ -127,15 +148,7 @@ print_versus() {
             next
         }
         { add(scalar($2, "n_gen") > 0 ? "tg" : "pp", $1, scalar($2, "n_gen") > 0 ? tg : pp, scalar($2, "avg_ns")) }
-        END {
-            print what
-            if (pp > 0) table("pp", pp)
-            if (tg > 0) table("tg", tg)
-        }
         function add(kind, who, tokens, ns) { if (tokens > 0 && ns > 0) rate[kind, who, ++count[kind, who]] = tokens * 1e9 / ns }
-        function table(kind, tokens) {
-            row(kind, tokens, "zosia"); row(kind, tokens, "llama-default"); row(kind, tokens, "llama-flags")
-        }
         function row(kind, tokens, who,   i, n, v, r) {
             n = count[kind, who]
             if (!n) return
