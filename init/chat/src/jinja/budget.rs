@@ -224,6 +224,9 @@ impl Buffer {
     /// `text`, `count` times.
     pub(crate) fn repeat(&mut self, text: &str, count: usize) -> Result<(), Fault> {
         let bytes = text.len().saturating_mul(count);
+        if bytes == 0 {
+            return Ok(());
+        }
         self.budget.reserve(bytes)?;
         self.charge.grow(bytes)?;
         (0..count).for_each(|_| self.text.push_str(text));

@@ -377,6 +377,7 @@ impl Evaluator {
             };
             let mut left_out = Vec::new();
             for (param, default) in &definition.params {
+                evaluator.budget.spend(named.named.len() / 16)?;
                 let given = positional.next().or_else(|| named.take(&param.text));
                 let value = given.unwrap_or_else(|| {
                     left_out.extend(default.as_ref().map(|default| (param, default)));

@@ -85,7 +85,7 @@ pub(super) fn filter(
     args: Args,
 ) -> Result<Value, Fault> {
     let budget = evaluator.budget.clone();
-    budget.spend(1)?;
+    budget.touch(args.text_bytes().saturating_mul(3))?;
     match name {
         "map" | "select" | "reject" | "selectattr" | "rejectattr" | "sort" | "unique" | "min"
         | "max" | "groupby" | "sum" | "join" | "attr" | "pprint" => {

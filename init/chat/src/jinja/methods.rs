@@ -70,27 +70,18 @@ const NAMING: &[&str] = &["expandtabs", "format", "rsplit", "split", "splitlines
 /// nobody writes floats as C does.
 const REFUSED: &[&str] = &["encode", "from_bytes", "fromhex", "to_bytes"];
 const DICT: &[&str] = &["copy", "fromkeys", "get", "items", "keys", "values"];
-/// Methods that change their value, which the sandbox forbids.
-const UNSAFE: &[&str] = &[
-    "append",
-    "clear",
-    "extend",
-    "insert",
-    "pop",
-    "popitem",
-    "remove",
-    "reverse",
-    "setdefault",
-    "sort",
-    "update",
+/// Methods that change their value, which the sandbox forbids: a list's, and a dict's.
+const UNSAFE_LIST: &[&str] = &[
+    "append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort",
 ];
+const UNSAFE_DICT: &[&str] = &["clear", "pop", "popitem", "setdefault", "update"];
 
 /// Whether `value` has this method; none where it has, but may not be used.
 pub(super) fn has_method(value: &Value, name: &str) -> Option<bool> {
-    let (known, mutable) = match value {
+    let (known, refused): (_, &[&str]) = match value {
         Value::Str(text) if text.safe && MARKUP.contains(&name) => return Some(true),
         Value::Str(_) if name == "encode" => return Some(true),
-        Value::Str(_) => (STR, false),
+        Value::Str(_) => (STR, &[]),
         Value::Bool(_) | Value::Int(_) if matches!(name, "from_bytes" | "to_bytes") => {
             return Some(true);
         }
@@ -98,16 +89,16 @@ pub(super) fn has_method(value: &Value, name: &str) -> Option<bool> {
         Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
             return Some(numerals::has_method(value, name));
         }
-        Value::Dict(_) => (DICT, true),
+        Value::Dict(_) => (DICT, UNSAFE_DICT),
         Value::Seq(seq) => match seq.kind {
             Kind::List if name == "copy" => return Some(true),
-            Kind::List => (SEQ, true),
-            Kind::Tuple | Kind::Group | Kind::Range(..) => (SEQ, false),
+            Kind::List => (SEQ, UNSAFE_LIST),
+            Kind::Tuple | Kind::Group | Kind::Range(..) => (SEQ, &[]),
             _ => return Some(false),
         },
         _ => return Some(false),
     };
-    if mutable && UNSAFE.contains(&name) {
+    if refused.contains(&name) {
         return None;
     }
     Some(known.contains(&name))

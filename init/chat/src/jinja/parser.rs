@@ -482,12 +482,16 @@ impl<'s> Parser<'s> {
     }
 
     fn dotted(&mut self) -> Result<Rc<Text>, Fault> {
-        let mut name = self.name()?;
-        while self.skip_op(".")? {
-            let more = self.name()?;
-            name = Text::literal(&format!("{}.{}", name.text, more.text));
+        let first = self.name()?;
+        if !self.is_op(".") {
+            return Ok(first);
         }
-        Ok(name)
+        let mut name = first.text.to_string();
+        while self.skip_op(".")? {
+            name.push('.');
+            name.push_str(&self.name()?.text);
+        }
+        Ok(Text::literal(&name))
     }
 
     /// One filter after the "|".

@@ -1,6 +1,7 @@
 //! jinja2's parser: statements, with the tags `break`, `continue` and
 //! `generation`.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::ast::{For, Macro, Params, Statement, Target, Uses};
@@ -235,18 +236,19 @@ impl Parser<'_> {
 
     fn params(&mut self) -> Result<Params, Fault> {
         let mut params: Params = Vec::new();
+        let mut known = BTreeSet::new();
         self.expect_op("(")?;
         while !self.is_op(")") {
             if !params.is_empty() {
                 self.expect_op(",")?;
             }
             let name = self.name()?;
-            if params.iter().any(|(known, _)| known.text == name.text) {
+            if !known.insert(name.text.clone()) {
                 return wrong(format!("duplicate argument '{}' in a macro", name.text));
             }
             let default = if self.skip_op("=")? {
                 Some(self.expression()?)
-            } else if params.iter().any(|(_, default)| default.is_some()) {
+            } else if params.last().is_some_and(|(_, default)| default.is_some()) {
                 return wrong("non-default argument follows default argument");
             } else {
                 None

@@ -1,5 +1,7 @@
 //! Methods of Python's `str`.
 
+use std::collections::BTreeSet;
+
 use super::budget::{Budget, Buffer};
 use super::case::{capitalize, fold, is_title, swap_case, title};
 use super::methods::{optional_str, range_of, required_str, usize_value};
@@ -28,13 +30,15 @@ impl Method<'_> {
     pub(super) fn call(&self, args: Args) -> Result<Value, Fault> {
         let text = &*self.text.text;
         let name = self.name;
-        // Each reads its text once, or writes as much.
+        // Each reads its text once, or writes as much; and what it looks for.
         self.budget.reserve(text.len().saturating_mul(3))?;
+        self.budget.touch(args.text_bytes().saturating_mul(3))?;
         match name {
             "strip" | "lstrip" | "rstrip" => {
                 let [chars] = args.bind(name, ["chars"])?;
                 let chars = optional_str(chars.as_ref())?;
-                self.give(strip(text, chars, name != "rstrip", name != "lstrip"))
+                let (start, end) = (name != "rstrip", name != "lstrip");
+                self.give(strip(&self.budget, text, chars, start, end)?)
             }
             "split" | "rsplit" => self.split(args),
             "splitlines" => {
@@ -135,7 +139,7 @@ impl Method<'_> {
             }
             None => {
                 let (start, end) = (!from_end, from_end);
-                let mut rest = strip(text, None, start, end);
+                let mut rest = strip(&self.budget, text, None, start, end)?;
                 while !rest.is_empty() {
                     let cut = if from_end {
                         rest.rsplit_once(is_py_space)
@@ -146,7 +150,7 @@ impl Method<'_> {
                     match cut {
                         Some((part, more)) if parts.len() < most => {
                             parts.push(self.give(part)?);
-                            rest = strip(more, None, start, end);
+                            rest = strip(&self.budget, more, None, start, end)?;
                         }
                         _ => {
                             parts.push(self.give(rest)?);
@@ -205,6 +209,7 @@ impl Method<'_> {
                     "tuple for {name} must only contain str, not {kind}"
                 ));
             };
+            self.budget.touch(text.len().min(affix.text.len()))?;
             let has = if self.name == "startswith" {
                 text.starts_with(&*affix.text)
             } else {
@@ -317,18 +322,31 @@ pub(super) fn center(out: &mut Buffer, text: &str, width: usize, fill: &str) -> 
     out.repeat(fill, missing.saturating_sub(before))
 }
 
-pub(super) fn strip<'a>(text: &'a str, chars: Option<&str>, start: bool, end: bool) -> &'a str {
-    let unwanted = |c: char| chars.map_or_else(|| is_py_space(c), |chars| chars.contains(c));
+/// Python's `strip`, at either end: of `chars`, or of white space.
+pub(super) fn strip<'a>(
+    budget: &Budget,
+    text: &'a str,
+    chars: Option<&str>,
+    start: bool,
+    end: bool,
+) -> Result<&'a str, Fault> {
+    // Each finds its place among those before it.
+    budget.touch(chars.map_or(0, str::len).saturating_mul(16))?;
+    let chars: Option<BTreeSet<char>> = chars.map(|chars| chars.chars().collect());
+    let unwanted = |c: char| match &chars {
+        Some(chars) => chars.contains(&c),
+        None => is_py_space(c),
+    };
     let text = if start {
         text.trim_start_matches(unwanted)
     } else {
         text
     };
-    if end {
+    Ok(if end {
         text.trim_end_matches(unwanted)
     } else {
         text
-    }
+    })
 }
 
 /// Python's `splitlines`.

@@ -140,6 +140,15 @@ fn hostile() -> Vec<(String, &'static str)> {
         )
     };
     let list = |source: &str| source.to_owned();
+    let each_time = |step: &str| {
+        format!(
+            "{{% set w = 'a' * 4000000 %}}{{% for i in range(100000) %}}{{% set x = {step} %}}{{% endfor %}}"
+        )
+    };
+    let parameters = |count: usize| {
+        let names: Vec<String> = (0..count).map(|at| format!("p{at}")).collect();
+        names.join(",")
+    };
     let endless = "Endless";
     let memory = "Memory";
     let deep = "deep";
@@ -214,6 +223,35 @@ fn hostile() -> Vec<(String, &'static str)> {
         (list("{{ ('@' * 300000)|urlize }}"), done),
         (list("{% for i in 'x' * 9000000 %}{% endfor %}"), memory),
         (
+            list("{{ ('b' * 2000000).strip('a' * 4000000 ~ 'b') }}"),
+            done,
+        ),
+        (
+            list("{{ ('b' * 2000000)|trim('a' * 4000000 ~ 'b') }}"),
+            done,
+        ),
+        (each_time("''.find(w)"), endless),
+        (each_time("''.count(w)"), endless),
+        (each_time("''.replace(w, '')"), endless),
+        (each_time("''|replace(w, '')"), endless),
+        (each_time("''.split(w)"), endless),
+        (each_time("''.rpartition(w)"), endless),
+        (each_time("''.strip(w)"), endless),
+        (each_time("w|int"), endless),
+        (each_time("w|float"), endless),
+        (list("{{ '' * 1000000000000000000 }}"), done),
+        (
+            list(
+                "{% set w = 'a' * 2000000 %}{% set t = (w ~ 'b',) * 1000 %}{% for i in range(1000) %}{% set x = w.startswith(t) %}{% endfor %}",
+            ),
+            endless,
+        ),
+        (format!("{{{{ a|b{} }}}}", ".c".repeat(400_000)), "unknown"),
+        (
+            format!("{{% macro m({}) %}}{{% endmacro %}}", parameters(100_000)),
+            done,
+        ),
+        (
             list("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"),
             deep,
         ),
@@ -261,6 +299,7 @@ fn whatever_a_template_spends_is_bounded() {
     for (source, expected) in hostile() {
         let ended = match render(&source).map_err(|failure| failure.fault) {
             Err(Fault::Wrong(message)) if message.contains("deep") => "deep".to_owned(),
+            Err(Fault::Wrong(message)) if message.contains("No filter") => "unknown".to_owned(),
             Err(Fault::Endless) => "Endless".to_owned(),
             Err(Fault::Memory) => "Memory".to_owned(),
             Ok(_) => "done".to_owned(),

@@ -184,6 +184,17 @@ impl Args {
     }
 
     /// Takes the named argument.
+    /// The length of all that is text.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let named = self.named.iter().map(|(_, value)| value);
+        let texts = self
+            .positional
+            .iter()
+            .chain(named)
+            .filter_map(Value::as_str);
+        texts.map(str::len).fold(0, usize::saturating_add)
+    }
+
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         let at = self
             .named

@@ -13,6 +13,8 @@ pub(super) fn number(
     value: Value,
     args: Args,
 ) -> Result<Value, Fault> {
+    // Signs between digits are left out first.
+    budget.touch(value.as_str().map_or(0, str::len).saturating_mul(8))?;
     match name {
         "abs" => {
             let [] = args.bind(name, [])?;

@@ -47,10 +47,8 @@ pub(super) fn text(
         }
         "trim" => {
             let [chars] = args.bind(name, ["chars"])?;
-            budget.marked(
-                strip(text, optional_str(chars.as_ref())?, true, true).to_owned(),
-                safe,
-            )
+            let stripped = strip(budget, text, optional_str(chars.as_ref())?, true, true)?;
+            budget.marked(stripped.to_owned(), safe)
         }
         "center" => {
             let [width] = args.bind(name, ["width"])?;
