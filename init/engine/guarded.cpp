@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <new>
 
 #include "llama.h"
 
@@ -41,7 +42,14 @@ bool zosia_piece(const llama_vocab * vocab, llama_token token, bool show_control
 }
 
 bool zosia_decode(llama_context * context, llama_batch batch, int32_t * code, thrown * thrown) {
-    return guarded(thrown, [&] { *code = llama_decode(context, batch); });
+    return guarded(thrown, [&] {
+        try {
+            *code = llama_decode(context, batch);
+        } catch (const std::bad_alloc &) {
+            // In the middle of a graph: neither ggml nor the threads can go on after it.
+            std::terminate();
+        }
+    });
 }
 
 bool zosia_grammar(const llama_vocab * vocab, const char * source, const char * root,

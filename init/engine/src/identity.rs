@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::context::Pieces;
 use super::vocab::Token;
+use super::widths::Widths;
 use protocol::PieceKey;
 
 /// Of a model whose checksum is not known, the beginning, which is its header, and as many
@@ -54,8 +55,9 @@ impl<'f> Identity<'f> {
         }
     }
 
-    /// The parts that a context of `tokens` is kept in. None if the model cannot be read.
-    pub(crate) fn parts(&self, pieces: Pieces, tokens: &[Token]) -> Vec<Part> {
+    /// The parts that a context of `tokens`, which were evaluated as `widths` has it, is kept
+    /// in. None if the model cannot be read.
+    pub(crate) fn parts(&self, pieces: Pieces, tokens: &[Token], widths: &Widths) -> Vec<Part> {
         let each = match pieces {
             Pieces::Of(each) => each.max(1),
             Pieces::Whole => tokens.len().max(1),
@@ -69,6 +71,10 @@ impl<'f> Identity<'f> {
             let start = end;
             end += part.len();
             push(&mut hash, part);
+            for run in widths.runs(start..end) {
+                hash.update((run.end as u64).to_le_bytes());
+                hash.update([run.is_wide.into()]);
+            }
             // The last one of some tokens and one that goes on from there differ.
             let key = hash.clone().chain_update((start as u64).to_le_bytes());
             Part {
@@ -169,8 +175,13 @@ mod tests {
         )
     }
 
+    /// Names of pieces of four tokens, all of them evaluated at once.
     fn keys(identity: &Identity<'_>, tokens: &[Token]) -> Vec<PieceKey> {
-        let parts = identity.parts(Pieces::Of(4), tokens);
+        keys_of(identity, tokens, &Widths::default())
+    }
+
+    fn keys_of(identity: &Identity<'_>, tokens: &[Token], widths: &Widths) -> Vec<PieceKey> {
+        let parts = identity.parts(Pieces::Of(4), tokens, widths);
         assert_eq!(parts.last().map(|part| part.range.end), Some(tokens.len()));
         parts.into_iter().map(|part| part.key).collect()
     }
@@ -185,11 +196,36 @@ mod tests {
         assert!(other[1..].iter().all(|key| !one.contains(key)));
         let distinct: HashSet<_> = one.iter().collect();
         assert_eq!(distinct.len(), 3);
-        let whole = model.parts(Pieces::Whole, &[1, 2, 3, 4, 5, 6, 7, 8]);
+        let alike = Widths::default();
+        let whole = model.parts(Pieces::Whole, &[1, 2, 3, 4, 5, 6, 7, 8], &alike);
         assert_eq!(whole.len(), 1);
         assert_ne!(whole[0].key, one[1], "other tokens of the same context");
-        assert!(model.parts(Pieces::Never, &[1, 2]).is_empty());
+        assert!(model.parts(Pieces::Never, &[1, 2], &alike).is_empty());
         assert_ne!(model.index(&[1, 2, 3, 4]), Some(one[0]));
+    }
+
+    #[test]
+    fn what_was_evaluated_in_another_way_has_another_name() {
+        let model = identity(&[1; 9000], None, "f16");
+        let tokens: Vec<Token> = (0..24).collect();
+        let batch = keys(&model, &tokens);
+        let mut widths = Widths::default();
+        widths.push(14);
+        widths.push(1);
+        let mixed = keys_of(&model, &tokens, &widths);
+        // As a batch where it is not known.
+        assert_eq!(mixed[..3], batch[..3]);
+        assert!(mixed[3..].iter().all(|key| !batch.contains(key)));
+        let longer = {
+            let mut longer = widths.clone();
+            longer.push(1);
+            longer
+        };
+        let longer = keys_of(&model, &tokens, &longer);
+        assert_eq!(longer[..3], mixed[..3]);
+        assert_ne!(longer[3], mixed[3]);
+        widths.push(30);
+        assert_eq!(keys_of(&model, &tokens, &widths), mixed);
     }
 
     #[test]
@@ -213,7 +249,10 @@ mod tests {
     fn a_model_that_cannot_be_read_has_no_names() {
         let mut gone = identity(&[1; 9000], None, "f16");
         gone.files[0].1 = 10_000;
-        assert!(gone.parts(Pieces::Of(4), &[1]).is_empty());
+        assert!(
+            gone.parts(Pieces::Of(4), &[1], &Widths::default())
+                .is_empty()
+        );
         assert_eq!(gone.index(&[1]), None);
     }
 }

@@ -2,6 +2,8 @@
 //! order than a batch of many, which is faster: so whoever evaluates a conversation again,
 //! and is to answer as if it had not, must cut it as it was cut.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 /// Tokens at most whose results are those of each of them alone.
@@ -51,6 +53,26 @@ impl Widths {
             end,
             is_wide: index % 2 == 1,
         })
+    }
+
+    /// The runs of these tokens, in batches where it is not known. What is before and behind
+    /// them makes no difference.
+    pub(crate) fn runs(&self, tokens: Range<usize>) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        let mut at = tokens.start;
+        while at < tokens.end {
+            let unknown = Run {
+                end: tokens.end,
+                is_wide: true,
+            };
+            let run = self.run(at).unwrap_or(unknown);
+            at = run.end.min(tokens.end);
+            match runs.last_mut() {
+                Some(last) if last.is_wide == run.is_wide => last.end = at,
+                _ => runs.push(Run { end: at, ..run }),
+            }
+        }
+        runs
     }
 
     fn push_run(&mut self, count: usize, is_wide: bool) {

@@ -347,8 +347,10 @@ void post(Pool & pool, const Job & job) {
 
 char * columns_of(Pool & pool, size_t bytes) {
     if (bytes > pool.bytes_columns) {
-        pool.bytes_columns = std::max(bytes, 2 * pool.bytes_columns);
-        pool.columns.emplace_back(new char[pool.bytes_columns + 64]);
+        // Those before it may still be read.
+        const size_t room = std::max(bytes, 5 * pool.bytes_columns / 4);
+        pool.columns.emplace_back(new char[room + 64]);
+        pool.bytes_columns = room;
     }
     const auto at = (uintptr_t) pool.columns.back().get();
     return (char *) ((at + 63) / 64 * 64);

@@ -36,6 +36,11 @@ const LAYERS: u64 = 3;
 /// Tokens that a layer with a sliding window looks back at.
 const WINDOW: u32 = 24;
 
+/// ggml's numbers of types, and the weights that have a scale together.
+const F32: u32 = 0;
+const Q8_0: u32 = 8;
+const Q8_0_BLOCK: usize = 32;
+
 /// What a layer is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shape {
@@ -76,14 +81,20 @@ impl Shape {
     /// The file.
     #[must_use]
     pub fn file(self) -> GgufFile {
-        self.with_template(CHATML)
+        self.with_template(CHATML, false)
+    }
+
+    /// The file with its matrices of `q8_0`, as llama.cpp quantizes them.
+    #[must_use]
+    pub fn quantized(self) -> GgufFile {
+        self.with_template(CHATML, true)
     }
 
     /// The file of a model whose answers begin with reasoning, which a prompt begins and
     /// later ones are rendered without.
     #[must_use]
     pub fn thinking(self) -> GgufFile {
-        self.with_template(&[CHATML, THINKS].concat())
+        self.with_template(&[CHATML, THINKS].concat(), false)
     }
 
     fn arch(self) -> &'static str {
@@ -96,10 +107,11 @@ impl Shape {
         }
     }
 
-    fn with_template(self, template: &str) -> GgufFile {
+    fn with_template(self, template: &str, quantized: bool) -> GgufFile {
         let mut rng = Rng::with_seed(15);
         let tensors = self.tensors().into_iter();
-        let tensors = tensors.map(|(name, shape, fill)| entry(name, shape, fill, &mut rng));
+        let tensors =
+            tensors.map(|(name, shape, fill)| entry(name, shape, fill, quantized, &mut rng));
         let file = GgufFile::new(Vec::new(), tensors.collect());
         let file = self.sizes(file.text("general.architecture", self.arch()));
         speaking(file, "Shape", TOKENS, template)
@@ -316,8 +328,8 @@ impl Shape {
     }
 }
 
-/// A tensor of 32-bit floats.
-fn entry(name: String, shape: Vec<u64>, fill: Fill, rng: &mut Rng) -> TensorEntry {
+/// A tensor of 32-bit floats, or of `q8_0` where llama.cpp has that in `quantized` files.
+fn entry(name: String, shape: Vec<u64>, fill: Fill, quantized: bool, rng: &mut Rng) -> TensorEntry {
     let count: u64 = shape.iter().product();
     let inputs = shape.first().copied().unwrap_or(1);
     // Around as much as a product of so many adds up to.
@@ -336,11 +348,38 @@ fn entry(name: String, shape: Vec<u64>, fill: Fill, rng: &mut Rng) -> TensorEntr
         Fill::Ones => 1.0,
         Fill::Decay => -0.1 - rng.f32(),
     };
+    let values: Vec<f32> = (0..count).map(value).collect();
+    let is_matrix = shape.len() > 1 && matches!(fill, Fill::Random) && !name.contains("conv");
+    let is_quantized = quantized && is_matrix && inputs.is_multiple_of(Q8_0_BLOCK as u64);
+    let (kind, data) = if is_quantized {
+        let blocks = values.chunks(Q8_0_BLOCK);
+        (Q8_0, blocks.flat_map(q8_0).collect())
+    } else {
+        (F32, values.into_iter().flat_map(f32::to_le_bytes).collect())
+    };
     TensorEntry {
         name,
-        kind: 0,
+        kind,
         offset: None,
-        data: (0..count).map(value).flat_map(f32::to_le_bytes).collect(),
+        data,
         shape,
     }
+}
+
+/// A block of weights as `q8_0` has it: its scale as a 16-bit float, here a power of two,
+/// and a byte each.
+fn q8_0(block: &[f32]) -> Vec<u8> {
+    let largest = block
+        .iter()
+        .fold(0.0_f32, |most, value| most.max(value.abs()));
+    // No value is above 4, and 0 has any scale. Its bits are those of the exponent, which
+    // 15 is added to.
+    let scale = |biased: u16| 2.0_f32.powi(i32::from(biased) - 15);
+    let biased = (1..=10).find(|biased| largest <= 127.0 * scale(*biased));
+    let biased = biased.unwrap_or(11);
+    let (scale, half) = (scale(biased), biased << 10);
+    #[expect(clippy::cast_possible_truncation, reason = "127 at most")]
+    let weights = block.iter().map(|value| (value / scale).round() as i8);
+    let bytes = weights.flat_map(i8::to_le_bytes);
+    half.to_le_bytes().into_iter().chain(bytes).collect()
 }

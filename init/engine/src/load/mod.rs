@@ -146,7 +146,7 @@ impl Checked {
 
 /// The machine, as it was while the engine could still look at it.
 pub(crate) struct Machine {
-    backend: Backend,
+    pub(super) backend: Backend,
     level: &'static Level,
     processors: u32,
     available_bytes: Option<u64>,

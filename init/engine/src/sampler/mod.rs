@@ -21,8 +21,9 @@ use protocol::Sampling;
 /// The repeat penalty looks at this many of the latest tokens.
 const PENALTY_TOKENS: usize = 64;
 
-/// Without top-k, tokens this far below the best are left out: their joint
-/// probability is below 10⁻¹¹ for any vocabulary there is.
+/// Without top-k, tokens this far below the best are left out, times the temperature
+/// where that is above 1: their joint probability is below 10⁻¹¹ for any vocabulary
+/// there is.
 const NEGLIGIBLE_LOGIT: f32 = 40.0;
 
 /// Draws tokens.
@@ -186,7 +187,7 @@ impl<'v> Sampler<'v> {
             self.top_k
         };
         let max = self.scan(logits).ok_or(SampleError::NotANumber)?;
-        let mut floor = max - NEGLIGIBLE_LOGIT;
+        let mut floor = max - NEGLIGIBLE_LOGIT * self.temp.max(1.0);
         if self.min_p > 0.0 {
             // p / p_max ≥ min_p, said of logits. A hair lower, because `draw`
             // applies it to probabilities with their own rounding.
@@ -247,11 +248,17 @@ impl<'v> Sampler<'v> {
     fn draw(&mut self) -> Option<Token> {
         let max = self.candidates.first()?.logit;
         let sum = soften(&mut self.candidates, max, 1.0);
+        // 1 is off: rounded, the sum is reached before the last.
+        let wanted = if self.top_p < 1.0 {
+            self.top_p * sum
+        } else {
+            f32::INFINITY
+        };
         let mut mass = 0.0;
         let mut kept = 0;
         for (at, candidate) in self.candidates.iter().enumerate() {
             // Both let the best token through, whatever they are set to.
-            if at > 0 && (mass >= self.top_p * sum || candidate.p < self.min_p) {
+            if at > 0 && (mass >= wanted || candidate.p < self.min_p) {
                 break;
             }
             mass += candidate.p;

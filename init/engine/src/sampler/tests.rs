@@ -135,6 +135,27 @@ fn top_p_and_min_p_cut_the_tail_and_never_the_best() {
     assert_eq!(drawn(&sampling()), 4);
 }
 
+/// Of many that are each far less likely than rounding of their sum, and together at
+/// this temperature more likely than the best.
+#[test]
+fn nothing_is_cut_where_nothing_is_to_be() {
+    let count = 100_000;
+    for (temp, far) in [(3.0, 25.0), (6.0, 50.0)] {
+        let mut logits = vec![-far; count];
+        logits[0] = 0.0;
+        let hot = Sampling { temp, ..sampling() };
+        let got = frequencies(&hot, &logits, 2000);
+        let others = f64::from(u32::try_from(count - 1).unwrap());
+        let likely = others * (-f64::from(far / temp)).exp();
+        let wanted = 1.0 / (1.0 + likely);
+        assert!(
+            (f64::from(got[0]) - wanted).abs() < 0.04,
+            "{} {wanted}",
+            got[0]
+        );
+    }
+}
+
 #[test]
 fn the_penalty_hits_recent_tokens_once_each() {
     let greedy = Sampling {

@@ -109,7 +109,8 @@ impl<W: Write> Server<'_, '_, W> {
             Some(listed) => self.sequence.tokens().get(..listed.tokens),
             None => None,
         };
-        let parts = tokens.map(|tokens| self.keeping.identity.parts(self.keeping.pieces, tokens));
+        let (pieces, widths) = (self.keeping.pieces, self.sequence.widths());
+        let parts = tokens.map(|tokens| self.keeping.identity.parts(pieces, tokens, widths));
         let part = parts.into_iter().flatten().find(|part| part.key == key);
         let bytes = part.and_then(|part| self.sequence.state(&part.range));
         Piece { key, bytes }
@@ -135,8 +136,9 @@ impl<W: Write> Server<'_, '_, W> {
         let kept = target.get(..kept_tokens).unwrap_or(&target);
         if index.is_ok() {
             self.sequence.rewind_to_common(kept);
+            let pieces = self.keeping.pieces;
+            let mut parts = self.keeping.identity.parts(pieces, kept, &widths);
             self.sequence.follow(kept, widths);
-            let mut parts = self.keeping.identity.parts(self.keeping.pieces, kept);
             let held = self.held_of(kept);
             parts.retain(|part| part.range.end > held);
             self.fetch_parts(&parts, kept, messages);
@@ -171,7 +173,8 @@ impl<W: Write> Server<'_, '_, W> {
             return Vec::new();
         }
         let held = self.sequence.tokens().get(..held).unwrap_or_default();
-        self.keeping.identity.parts(pieces, held)
+        let widths = self.sequence.widths();
+        self.keeping.identity.parts(pieces, held, widths)
     }
 
     fn fetch_index(&mut self, key: PieceKey, messages: &[Message]) -> Result<Option<Index>, Ended> {

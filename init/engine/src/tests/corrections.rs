@@ -206,6 +206,23 @@ fn reasoned(session: &mut Session) -> (String, TurnStats) {
     }
 }
 
+/// Which of a model's tensors are quantized, the models that llama.cpp makes show.
+#[test]
+fn quantized_models_of_every_shape_are_read_and_answer() {
+    for shape in Shape::ALL {
+        let file = saved(&shape.quantized());
+        let mut session = ready(&file);
+        session.ask("What is it?", drawn());
+        let (said, stats) = session.answer().unwrap();
+        assert!(!said.is_empty(), "{shape:?}");
+        assert_eq!(
+            Some(stats.generated_tokens),
+            drawn().max_tokens,
+            "{shape:?}"
+        );
+    }
+}
+
 #[test]
 fn what_was_reasoned_in_earlier_turns_is_left_out_and_the_rest_kept() {
     for shape in Shape::ALL {
