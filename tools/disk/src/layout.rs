@@ -1,6 +1,7 @@
 //! Where things lie on a disk, and what they are called.
 
 use anyhow::{Result, bail};
+use gguf::PartName;
 use gpt::partition::Partition;
 use gpt::partition_types::{OperatingSystem, Type};
 use sha2::{Digest as _, Sha256};
@@ -133,7 +134,9 @@ pub(crate) fn uuid_of_text(text: &str) -> Uuid {
 /// `zosia.model=` could not spell (a space, a slash, anything but printable
 /// ASCII) replaced by `-`. A longer name keeps its first 27 characters, then
 /// `~` and the first 8 digits of the model's SHA-256: quantizations of one model
-/// differ at the end of their names, and must not share a label.
+/// differ at the end of their names, and must not share a label. That of a part ends as
+/// its name does, and what is before it is the same for all parts, with digits of their
+/// name's SHA-256: it tells that they are one model's.
 pub(crate) fn label_for(file_name: &str, sha256: &[u8; 32]) -> String {
     let stem = file_name
         .strip_suffix(".gguf")
@@ -146,8 +149,24 @@ pub(crate) fn label_for(file_name: &str, sha256: &[u8; 32]) -> String {
     if label.len() <= LABEL_UNITS_MAX {
         return label;
     }
-    let kept = LABEL_UNITS_MAX - 9;
-    format!("{}~{}", &label[..kept], &hex::encode(sha256)[..8])
+    let (begin, digits, end) = match PartName::of(&label) {
+        Some(part) => {
+            let end = label[part.stem.len()..].to_owned();
+            (part.stem, Sha256::digest(stem_of_parts(stem)).into(), end)
+        }
+        None => (&*label, *sha256, String::new()),
+    };
+    let kept = begin.len().min(LABEL_UNITS_MAX - 9 - end.len());
+    format!(
+        "{}~{}{end}",
+        &begin[..kept],
+        &hex::encode::<[u8; 32]>(digits)[..8]
+    )
+}
+
+/// What all parts are called, as it is in their files' names.
+fn stem_of_parts(stem: &str) -> &str {
+    PartName::of(stem).map_or(stem, |part| part.stem)
 }
 
 /// Refuses a label that the user gave and that no partition should have.
@@ -194,6 +213,25 @@ mod tests {
         assert_eq!(long, "Mistral-Small-3.2-24B-Instr~abababab");
         assert_eq!(long.encode_utf16().count(), LABEL_UNITS_MAX);
         check_label(&long).unwrap();
+    }
+
+    #[test]
+    fn labels_of_parts_end_as_their_names_and_tell_models_apart() {
+        let label = |quantization: &str, number: u32, digit: u8| {
+            let name = format!("Meta-Llama-3.1-70B-Instruct-{quantization}-0000{number}-of-00002");
+            label_for(&format!("{name}.gguf"), &[digit; 32])
+        };
+        let (first, second) = (label("Q6_K", 1, 1), label("Q6_K", 2, 2));
+        let part = PartName::of(&first).unwrap();
+        assert_eq!((part.number, part.count), (1, 2));
+        assert_eq!(part.with_number(2), second);
+        assert!(first.starts_with("Meta-Llama-3~"), "{first}");
+        assert_eq!(first.len(), LABEL_UNITS_MAX);
+        let other = label("Q8_0", 1, 1);
+        assert_ne!(PartName::of(&other).unwrap().stem, part.stem);
+        check_label(&first).unwrap();
+        let short = label_for("tiny-00001-of-00002.gguf", &[0; 32]);
+        assert_eq!(short, "tiny-00001-of-00002");
     }
 
     #[test]
