@@ -141,7 +141,7 @@ impl<P: Peer> Batch<'_, P> {
 
     /// Takes a line.
     fn hold(&mut self, number: u64, line: Result<String, String>) {
-        let bytes = line.as_ref().map_or(0, String::len);
+        let length = line.as_ref().map_or(0, String::len);
         let (name, order) = match line {
             Ok(line) => {
                 let config = self.session.config();
@@ -163,6 +163,11 @@ impl<P: Peer> Batch<'_, P> {
                 (None, Some(Outcome::failed(format!("line {number}: {why}"))))
             }
         };
+        // With it go the texts that are attached to each.
+        let messages = order.iter().flat_map(|order| &order.messages);
+        let bytes = messages
+            .map(|message| message.text.len())
+            .fold(length, usize::saturating_add);
         self.bytes = self.bytes.saturating_add(bytes);
         self.held.push_back(Held {
             number,

@@ -8,6 +8,8 @@ use crate::host::named;
 
 /// How the result of a line that was answered begins.
 pub(super) const ANSWERED: &[u8] = b"{\"answered\":true";
+/// How any result begins.
+const RESULT: &[u8] = b"{\"answered\":";
 
 /// A new file for results.
 ///
@@ -33,7 +35,7 @@ pub(crate) fn create(path: &str) -> io::Result<File> {
 /// file there are none.
 ///
 /// # Errors
-/// The system's, with the file's name.
+/// The system's, with the file's name; or it holds something else than results.
 pub(crate) fn resume(path: &str) -> io::Result<(File, u64)> {
     let named = |e| named(&e, format_args!("{path} cannot be used"));
     let open = OpenOptions::new()
@@ -58,6 +60,14 @@ fn answered(file: &File) -> io::Result<(u64, u64)> {
     loop {
         line.clear();
         let length = reader.read_until(b'\n', &mut line)?;
+        let begun = line.len().min(RESULT.len());
+        if line.get(..begun) != RESULT.get(..begun) {
+            let number = count.saturating_add(1);
+            let what = format!(
+                "its line {number} is not a result of a batch; --output names the file of results"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
         if !line.ends_with(b"\n") {
             return Ok(kept);
         }
@@ -102,6 +112,20 @@ mod tests {
                 (got, std::fs::read_to_string(path).unwrap()),
                 (count, kept + "next\n")
             );
+        }
+        for held in [
+            "notes\n",
+            "{\"answer",
+            "\n",
+            "{\"id\":1,\"prompt\":\"a\"}\n",
+        ] {
+            let held = format!("{yes}{held}");
+            std::fs::write(path, &held).unwrap();
+            let told = resume(path).map(|_| ()).map_err(|e| e.to_string());
+            let torn = held.ends_with("{\"answer");
+            assert_eq!(told.is_ok(), torn, "{told:?}");
+            let left = std::fs::read_to_string(path).unwrap();
+            assert_eq!(left, if torn { yes } else { &held });
         }
         assert!(create(path).unwrap_err().to_string().contains("--resume"));
         std::fs::remove_file(path).unwrap();

@@ -256,6 +256,30 @@ fn what_has_its_result_already_is_passed_over() {
 }
 
 #[test]
+fn texts_that_are_attached_count_as_often_as_they_are_held() {
+    let (mut session, _) = session();
+    let most = usize::try_from(session.budget().prompt_bytes).unwrap();
+    let documents = [Document {
+        name: "a".to_owned(),
+        text: "a".repeat(most / 4),
+    }];
+    let mut batch = Batch {
+        host: Host::Command,
+        session: &mut session,
+        documents: &documents,
+        held: VecDeque::new(),
+        bytes: 0,
+        bytes_max: most,
+        progress: input("", 0).progress,
+        gone: None,
+    };
+    while batch.has_room() {
+        batch.hold(1, Ok(r#"{"prompt":"x"}"#.to_owned()));
+    }
+    assert_eq!(batch.held.len(), 4);
+}
+
+#[test]
 fn without_an_engine_every_line_gets_its_result() {
     let start = Box::new(|_| Err(io::Error::from(io::ErrorKind::OutOfMemory).into()));
     let budget = Budget::of(None);
