@@ -34,6 +34,9 @@ pub(crate) const ATTEMPT_ROLE: &str = "--attempt";
 /// says why it died.
 const LAST_WORDS_BYTES: usize = 4096;
 
+/// What a pipe holds.
+const PIPE_BYTES: usize = 64 << 10;
+
 /// A killed process is gone in a moment, unless it hangs on a disk.
 const DYING: Timespec = Timespec {
     tv_sec: 2,
@@ -46,10 +49,13 @@ pub(crate) struct Engine {
     child: Child,
     requests: ChildStdin,
     events: ChildStdout,
-    errors: ChildStderr,
+    /// Standard error, until it is closed.
+    errors: Option<ChildStderr>,
     /// Frames that the engine has not read yet.
     queue: VecDeque<u8>,
     request_bytes_max: u32,
+    /// Bytes of events that have been read since there were none, or too many at once.
+    heard_bytes: usize,
     decoder: Decoder,
     last_words: Vec<u8>,
     echo_errors: bool,
@@ -102,19 +108,18 @@ impl Engine {
             child,
             requests,
             events,
-            errors,
+            errors: Some(errors),
             queue: VecDeque::new(),
             request_bytes_max: load.budget.request_bytes,
+            heard_bytes: 0,
             decoder: Decoder::new(load.budget.event_bytes),
             last_words: Vec::new(),
             echo_errors: load.params.log >= LogLevel::Debug,
             oom_kills_before: oom_kills(),
         };
-        for fd in [
-            engine.requests.as_fd(),
-            engine.events.as_fd(),
-            engine.errors.as_fd(),
-        ] {
+        let pipes = [engine.requests.as_fd(), engine.events.as_fd()];
+        let errors = engine.errors.iter().map(AsFd::as_fd);
+        for fd in pipes.into_iter().chain(errors) {
             rustix::io::ioctl_fionbio(fd, true).map_err(io::Error::from)?;
         }
         engine
@@ -156,9 +161,18 @@ impl Engine {
         }
     }
 
+    /// Reads what a pipe holds and no more, as an engine may write without end.
     fn read_errors(&mut self) {
         let mut chunk = [0; 4096];
-        while let Ok(n @ 1..) = self.errors.read(&mut chunk) {
+        for _ in 0..PIPE_BYTES.div_ceil(chunk.len()) {
+            let n = match self.errors.as_mut().map(|errors| errors.read(&mut chunk)) {
+                Some(Ok(n @ 1..)) => n,
+                Some(Ok(_)) => {
+                    self.errors = None;
+                    return;
+                }
+                Some(Err(_)) | None => return,
+            };
             let bytes = chunk.get(..n).unwrap_or_default();
             if self.echo_errors {
                 // The log is a courtesy; a full disk must not end the chat.
@@ -240,6 +254,13 @@ impl Engine {
 impl Peer for Engine {
     fn send(&mut self, request: &Request) -> Result<(), TooLong> {
         let frame = encode(request, self.request_bytes_max)?;
+        self.drain_queue();
+        // There is another whenever the user pauses, or the engine wants it: they do not
+        // pile up before one that does not read.
+        let is_one_of_many = matches!(request, Request::Draft { .. } | Request::Piece(_));
+        if is_one_of_many && !self.queue.is_empty() {
+            return Ok(());
+        }
         if self.queue.is_empty() {
             self.queue = frame.into();
         } else {
@@ -265,12 +286,21 @@ impl Peer for Engine {
                     return self.bury(Some(&format!("sent something other than an event: {e}")));
                 }
             }
+            // One that never ends is left again, for keys.
+            if wait == Wait::No && self.heard_bytes >= PIPE_BYTES {
+                self.heard_bytes = 0;
+                return Heard::Nothing;
+            }
             let mut chunk = [0; 16 << 10];
             match self.events.read(&mut chunk) {
                 Ok(0) => return self.bury(None),
-                Ok(n) => self.decoder.push(chunk.get(..n).unwrap_or_default()),
+                Ok(n) => {
+                    self.heard_bytes = self.heard_bytes.saturating_add(n);
+                    self.decoder.push(chunk.get(..n).unwrap_or_default());
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.heard_bytes = 0;
                     if wait == Wait::No || !self.wait() {
                         return Heard::Nothing;
                     }
@@ -281,10 +311,8 @@ impl Peer for Engine {
     }
 
     fn poll_fds(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
-        let mut fds = vec![
-            (self.events.as_fd(), PollFlags::IN),
-            (self.errors.as_fd(), PollFlags::IN),
-        ];
+        let mut fds = vec![(self.events.as_fd(), PollFlags::IN)];
+        fds.extend(self.errors.iter().map(|fd| (fd.as_fd(), PollFlags::IN)));
         if !self.queue.is_empty() {
             fds.push((self.requests.as_fd(), PollFlags::OUT));
         }

@@ -163,7 +163,7 @@ pub(crate) fn read_given(
 }
 
 /// Opens a file, and never waits for whoever might write to it.
-fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();
     let file = OpenOptions::new()

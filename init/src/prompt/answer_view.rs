@@ -130,6 +130,7 @@ impl AnswerView {
                 since.elapsed().as_secs_f32()
             );
             self.markdown.push(&line, out);
+            self.markdown.finish(out);
         }
     }
 }
@@ -176,6 +177,14 @@ mod tests {
         let line = "\x1b[0;2mthought for 0.0 s; Ctrl-O or /think shows it\x1b[m\r\n";
         let shown = shown(true, &[("~Hm, ", None), ("~so.", None), ("Yes.", None)]);
         assert_eq!(shown, format!("{line}Yes.\r\n"));
+    }
+
+    #[test]
+    fn an_answer_after_folded_thinking_begins_anew() {
+        let table = "| a | b |\n|---|---|\n| 1 | 2 |\n";
+        let alone = shown(true, &[(table, None)]);
+        let after = shown(true, &[("~Hm.", None), (table, None)]);
+        assert!(after.ends_with(&alone), "{after:?} {alone:?}");
     }
 
     #[test]

@@ -31,6 +31,8 @@ struct Run {
     chat: Key,
     keys: Vec<PieceKey>,
     left: VecDeque<PieceKey>,
+    /// The one that the engine is to give.
+    asked: Option<PieceKey>,
 }
 
 impl Saver {
@@ -70,7 +72,12 @@ impl Chat {
             && self.session.list_pieces()
         {
             let (keys, left) = (Vec::new(), VecDeque::new());
-            keeping.saver.run = Some(Run { chat, keys, left });
+            keeping.saver.run = Some(Run {
+                chat,
+                keys,
+                left,
+                asked: None,
+            });
         }
     }
 
@@ -95,9 +102,12 @@ impl Chat {
                     keeping.saver.run = None;
                 }
             }
+            // Nobody asked for it.
+            (Evaluated::Given(piece), Some(run)) if run.asked != Some(piece.key) => {}
             (Evaluated::Given(piece), Some(run))
                 if piece.bytes.is_some() && current == Some(run.chat) =>
             {
+                run.asked = None;
                 keeping.keeper.store(piece);
             }
             (Evaluated::Given(_) | Evaluated::Lost, _) => keeping.saver.run = None,
@@ -130,7 +140,7 @@ impl Chat {
             return;
         };
         match run.left.pop_front() {
-            Some(key) if self.session.give_piece(key) => {}
+            Some(key) if self.session.give_piece(key) => run.asked = Some(key),
             // A turn is under way: when it has ended there is more to keep.
             Some(_) => keeping.saver.run = None,
             None => {

@@ -20,7 +20,7 @@ mod updates;
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::LogLevel;
 use protocol::memory::Budget;
@@ -84,6 +84,7 @@ pub(crate) fn run(
         timeline,
         signals,
         button,
+        unsettled: false,
         looked: Instant::now(),
         stop_asked: Instant::now(),
         sent_early: None,
@@ -139,6 +140,8 @@ struct Chat {
     timeline: Timeline,
     signals: Option<Signals>,
     button: Button,
+    /// Something has happened since the last wait, and may lead to more.
+    unsettled: bool,
     /// When the engine was last looked after.
     looked: Instant,
     /// When the answer was last asked to end.
@@ -187,9 +190,10 @@ impl Chat {
         self.give_line_back();
         self.give_up_saving();
         self.find_models();
-        // What is done leads to something to tell, and what is told lets typed
-        // keys through: nothing of either is left to the next wait.
-        while self.take_updates() | self.take_actions() | self.take_news() {}
+        // What is done leads to something to tell, and what is told lets typed keys
+        // through: nothing of either is left to a wait. Keys are read in between, whatever
+        // comes.
+        self.unsettled = self.take_updates() | self.take_actions() | self.take_news();
         self.size_texts();
         self.draft();
         self.keep_context();
@@ -223,7 +227,8 @@ impl Chat {
             self.awaits_word()
                 .then(|| TICK.saturating_sub(self.looked.elapsed())),
         ];
-        let timeout = deadlines.into_iter().flatten().min();
+        let at_once = self.unsettled.then_some(Duration::ZERO);
+        let timeout = deadlines.into_iter().chain([at_once]).flatten().min();
         let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
         let signals = self.signals.iter().flat_map(Signals::fds);
         let keys = PollFlags::IN;
@@ -319,7 +324,8 @@ impl Chat {
             };
             any = true;
             match action {
-                Action::Submit(sent) if self.session.is_stopping() => {
+                // The answer before it is about to end.
+                Action::Submit(sent) if self.screen.is_answering() => {
                     self.screen.set_status(Some("stopping".to_owned()));
                     self.sent_early = Some(sent);
                 }

@@ -14,7 +14,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// The message fits.
+    /// The message fits, or has come back for another reason.
     pub(super) fn settle(&mut self) {
         self.dropping = false;
     }
@@ -46,8 +46,7 @@ impl Chat {
         if let Some(held) = &self.room.held {
             let first = show::first_line(held);
             self.screen.tell(&format!(
-                "Another message waits for room already: \"{first}\". This one is in the line \
-                 again; /edit brings that one back."
+                "Another message waits for room already: \"{first}\"; /edit brings that one back."
             ));
             return self.give_back(&text);
         }

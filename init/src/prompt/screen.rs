@@ -137,7 +137,8 @@ impl Screen {
         self.out.len() <= BEHIND_BYTES_MAX
     }
 
-    /// Leaves the terminal to others, with all that has been said on it.
+    /// Leaves the terminal to others, with all that has been said on it, as far as it
+    /// takes that.
     ///
     /// # Errors
     /// The terminal's.
@@ -146,7 +147,8 @@ impl Screen {
         if let Some(answer) = &mut self.answer {
             answer.interrupt(&mut self.out);
         }
-        self.tty.write_all(&std::mem::take(&mut self.out))?;
+        let written = self.tty.write_patiently(&self.out)?;
+        self.out.drain(..written);
         self.tty.suspend()
     }
 
@@ -158,7 +160,8 @@ impl Screen {
         self.tty.resume()
     }
 
-    /// Takes the edit line away and writes everything, `last` at the end.
+    /// Takes the edit line away and writes everything, `last` at the end, as far as the
+    /// terminal takes it.
     ///
     /// # Errors
     /// The terminal's.
@@ -167,12 +170,17 @@ impl Screen {
         if let Some(line) = last {
             self.quiet(line);
         }
-        self.tty.write_all(&self.out)
+        self.tty.write_patiently(&self.out).map(drop)
     }
 
     /// What stands in the edit line.
     pub(super) fn text(&self) -> &str {
         self.editor.text()
+    }
+
+    /// Whether something has been typed that was not sent, in the line or ahead of it.
+    pub(super) fn has_typed(&self) -> bool {
+        self.editor.has_typed()
     }
 
     /// Puts `text` into the edit line, the cursor at its end.

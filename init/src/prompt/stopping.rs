@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Chat;
+use super::{Chat, show};
 
 /// An engine at work heeds a Ctrl-C within this time, but on a slow machine.
 const HEEDING: Duration = Duration::from_millis(200);
@@ -13,11 +13,8 @@ impl Chat {
         if self.stop_waiting() {
             return;
         }
-        if let Some(text) = self.session.cancel() {
-            self.give_back(&text);
-        } else {
-            self.stop_asked = Instant::now();
-        }
+        self.session.cancel();
+        self.stop_asked = Instant::now();
     }
 
     /// The line is the user's again when the engine has been given the time of a few
@@ -39,15 +36,19 @@ impl Chat {
     pub(super) fn give_back(&mut self, text: &str) {
         self.screen.end_answer();
         let line = self.take_apart(text);
-        if self.screen.text().is_empty() {
+        if !self.screen.has_typed() && self.sent_early.is_none() {
             self.screen.set_text(&line);
+        } else if !line.is_empty() {
+            let first = show::first_line(&line);
+            self.screen
+                .quiet(&format!("not answered, Up finds it: {first}"));
         }
         self.screen.open();
     }
 
-    /// What was sent while an answer was about to end is done when it has.
+    /// What was sent while an answer was about to end is done when its end is shown.
     pub(super) fn do_sent_early(&mut self) {
-        if !self.session.is_stopping()
+        if !self.screen.is_answering()
             && let Some(sent) = self.sent_early.take()
         {
             self.screen.close_line();

@@ -24,6 +24,8 @@ impl Chat {
         match update {
             Update::Progress(progress) => self.screen.set_status(Some(progress_text(&progress))),
             Update::Ready => {
+                // This engine has evaluated nothing yet.
+                self.drafts.forget();
                 self.timeline.mark("ready");
                 self.screen.set_status(None);
                 if let Some(info) = self.session.info() {
@@ -34,12 +36,9 @@ impl Chat {
                 }
             }
             Update::Refused { error, question } => {
-                self.screen.set_status(None);
+                self.screen.end_answer();
                 self.screen.complain(&error);
-                match question {
-                    Some(text) => self.give_back(&text),
-                    None => self.screen.open(),
-                }
+                self.line_again(question);
             }
             // Dimmed: in the middle of an answer it is not to be taken for the model's words.
             Update::Notice(line) => self.screen.quiet(&line),
@@ -91,15 +90,33 @@ impl Chat {
         }
     }
 
-    fn on_taken_back(&mut self, reason: Reason, question: String) {
+    fn on_taken_back(&mut self, reason: Reason, question: Option<String>) {
         self.screen.end_answer();
         self.keep(None);
-        match reason {
-            Reason::Cancelled => self.screen.quiet("stopped before the answer began"),
-            Reason::NoEngine(error) | Reason::Failed(error) => self.screen.complain(&error),
-            Reason::TooLong(error) => return self.make_room(&error, question),
+        match (reason, question) {
+            (Reason::TooLong(error), Some(question)) => self.make_room(&error, question),
+            (reason, question) => {
+                match reason {
+                    Reason::Cancelled => self.screen.quiet("stopped before the answer began"),
+                    Reason::NoEngine(error) | Reason::Failed(error) | Reason::TooLong(error) => {
+                        self.screen.complain(&error);
+                    }
+                }
+                if question.is_none() {
+                    self.screen.quiet("the answer before stays");
+                }
+                self.line_again(question);
+            }
         }
-        self.give_back(&question);
+    }
+
+    /// The line is the user's again, with what was not answered in it.
+    fn line_again(&mut self, question: Option<String>) {
+        self.room.settle();
+        match question {
+            Some(text) => self.give_back(&text),
+            None => self.screen.open(),
+        }
     }
 }
 

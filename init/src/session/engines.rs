@@ -27,6 +27,7 @@ impl<P: Peer> Session<P> {
         if gives {
             self.on_evaluated(Evaluated::Lost);
         }
+        self.ahead_tokens = 0;
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Answering { answer, .. } => {
                 let said = self.transcript.answer(answer.message);
@@ -65,7 +66,7 @@ impl<P: Peer> Session<P> {
     /// There is no engine any more, and no other is started.
     pub(super) fn give_up(&mut self, why: String, waiting: bool) {
         self.state = State::Gone { why: why.clone() };
-        let question = waiting.then(|| self.transcript.take_back()).flatten();
+        let question = waiting.then(|| self.give_back()).flatten();
         let error = why;
         self.updates.push_back(Update::Refused { error, question });
     }
@@ -206,8 +207,9 @@ impl<P: Peer> Session<P> {
         let loading = self.phase() == super::Phase::Loading;
         let waiting = self.leave_engine();
         if loading {
-            let why =
-                format!("the engine {how}, while it loaded the model; /model loads one [{code}]");
+            let why = format!(
+                "the engine {how}, while it loaded the model; /model NAME loads one [{code}]"
+            );
             return self.give_up(why, waiting);
         }
         let line =
@@ -229,15 +231,15 @@ impl<P: Peer> Session<P> {
         let waiting = self.leave_engine();
         if loading {
             let why = format!(
-                "the engine {how} while it loaded the model, whose file may be damaged; /model \
-                 tries it again [ZE-15]"
+                "the engine {how} while it loaded the model, whose file may be damaged; \
+                 /model NAME tries it again [ZE-15]"
             );
             return self.give_up(why, waiting);
         }
         if self.deaths >= DEATHS_MAX {
             let why = format!(
                 "the engine {how}, {DEATHS_MAX} times in a row: it is not started again; /model \
-                 loads a model [ZE-42]"
+                 NAME loads a model [ZE-42]"
             );
             return self.give_up(why, waiting);
         }

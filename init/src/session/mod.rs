@@ -271,7 +271,7 @@ impl<P: Peer> Session<P> {
         if self.phase() == Phase::Answering || self.is_waiting() {
             self.updates.push_back(Update::TakenBack {
                 reason: Reason::Failed("another message is being answered".to_owned()),
-                question: text.into(),
+                question: Some(text.into()),
             });
             return;
         }
@@ -335,23 +335,23 @@ impl<P: Peer> Session<P> {
     }
 
     /// Ends the answer under way, the second time by another engine in the place of
-    /// this one, or takes back a message that still waits for the model (its text is
-    /// returned).
-    pub(crate) fn cancel(&mut self) -> Option<String> {
+    /// this one, or takes back a message that still waits for the model.
+    pub(crate) fn cancel(&mut self) {
         match &mut self.state {
             State::Answering { answer, .. } if answer.stopping => {
                 self.replace_engine("is replaced", "ZE-41");
-                None
             }
             State::Answering { loaded, answer } => {
                 answer.stopping = true;
                 self.silence = 0;
                 // A request of no length is never too long.
                 let _ = loaded.peer.send(&Request::Cancel);
-                None
             }
-            State::Loading { waiting: true, .. } => self.undo(),
-            State::Idle | State::Loading { .. } | State::Ready(_) | State::Gone { .. } => None,
+            State::Loading { waiting, .. } if *waiting => {
+                *waiting = false;
+                self.take_back(Reason::Cancelled);
+            }
+            State::Idle | State::Loading { .. } | State::Ready(_) | State::Gone { .. } => {}
         }
     }
 
@@ -613,10 +613,19 @@ impl<P: Peer> Session<P> {
         }
     }
 
+    /// The open question is not answered: it is given back, or has the answer again that
+    /// it had.
     fn take_back(&mut self, reason: Reason) {
-        let question = self.transcript.take_back().unwrap_or_default();
+        let question = self.give_back();
         self.updates
             .push_back(Update::TakenBack { reason, question });
+    }
+
+    fn give_back(&mut self) -> Option<String> {
+        if self.transcript.put_back() {
+            return None;
+        }
+        self.transcript.take_back()
     }
 }
 

@@ -169,10 +169,11 @@ fn all(session: &mut Session<Scripted>) -> Vec<Update> {
 /// Updates by their names.
 fn names(updates: &[Update]) -> Vec<String> {
     let name = |update: &Update| match update {
-        Update::TakenBack { reason, .. } => {
+        Update::TakenBack { reason, question } => {
             let reason = format!("{reason:?}");
             let reason = reason.split('(').next().unwrap_or_default();
-            format!("TakenBack {reason}")
+            let what = question.as_ref().map_or("Unreplaced", |_| "TakenBack");
+            format!("{what} {reason}")
         }
         Update::Refused { question, .. } => match question {
             Some(question) => format!("Refused {question}"),
@@ -392,7 +393,7 @@ type Command = (&'static str, fn(&mut Session<Scripted>));
 #[test]
 fn no_command_in_any_state_loses_a_question_or_waits_for_ever() {
     let commands: [Command; 12] = [
-        ("cancel", |s| drop(s.cancel())),
+        ("cancel", |s| s.cancel()),
         ("undo", |s| drop(s.undo())),
         ("drop_oldest", |s| drop(s.drop_oldest())),
         ("clear", |s| s.clear()),
@@ -442,6 +443,65 @@ fn no_command_in_any_state_loses_a_question_or_waits_for_ever() {
     }
 }
 
+#[test]
+fn an_answer_stays_until_another_has_begun_to_replace_it() {
+    let first = || vec![text("first"), done(Stop::EndOfTurn)];
+    let again = |heard: Vec<Heard>| [first(), heard].concat();
+    let kept = |session: &Session<Scripted>, answer: &str| {
+        let texts: Vec<&str> = session.messages().iter().map(|m| &*m.text).collect();
+        assert_eq!(texts, ["q", answer]);
+    };
+    for (heard, last) in [
+        (vec![failed(too_full())], "Unreplaced TooLong"),
+        (vec![done(Stop::Cancelled)], "Unreplaced Cancelled"),
+        (vec![done(Stop::EndOfTurn)], "Unreplaced Failed"),
+        (vec![exhausted()], "Ready"),
+        (silence(SILENT_TICKS), "Ready"),
+        (vec![refused()], "Refused"),
+    ] {
+        let (mut session, _) = in_phase(Phase::Answering, false, again(heard));
+        let _: Vec<Update> = (0..2).filter_map(|_| session.next()).collect();
+        kept(&session, "first");
+        assert!(session.regenerate());
+        assert_eq!(session.messages().len(), 1);
+        let updates = names(&all(&mut session));
+        assert_eq!(updates.last().map(String::as_str), Some(last));
+        kept(&session, "first");
+    }
+    // Without an engine, before one is ready, and where it dies each time.
+    let (mut session, _) = in_phase(Phase::Gone, false, vec![]);
+    session.restore(vec![
+        Message::new(Role::User, "q"),
+        Message::new(Role::Assistant, "first"),
+    ]);
+    session.regenerate();
+    assert_eq!(names(&all(&mut session)), ["Unreplaced NoEngine"]);
+    kept(&session, "first");
+    session.load(file(), None, None);
+    session.regenerate();
+    assert!(session.is_waiting());
+    session.cancel();
+    let updates = names(&all(&mut session));
+    assert_eq!(updates, ["Unreplaced Cancelled", "Ready"]);
+    kept(&session, "first");
+    let (mut session, _) = in_phase(Phase::Answering, false, again(vec![dead()]));
+    let _: Vec<Update> = (0..2).filter_map(|_| session.next()).collect();
+    session.regenerate();
+    // It is asked again, and says something else.
+    assert_eq!(
+        names(&all(&mut session)),
+        ["Notice", "Ready", "Text", "Done"]
+    );
+    kept(&session, "again");
+    // What was said of the new one is the answer.
+    let partly = vec![text("sec"), done(Stop::Cancelled)];
+    let (mut session, _) = in_phase(Phase::Answering, false, again(partly));
+    let _: Vec<Update> = (0..2).filter_map(|_| session.next()).collect();
+    session.regenerate();
+    all(&mut session);
+    kept(&session, "sec");
+}
+
 fn change(session: &Session<Scripted>, name: &str, value: &str) -> Change {
     session.config().with(find(name).unwrap(), value).unwrap()
 }
@@ -459,11 +519,11 @@ fn an_engine_that_does_not_stop_is_replaced_soon_and_at_the_second_time_at_once(
             let rest = [said.clone(), heard.clone()].concat();
             let (mut session, world) = in_phase(Phase::Answering, false, rest);
             let before: Vec<Update> = said.iter().filter_map(|_| session.next()).collect();
-            assert_eq!(session.cancel(), None);
+            session.cancel();
             assert!(session.is_stopping());
             assert_eq!(world.borrow().sent.last(), Some(&Request::Cancel));
             if again {
-                assert_eq!(session.cancel(), None);
+                session.cancel();
             }
             let got = [before, all(&mut session)].concat();
             assert_eq!(names(&got), updates);

@@ -7,6 +7,8 @@ use protocol::{Message, Role};
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Transcript {
     messages: Vec<Message>,
+    /// The answer that another is to replace.
+    before: Vec<Message>,
 }
 
 impl Transcript {
@@ -33,6 +35,7 @@ impl Transcript {
 
     /// The user says `text`.
     pub(crate) fn ask(&mut self, text: impl Into<String>) {
+        self.before.clear();
         self.messages.push(Message::new(Role::User, text));
     }
 
@@ -41,21 +44,38 @@ impl Transcript {
         let says = !answer.text.is_empty() || answer.reasoning.is_some();
         if says {
             self.messages.push(answer);
+            self.before.clear();
         }
         says
     }
 
-    /// Forgets the answer to the last question; `false` if there is no question.
+    /// Puts the answer to the last question aside for another; `false` if there is no
+    /// question.
     pub(crate) fn reopen(&mut self) -> bool {
-        while self.messages.last().is_some_and(|m| m.role != Role::User) {
-            self.messages.pop();
+        let question = self.messages.iter().rposition(|m| m.role == Role::User);
+        let Some(question) = question else {
+            return false;
+        };
+        let answer = self.messages.split_off(question.saturating_add(1));
+        if !answer.is_empty() {
+            self.before = answer;
         }
-        self.is_open()
+        true
+    }
+
+    /// Puts back the answer that was to be replaced; `false`: there was none.
+    pub(crate) fn put_back(&mut self) -> bool {
+        let has = self.is_open() && !self.before.is_empty();
+        if has {
+            self.messages.append(&mut self.before);
+        }
+        has
     }
 
     /// Takes back the last question and its answer; returns its text.
     pub(crate) fn take_back(&mut self) -> Option<String> {
         self.reopen();
+        self.before.clear();
         self.messages.pop().map(|question| question.text)
     }
 
@@ -64,16 +84,22 @@ impl Transcript {
         let mut later = self.messages.iter().skip(1);
         let next = later.position(|m| m.role == Role::User);
         let end = next.map_or(self.messages.len(), |index| index.saturating_add(1));
-        self.messages.drain(..end).next().map(|oldest| oldest.text)
+        let oldest = self.messages.drain(..end).next();
+        if self.messages.is_empty() {
+            self.before.clear();
+        }
+        oldest.map(|oldest| oldest.text)
     }
 
     /// Is from now on what these messages say.
     pub(crate) fn restore(&mut self, messages: Vec<Message>) {
+        self.before.clear();
         self.messages = messages;
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
+        self.before.clear();
         self.messages.clear();
     }
 }
@@ -126,8 +152,34 @@ mod tests {
         assert_eq!(transcript.take_back(), None);
         let mut transcript = of(&["a", "A"]);
         assert!(transcript.reopen());
-        assert_eq!(transcript, of(&["a"]));
+        assert_eq!(transcript.messages(), of(&["a"]).messages());
         assert!(!of(&[]).reopen());
+    }
+
+    #[test]
+    fn an_answer_that_is_not_replaced_is_put_back_once() {
+        let whole = of(&["a", "A", "b", "B"]);
+        let mut transcript = of(&["a", "A", "b", "B"]);
+        assert!(!transcript.put_back());
+        assert!(transcript.reopen() && transcript.reopen() && transcript.put_back());
+        assert_eq!(transcript, whole);
+        assert!(!transcript.put_back());
+        assert!(transcript.reopen());
+        assert!(transcript.answer(Message::new(Role::Assistant, "C")));
+        assert!(!transcript.put_back());
+        assert_eq!(transcript.messages()[3].text, "C");
+        for forget in [
+            |transcript: &mut Transcript| drop(transcript.take_back()),
+            |transcript: &mut Transcript| transcript.clear(),
+            |transcript: &mut Transcript| transcript.restore(Vec::new()),
+            |transcript: &mut Transcript| while transcript.drop_oldest().is_some() {},
+        ] {
+            let mut transcript = of(&["a", "A", "b", "B"]);
+            assert!(transcript.reopen());
+            forget(&mut transcript);
+            transcript.ask("c");
+            assert!(!transcript.put_back());
+        }
     }
 
     #[test]

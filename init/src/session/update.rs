@@ -28,12 +28,13 @@ pub(crate) enum Update {
     Done(TurnStats),
     /// The answer ended because the engine died; what was said is kept.
     BrokenOff,
-    /// The question was taken back out of the transcript.
+    /// The question is not answered.
     TakenBack {
         /// Why.
         reason: Reason,
-        /// What the user had said.
-        question: String,
+        /// What the user had said, which is out of the transcript; `None`: the answer that
+        /// it had is in there again.
+        question: Option<String>,
     },
     /// The tokens of the conversation up to the end of each message.
     Counted(Vec<u32>),

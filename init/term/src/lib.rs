@@ -22,7 +22,7 @@
 //! loop {
 //!     while let Some(action) = prompt.next_action(&completer) { … }
 //!     prompt.paint(&mut out);            // before anything else is printed
-//!     tty.write_all(&out)?; out.clear();
+//!     tty.write_patiently(&out)?; out.clear();
 //!     poll(tty, …, prompt.timeout());
 //!     if readable { prompt.feed(&buf[..tty.read(&mut buf)?]) } else { prompt.flush() }
 //! }

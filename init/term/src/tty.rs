@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::termios;
 use termion::raw::{IntoRawMode, RawTerminal};
@@ -15,6 +15,12 @@ use super::size::Size;
 
 const PASTE_ON: &[u8] = b"\x1b[?2004h";
 const PASTE_OFF: &[u8] = b"\x1b[?2004l";
+
+/// A terminal that takes nothing for as long is left as it is.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 2,
+    tv_nsec: 0,
+};
 
 /// A terminal in raw mode; what it was before is restored when this drops.
 pub struct Tty {
@@ -39,9 +45,9 @@ impl Tty {
         };
         if tty.cooked_bytes > 0 {
             // Its echo stands in the line; the prompt will show it again.
-            tty.write_all(b"\r\x1b[K")?;
+            tty.write_patiently(b"\r\x1b[K")?;
         }
-        tty.write_all(PASTE_ON)?;
+        tty.write_patiently(PASTE_ON)?;
         Ok(tty)
     }
 
@@ -50,7 +56,7 @@ impl Tty {
     /// # Errors
     /// When the terminal is gone.
     pub fn suspend(&mut self) -> io::Result<()> {
-        self.write_all(PASTE_OFF)?;
+        self.write_patiently(PASTE_OFF)?;
         self.raw.suspend_raw_mode()
     }
 
@@ -60,7 +66,7 @@ impl Tty {
     /// When the terminal is gone.
     pub fn resume(&mut self) -> io::Result<()> {
         self.raw.activate_raw_mode()?;
-        self.write_all(PASTE_ON)
+        self.write_patiently(PASTE_ON).map(drop)
     }
 
     /// The size that the kernel knows; `None` on a serial line.
@@ -85,7 +91,7 @@ impl Tty {
             match (&*self.raw).read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait_until(&self.raw, PollFlags::IN)?;
+                    wait_until(&self.raw, PollFlags::IN, None)?;
                 }
                 Err(error) => return Err(error),
                 Ok(count) => {
@@ -117,12 +123,13 @@ impl Tty {
         }
     }
 
-    /// Writes all of `bytes`, waiting while the terminal takes none.
+    /// Writes all of `bytes`, or what of them the terminal takes before it takes none for
+    /// two seconds, and says how many.
     ///
     /// # Errors
     /// When the terminal is gone.
-    pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        write_all(&self.raw, bytes)
+    pub fn write_patiently(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write_patiently(&self.raw, bytes)
     }
 }
 
@@ -135,29 +142,57 @@ impl AsFd for Tty {
 impl Drop for Tty {
     fn drop(&mut self) {
         // A terminal that is gone needs nothing restored.
-        let _ = write_all(&self.raw, PASTE_OFF);
+        let _ = write_patiently(&self.raw, PASTE_OFF);
     }
 }
 
-fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match file.write(bytes) {
+fn write_patiently(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+    let mut written = 0_usize;
+    loop {
+        let rest = bytes.get(written..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(written);
+        }
+        match file.write(rest) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Ok(count) => written = written.saturating_add(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                wait_until(file, PollFlags::OUT)?;
+                if !wait_until(file, PollFlags::OUT, Some(&PATIENCE))? {
+                    return Ok(written);
+                }
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(())
 }
 
-fn wait_until(file: &File, ready: PollFlags) -> io::Result<()> {
+/// Waits until `file` is ready; `false`: it is not, after `patience`.
+fn wait_until(file: &File, ready: PollFlags, patience: Option<&Timespec>) -> io::Result<bool> {
     let mut fds = [PollFd::new(file, ready)];
-    match poll(&mut fds, None) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
+    match poll(&mut fds, patience) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::INTR) => Ok(true),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{Mode, OFlags, open};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    #[test]
+    fn a_terminal_that_takes_nothing_is_not_waited_for_without_end() {
+        let host = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&host).unwrap();
+        unlockpt(&host).unwrap();
+        let name = ptsname(&host, Vec::new()).unwrap();
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let mut tty = Tty::new(open(name, flags, Mode::empty()).unwrap()).unwrap();
+        let bytes = vec![b'a'; 1 << 20];
+        let written = tty.write_patiently(&bytes).unwrap();
+        assert!((1..bytes.len()).contains(&written), "{written}");
     }
 }

@@ -2,11 +2,12 @@
 //! its place, and the conversation goes on.
 
 use std::ffi::OsStr;
+use std::fs;
 
 use rustix::process::Signal;
 use vmtest::{
-    BOOT, Chat, Fault, LOAD, MODEL_NAME, OrFail, PlainCommand, SOON, SYSTEM_PROMPT, TURN, Terminal,
-    Vm, VmSpec, model, native_executable,
+    ANSWER, BOOT, Chat, Disks, Fault, LOAD, MODEL_NAME, OrFail, PlainCommand, SOON, SYSTEM_PROMPT,
+    TURN, Terminal, Vm, VmSpec, model, native_executable, wait_until,
 };
 
 const CAPITAL: &str = "What is the capital of France?";
@@ -125,6 +126,33 @@ fn an_engine_that_does_not_stop_takes_neither_the_line_nor_the_conversation() {
     chat.stop_engine();
     chat.ctrl_d();
     assert!(chat.wait_exit(SOON).success());
+}
+
+/// Of an engine that has been asked for what is kept there is more to tell when it goes.
+#[test]
+fn what_is_sent_while_an_engine_is_replaced_is_answered_on_the_screen() {
+    let folder = Disks::new();
+    let session = folder.path("talk.session");
+    let flags = ["--session", session.to_str().or_fail("spell the path")];
+    let chat = Chat::start(&flags, &[]);
+    // So long that it is worth keeping.
+    let towns = (1..=160).map(|number| format!("Item {number} is a town in France. "));
+    let _ = chat.ask(&(towns.collect::<String>() + CAPITAL), ANSWER);
+    wait_until(
+        || fs::metadata(&session).is_ok_and(|session| session.len() > 1 << 20),
+        || "what is evaluated is not kept",
+    );
+    chat.type_line(ENDLESS);
+    let _ = chat.expect("lighthouse", TURN);
+    chat.stop_engine();
+    chat.ctrl_c();
+    let _ = chat.expect("Ctrl-C again replaces the engine", SOON);
+    chat.type_line(CAPITAL);
+    chat.ctrl_c();
+    let _ = chat.expect("the engine is replaced; another is started", SOON);
+    let _ = chat.expect("Paris", TURN);
+    let _ = chat.expect_prompt(TURN);
+    let _ = chat.ask("/stats", SOON);
 }
 
 #[test]

@@ -260,6 +260,25 @@ fn ctrl_c_before_the_first_word_gives_the_message_back() {
 }
 
 #[test]
+fn a_message_typed_ahead_is_not_glued_to_one_that_comes_back() {
+    let chat = Chat::start(&["--draft", "off"], &[]);
+    chat.paste(&("word ".repeat(3000) + "and the last."));
+    chat.type_keys("\r");
+    let _ = chat.expect(" %", ANSWER);
+    chat.type_keys("Say hello.\r");
+    chat.ctrl_c();
+    let _ = chat.expect("not answered, Up finds it: word word", SOON);
+    let _ = chat.expect_prompt(ANSWER);
+    let saved: Value = serde_json::from_str(&chat.saved("ahead.json")).or_fail("parse JSON");
+    assert_eq!(saved[1]["text"], "Say hello.", "{saved}");
+    assert_eq!(saved.as_array().map(Vec::len), Some(3), "{saved}");
+    chat.type_keys("\x1b[A\x1b[A\x1b[A");
+    let _ = chat.expect_screen("the message in the line", SOON, |screen| {
+        screen.cursor_row().ends_with("the last.")
+    });
+}
+
+#[test]
 fn a_directory_is_tested_like_a_file() {
     let disks = Disks::new();
     let file = disks.tiny(&tiny());

@@ -371,6 +371,12 @@ impl Prompt {
         self.editor.text()
     }
 
+    /// Whether something has been typed that was not sent, in the line or ahead of it.
+    #[must_use]
+    pub fn has_typed(&self) -> bool {
+        !self.editor.text().is_empty() || !self.waiting.is_empty()
+    }
+
     /// Puts a text into the editor, as `/edit` does. `literal` for one that is
     /// a message whatever it begins with.
     pub fn set_text(&mut self, text: &str, literal: bool) {
