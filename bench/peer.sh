@@ -18,7 +18,7 @@ self=$0
 while link=$(readlink "$self"); do
     case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
 done
-top=$(cd -P "$(dirname "$self")/.." && pwd -P)
+top=$(CDPATH='' cd -P "$(dirname "$self")/.." && pwd -P)
 # shellcheck source=tools/lib/script.sh
 . "$top/tools/lib/script.sh"
 # shellcheck source=tools/lib/host.sh

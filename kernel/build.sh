@@ -22,7 +22,7 @@ self=$0
 while link=$(readlink "$self"); do
     case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
 done
-top=$(cd -P "$(dirname "$self")/.." && pwd -P)
+top=$(CDPATH='' cd -P "$(dirname "$self")/.." && pwd -P)
 # shellcheck source=tools/lib/script.sh
 . "$top/tools/lib/script.sh"
 # shellcheck source=tools/lib/progress.sh
@@ -52,10 +52,10 @@ esac
 arch=$1
 shift
 [ -f "$1" ] || die 1 "$1: no such file"
-here=$(cd -P "$(dirname "$self")" && pwd -P)
-init=$(cd "$(dirname "$1")" && pwd -P)/$(basename "$1")
+here=$(CDPATH='' cd -P "$(dirname "$self")" && pwd -P)
+init=$(CDPATH='' cd "$(dirname "$1")" && pwd -P)/$(basename "$1")
 mkdir -p "$(dirname "$2")"
-efi=$(cd "$(dirname "$2")" && pwd -P)/$(basename "$2")
+efi=$(CDPATH='' cd "$(dirname "$2")" && pwd -P)/$(basename "$2")
 record=${efi%.efi}.kernel
 cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}/kernel
 mkdir -p "$cache"

@@ -84,7 +84,9 @@ if [ -n "$uninstall" ]; then
     completions remove_completion
     # This script is in it: a shell that has read it to its end needs it no longer.
     rm -rf "$home"
-    say "zosia is gone from $prefix; left are, if they were made, conversations in ${XDG_DATA_HOME:-$HOME/.local/share}/zosia and downloads and builds in ${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}"
+    kept=${XDG_DATA_HOME:-$HOME/.local/share}/zosia
+    [ "$(uname -s)" != Darwin ] || kept="$HOME/Library/Application Support/zosia and $kept"
+    say "zosia is gone from $prefix; left are, if they were made, conversations in $kept and downloads and builds in ${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}"
     exit 0
 fi
 

@@ -188,7 +188,7 @@ import_model() {
     lock "$model_file" "importing $name"
     [ ! -e "$model_file" ] || die 4 "$model_file exists; remove it first, or choose another NAME"
     require_disk "$(file_bytes "$1")"
-    trap 'rm -f "$model_file.import"' EXIT
+    trap 'hide_step; rm -f "$model_file.import"; unlock' EXIT
     cp "$1" "$model_file.import"
     import_sha256=$(file_sha256 "$1")
     [ "$(file_sha256 "$model_file.import")" = "$import_sha256" ] || die 4 "the copy of $1 differs from it; check the disk"
@@ -198,7 +198,7 @@ import_model() {
     say "imported; to chat: tools/run.sh $name"
 }
 
-trap hide_step EXIT
+trap 'hide_step; unlock' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 command=${1:-}

@@ -18,7 +18,7 @@ self=$0
 while link=$(readlink "$self"); do
     case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
 done
-top=$(cd -P "$(dirname "$self")/.." && pwd -P)
+top=$(CDPATH='' cd -P "$(dirname "$self")/.." && pwd -P)
 # shellcheck source=tools/lib/script.sh
 . "$top/tools/lib/script.sh"
 # shellcheck source=tools/lib/rust.sh disable=SC2154
@@ -84,7 +84,7 @@ git -C "$top" diff --quiet HEAD ||
 rustup_home=${RUSTUP_HOME:-$HOME/.rustup}
 if [ $# = 1 ]; then
     mkdir -p "$1"
-    work=$(cd "$1" && pwd -P)
+    work=$(CDPATH='' cd "$1" && pwd -P)
 else
     work=$(mktemp -d "${TMPDIR:-/tmp}/zosia-reproduce.XXXXXX")
     trap 'rm -rf "$work"' EXIT

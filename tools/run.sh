@@ -26,7 +26,7 @@
 #                    (default: what memory allows)
 #   --session NAME   keep conversations, in the user's data directory, or in the
 #                    file NAME if it has a /; made on first use. Without it
-#                    nothing is ever written: amnesic is the default
+#                    nothing is kept: amnesic is the default
 #   --encrypt        with a new --session: the guest asks for a passphrase
 #   --attach FILE    a text file, or a directory's text files, for /read at the prompt;
 #                    with -p and --batch before every prompt; repeatable
@@ -69,10 +69,10 @@ while link=$(readlink "$self"); do
 done
 tools=$(CDPATH='' cd -- "$(dirname -- "$self")" && pwd -P)
 top=${tools%/*}
-transcripts=$top/transcripts
-[ ! -f "$top/installed" ] || transcripts=${XDG_DATA_HOME:-$HOME/.local/share}/zosia/transcripts
 # shellcheck source-path=SCRIPTDIR source=lib/script.sh
 . "$tools/lib/script.sh"
+transcripts=$top/transcripts
+[ ! -f "$top/installed" ] || transcripts=${XDG_DATA_HOME:-$HOME/.local/share}/zosia/transcripts
 # shellcheck source-path=SCRIPTDIR source=lib/host.sh
 . "$tools/lib/host.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/qemu.sh
@@ -89,6 +89,8 @@ transcripts=$top/transcripts
 . "$tools/lib/session.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/keeping.sh
 . "$tools/lib/keeping.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/vfkit.sh
+. "$tools/lib/vfkit.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/native.sh
 . "$tools/lib/native.sh"
 
@@ -194,6 +196,8 @@ if [ "$vmm" = vfkit ]; then
     [ "$accel_wanted$cpu_wanted$log$firmware_wanted" = 1 ] ||
         usage_error "--accel, --cpu, --no-firmware and --log are for --vmm qemu"
 fi
+
+[ -z "$log" ] || [ -n "$dry_run" ] || (: >>"$log") 2>/dev/null || die 2 "--log: $log cannot be written"
 
 if [ -n "$native_wanted" ]; then
     [ "$arch_wanted$accel_wanted$cpu_wanted$efi$log$smp$mem$firmware_wanted$vmm" = 1qemu ] ||
@@ -331,8 +335,6 @@ qemu_disk() { # ID FILE SERIAL
         -device "virtio-blk-$bus,drive=$1,serial=$3")"
 }
 
-vfkit_disk() { printf ' %s' "$(quote --device "virtio-blk,path=$2,deviceId=$3")"; }
-
 # The other parts of a model as disks.
 part_disks() { # VMM ID FILE...
     part_vmm=$1 part_id=$2
@@ -382,10 +384,16 @@ fi
 [ -z "$encrypt" ] || parameters="$parameters zosia.encrypt=on"
 parameters="$parameters$model_append$append"
 parameters_bytes=$(printf %s "$parameters" | wc -c | tr -d ' ')
-[ "$parameters_bytes" -lt 2048 ] ||
-    die 2 "the parameters take $parameters_bytes bytes and the kernel keeps 2047; put long ones on a disk (zosia-disk --append) [ZE-53]"
+# A PC's kernel has 50 bytes of its own before them.
+if [ "$arch" = x86_64 ]; then parameters_max=1997; else parameters_max=2047; fi
+[ "$parameters_bytes" -le "$parameters_max" ] ||
+    die 2 "the parameters take $parameters_bytes bytes and the kernel keeps $parameters_max; put long ones on a disk (zosia-disk --append) [ZE-53]"
 
 [ -z "$session" ] || make_session
+
+# What a conversation shows is kept nowhere unless that is asked for.
+console_log=$scratch/console.log
+[ -z "$log" ] || console_log=$(absolute "$log")
 
 if [ "$vmm" = vfkit ]; then
     # The EFI file is a plain arm64 Image too, which Apple's loader starts.
@@ -395,16 +403,20 @@ if [ "$vmm" = vfkit ]; then
     done
     quote_parameters
     set --
-    [ -z "$attach" ] ||
-        set -- --device "virtio-blk,path=$scratch/texts,deviceId=zosia-texts-$(file_bytes "$scratch/texts")"
+    if [ -n "$attach" ]; then
+        set -- --device "virtio-blk,path=$scratch/texts,readonly,deviceId=zosia-texts-$(file_bytes "$scratch/texts")"
+        end_sector "$scratch/texts"
+    fi
+    model_disk=$(vfkit_disk model "$model_file" "zosia-$model_bytes")
+    other_disks=$(more_disks vfkit)
+    eval "set -- $model_disk \"\$@\""
     set -- --log-level error --restful-uri none:// --cpus "$smp" --memory "$mem" \
         --bootloader "linux,kernel=$efi,cmdline=$parameters" \
-        --device "virtio-blk,path=$model_file,deviceId=zosia-$model_bytes" \
         "$@" --device virtio-serial,stdio
-    eval "set -- \"\$@\" $(more_disks vfkit)"
+    eval "set -- \"\$@\" $other_disks"
     if [ -n "$session" ]; then
         set -- "$@" --device "virtio-blk,path=$session_file,deviceId=zosia-session"
-        # vfkit locks no disk.
+        # vfkit itself does not say whose it is.
         [ -n "$dry_run" ] || lock "$session_file" "using this session" refuse
     fi
     if [ -n "$dry_run" ]; then
@@ -438,12 +450,12 @@ if [ -n "$session" ]; then
 fi
 if [ -n "$turn" ]; then
     set -- "$@" \
-        -chardev "file,id=console,path=$(qemu_value "$scratch/console.log")" -serial chardev:console \
+        -chardev "file,id=console,path=$(qemu_value "$console_log")" -serial chardev:console \
         -chardev "pipe,id=turn,path=$(qemu_value "$scratch/turn")" -device virtserialport,chardev=turn,name=zosia.turn \
         -chardev "file,id=result,path=$(qemu_value "$scratch/result")" -device virtserialport,chardev=result,name=zosia.result
 else
     set -- "$@" \
-        -chardev "stdio,id=console,mux=on,signal=off,logfile=$(qemu_value "$scratch/console.log"),logappend=off" \
+        -chardev "stdio,id=console,mux=on,signal=off${log:+,logfile=$(qemu_value "$console_log"),logappend=off}" \
         -serial chardev:console -echr 0x1d \
         -chardev "pipe,id=save,path=$(qemu_value "$scratch/save")" -device virtserialport,chardev=save,name=zosia.save
 fi

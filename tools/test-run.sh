@@ -25,7 +25,7 @@ checks=0
 FAKE_PATH=$PATH
 FAKE_LOG=$work/log
 FAKE_VIOLATIONS=$work/violations
-export FAKE_PATH FAKE_LOG FAKE_VIOLATIONS FAKE_OS FAKE_ARCH FAKE_SYSCTL FAKE_QEMU FAKE_RUNS FAKE_GUEST FAKE_CURL FAKE_CURL_DATA FAKE_FULL FAKE_BLOCKED
+export FAKE_PATH FAKE_LOG FAKE_VIOLATIONS FAKE_OS FAKE_ARCH FAKE_SYSCTL FAKE_QEMU FAKE_RUNS FAKE_GUEST FAKE_CURL FAKE_CURL_DATA FAKE_FULL FAKE_BLOCKED FAKE_CLONES
 # Of this machine's own models nothing is seen.
 HOME=$work/home HF_HUB_CACHE=$work/hub LLAMA_CACHE=$work/llama OLLAMA_MODELS=$work/ollama
 export HOME HF_HUB_CACHE LLAMA_CACHE OLLAMA_MODELS HF_ENDPOINT HF_TOKEN
@@ -43,7 +43,7 @@ fail() {
 
 # What /usr/bin and /bin have on a Mac, of what the scripts may want. There is
 # no readlink -f, timeout, nproc, sha256sum or lscpu.
-everywhere='awk basename cat cp cut date dd df dirname du env find grep head id ln ls mkdir mkfifo mktemp mv od ps readlink rm rmdir sed sleep sort sync tail tee touch tr tty wc'
+everywhere='awk basename cat chmod cp cut date dd df dirname du env find grep head id ln ls mkdir mkfifo mktemp mv od ps readlink rm rmdir sed sleep sort sync tail tee touch tr tty wc'
 
 # machine NAME COMMAND...: a fresh PATH of the commands that are everywhere and
 # of these.
@@ -123,7 +123,7 @@ command_is() { # ACCEL CPU SMP MEM [MACHINE] [PARAMETERS]
     esac
     sed "s|$TMPDIR/zosia\.[A-Za-z0-9]*|SCRATCH|g" "$work/out" >"$work/command"
     cat >"$work/expected" <<END
-$prefix/bin/qemu-system-$guest -name zosia -no-user-config -nodefaults -display none -nic none -no-reboot -machine ${5:-$board} -accel $1 -cpu $2 -smp $3 -m $4 -bios $firmware -kernel $checkout/out/$efi -append '${6:-console=$serial quiet loglevel=2 panic=-1}' -drive if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$model -device virtio-blk-$bus,drive=model,serial=zosia-$model_bytes -chardev pipe,id=control,path=SCRATCH/control -mon chardev=control,mode=control -device virtio-serial-$bus -chardev stdio,id=console,mux=on,signal=off,logfile=SCRATCH/console.log,logappend=off -serial chardev:console -echr 0x1d -chardev pipe,id=save,path=SCRATCH/save -device virtserialport,chardev=save,name=zosia.save
+$prefix/bin/qemu-system-$guest -name zosia -no-user-config -nodefaults -display none -nic none -no-reboot -machine ${5:-$board} -accel $1 -cpu $2 -smp $3 -m $4 -bios $firmware -kernel $checkout/out/$efi -append '${6:-console=$serial quiet loglevel=2 panic=-1}' -drive if=none,id=model,format=raw,readonly=on,cache=writeback,aio=threads,file=$model -device virtio-blk-$bus,drive=model,serial=zosia-$model_bytes -chardev pipe,id=control,path=SCRATCH/control -mon chardev=control,mode=control -device virtio-serial-$bus -chardev stdio,id=console,mux=on,signal=off -serial chardev:console -echr 0x1d -chardev pipe,id=save,path=SCRATCH/save -device virtserialport,chardev=save,name=zosia.save
 END
     cmp -s "$work/expected" "$work/command" || {
         fail "the command differs"
@@ -133,7 +133,7 @@ END
 }
 
 vfkit_command_is() { # PARAMETERS
-    printed_exactly "vfkit --log-level error --restful-uri none:// --cpus 4 --memory 896 --bootloader 'linux,kernel=$checkout/out/zosia.efi,cmdline=$1' --device virtio-blk,path=$model,deviceId=zosia-$model_bytes --device virtio-serial,stdio\n"
+    printed_exactly "vfkit --log-level error --restful-uri none:// --cpus 4 --memory 896 --bootloader 'linux,kernel=$checkout/out/zosia.efi,cmdline=$1' --device virtio-blk,path=$model,readonly,deviceId=zosia-$model_bytes --device virtio-serial,stdio\n"
 }
 
 # --- the cases --------------------------------------------------------------------
@@ -245,11 +245,12 @@ macs() {
     says "rename $work/a,b.gguf"
     for part in 1 2; do cp "$model" "$work/two-0000$part-of-00002.gguf"; done
     try vfkit_with_a_model_in_parts 0 run.sh --dry-run --vmm vfkit "$work/two-00001-of-00002.gguf"
-    prints "virtio-blk,path=$work/two-00002-of-00002.gguf,deviceId=zosia-$model_bytes"
+    prints "virtio-blk,path=$work/two-00002-of-00002.gguf,readonly,deviceId=zosia-$model_bytes"
     rm "$work"/two-*
     printf GGUF >"$work/small.gguf"
     try vfkit_with_a_draft_model 0 run.sh --dry-run --vmm vfkit --draft-model "$work/small.gguf" "$model"
-    prints "virtio-blk,path=$work/small.gguf,deviceId=zosia-draft"
+    prints "virtio-blk,path=$work/small.gguf,readonly,deviceId=zosia-draft"
+    says "would attach a clone of $work/small.gguf that is of whole sectors"
     try vfkit_without_a_terminal 2 run.sh --vmm vfkit "$model"
     says "standard input is none"
     logged_not 'vfkit --log-level'
@@ -511,6 +512,16 @@ sessions() {
     : >"$work/unwritable/file"
     try session_that_cannot_be_made 3 run.sh -p x --session "$work/unwritable/file/s" "$model"
     says "cannot be made"
+    # One whose making was interrupted.
+    : >"$work/begun"
+    try session_of_no_bytes 0 run.sh -p x --session "$work/begun" "$model"
+    [ "$(wc -c <"$work/begun")" -eq 8589934592 ] || fail "it has $(wc -c <"$work/begun") bytes"
+    rm "$work/begun"
+    case_name=session_that_is_too_large checks=$((checks + 1)) status=0
+    # shellcheck disable=SC2086 # a shell may be two words
+    (ulimit -f 100000 && PATH=$prefix/bin $shell "$checkout/tools/run.sh" -p x --session "$work/large" "$model") </dev/null >"$work/out" 2>"$work/err" || status=$?
+    [ "$status" = 3 ] || fail "status $status"
+    [ ! -e "$work/large" ] || fail "an empty session is left"
 
     mac 4 16 vfkit qemu-system-aarch64
     try session_on_a_mac 0 run.sh --dry-run --session work "$model"
@@ -651,6 +662,15 @@ turns_here() {
     [ "$(wc -l <"$results")" -eq 2 ] || fail "not two results: $(cat "$results")"
     try resumed_from_nothing 1 run.sh --batch "$work/batch" --output "$results.new" --resume "$model"
     cmp -s "$results" "$results.new" || fail "other results"
+    # A file that does not hold results is not cut.
+    for other in 'some notes' '{"prompt":"a"}' '' '{"answered":true}\nmore'; do
+        printf '%b\n' "$other" >"$work/notes"
+        cp "$work/notes" "$work/notes.before"
+        try "resumed on $other" 2 run.sh --batch "$work/batch" --output "$work/notes" --resume "$model"
+        says "is not a result of a batch"
+        cmp -s "$work/notes" "$work/notes.before" || fail "it is changed: $(cat "$work/notes")"
+    done
+    rm "$work/notes" "$work/notes.before"
     try resume_without_a_file 2 run.sh --batch "$work/batch" --resume "$model"
     try output_without_a_batch 2 run.sh -p x --output "$results.other" "$model"
     try parallel_nine 2 run.sh --batch "$work/batch" --parallel 9 "$model"
@@ -721,7 +741,7 @@ attached() {
     try texts_on_a_disk_before_the_model 0 run.sh --dry-run --attach "$texts/my notes.md" "$model"
     prints "/texts -device virtio-blk-device,drive=texts,serial=zosia-texts-45 -kernel "
     try texts_in_vfkit 0 run.sh --dry-run --vmm vfkit --attach "$texts/my notes.md" "$model"
-    prints "/texts,deviceId=zosia-texts-45 --device virtio-serial,stdio"
+    prints "/texts,readonly,deviceId=zosia-texts-45 --device virtio-serial,stdio"
 
     try attach_needs_a_path 2 run.sh --attach
     try attached_file_that_is_missing 2 run.sh --attach "$work/none.md" "$model"
@@ -801,10 +821,20 @@ links() {
     # shellcheck disable=SC2016 # $0 is what is looked for
     find "$tools" "$tools/../bench" "$tools/../kernel" -name '*.sh' -exec grep -l 'dirname.*"\$0"' {} + >"$work/out" || :
     [ ! -s "$work/out" ] || fail "a link to these does not work"
+    # Whatever CDPATH says.
+    # shellcheck disable=SC2016 # $( is what is looked for
+    find "$tools" "$tools/../bench" "$tools/../kernel" -name '*.sh' -exec grep -lE '\$\(cd .*dirname' {} + >"$work/out" || :
+    [ ! -s "$work/out" ] || fail "with CDPATH these do not work"
     case_name=no_home checks=$((checks + 1))
     # shellcheck disable=SC2086 # a shell may be two words
     (unset HOME ZOSIA_CACHE ZOSIA_MODELS && PATH=$prefix/bin $shell "$checkout/tools/model.sh" list) >"$work/out" 2>"$work/err" || fail "status $?"
     prints smollm2-135m
+    case_name=no_home_installed checks=$((checks + 1))
+    : >"$checkout/installed"
+    # shellcheck disable=SC2086 # a shell may be two words
+    (unset HOME XDG_DATA_HOME && PATH=$prefix/bin $shell "$checkout/tools/run.sh" --help) >"$work/out" 2>"$work/err" || fail "status $?"
+    rm "$checkout/installed"
+    prints "--session NAME"
 }
 
 no_process() { ! pgrep -f "$TMPDIR/zosia" >/dev/null; }
@@ -858,6 +888,20 @@ terminals() {
         logged "stty raw opost -echo isig intr ^]"
         logged "vfkit --log-level error"
     done
+    # Of whole sectors, or not.
+    printf 'GGUF%45s' '' >"$work/odd.gguf"
+    cp "$work/odd.gguf" "$work/odd-two.gguf"
+    chmod a-w "$work/odd.gguf"
+    odd_model=$model model=$work/odd.gguf
+    at_terminal vfkit_sectors answers:0 --vmm vfkit --attach "$work/odd-two.gguf" --draft-model "$work/odd-two.gguf"
+    logged "/model.img,readonly,deviceId=zosia-49"
+    logged "/draft.img,readonly,deviceId=zosia-draft"
+    FAKE_CLONES=no case_name=vfkit_without_clones checks=$((checks + 1)) status=0
+    PATH=$FAKE_PATH "$have_script" -qec "env TERM=xterm PATH=$prefix/bin $shell $checkout/tools/run.sh --vmm vfkit $model" /dev/null </dev/null >"$work/out" 2>&1 || status=$?
+    [ "$status" = 3 ] || fail "status $status"
+    grep -q "$work/odd.gguf has 49 bytes, and cannot be cloned" "$work/out" || fail "it is not told"
+    FAKE_CLONES='' model=$odd_model
+    rm -f "$work"/odd*
 }
 
 terminals_here() {
@@ -957,6 +1001,9 @@ downloads() {
     printed_exactly "$stored\n"
     try get_again 0 model.sh get tiny
     logged_not curl
+    printf 'of another length' >"$stored"
+    try get_what_is_there_with_another_length 0 model.sh get tiny
+    cmp -s "$work/data" "$stored" || fail "what is stored differs"
     try verify 0 model.sh verify
     printf "not what it was" | dd of="$stored" bs=1 seek=5 conv=notrunc 2>/dev/null
     try verify_a_changed_file 1 model.sh verify tiny
@@ -1205,7 +1252,7 @@ owners() {
 
 # The command zosia, and everything taken back.
 installations() {
-    mac 4 16 qemu-system-aarch64 chmod
+    mac 4 16 qemu-system-aarch64
     rm -rf "$HOME"
     their=$HOME/.local
     mkdir -p "$their/bin" "$their/share/fish"
@@ -1250,7 +1297,6 @@ installations() {
     says "sudo apt remove zosia"
     FAKE_OUT=$ZOSIA_CACHE/sources/$(made_from)/out
     linux aarch64 16 ''
-    ln -s "$tools/testdata/fake-host.sh" "$prefix/bin/chmod"
     try package_builds_elsewhere 0 "$work/usr/bin/zosia" -p x "$model"
     logged "build.sh "
     logged "-kernel $ZOSIA_CACHE/efi/$(made_from)/zosia.efi"

@@ -36,7 +36,7 @@ self=$0
 while link=$(readlink "$self"); do
     case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
 done
-top=$(cd -P "$(dirname "$self")/.." && pwd -P)
+top=$(CDPATH='' cd -P "$(dirname "$self")/.." && pwd -P)
 # shellcheck source=tools/lib/script.sh
 . "$top/tools/lib/script.sh"
 cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
@@ -150,8 +150,12 @@ test_levels() {
         elif native_level "$level" "$qemu -cpu max" this_processor >"$scratch/level" 2>&1; then
             show native_level "$level" "$qemu -cpu max"
         else
-            say "level $level: SKIPPED; neither this processor nor QEMU's runs it:" \
-                "$(sed -n 's/.*missing: "\([^"]*\)".*/it lacks \1/p' "$scratch/level")"
+            lacking=$(sed -n 's/.*missing: "\([^"]*\)".*/\1/p' "$scratch/level")
+            [ -n "$lacking" ] || {
+                cat "$scratch/level" >&2
+                die 1 "the kernels of level $level cannot be tested: see above"
+            }
+            say "level $level: SKIPPED; neither this processor nor QEMU's runs it: it lacks $lacking"
         fi
     done
 }
@@ -162,9 +166,8 @@ native_level() { # LEVEL RUNNER [TEST]
 }
 
 test_vm() {
-    if [ ! -f out/zosia.efi ] || [ ! -f out/zosia-x86_64.efi ]; then
-        test_build
-    fi
+    # What is there may be of other sources; what is not is done in a moment.
+    test_build
     provide_model
     # The plain command that is tested beside the machine, and the tool that
     # makes one of its disks.

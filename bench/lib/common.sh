@@ -122,8 +122,13 @@ with_deadline() {
         wait $! && kill "$deadline_child"
     ) >/dev/null 2>&1 </dev/null &
     deadline_timer=$!
+    # A background job of a script does not hear Ctrl-C.
+    trap 'kill "$deadline_child" "$deadline_timer" 2>/dev/null; exit 130' INT
+    trap 'kill "$deadline_child" "$deadline_timer" 2>/dev/null; exit 143' TERM
     deadline_status=0
     wait "$deadline_child" || deadline_status=$?
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
     kill "$deadline_timer" 2>/dev/null || :
     wait "$deadline_timer" 2>/dev/null || :
     if [ "$deadline_status" = 143 ]; then

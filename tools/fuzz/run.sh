@@ -20,7 +20,7 @@ self=$0
 while link=$(readlink "$self"); do
     case $link in /*) self=$link ;; *) self=$(dirname "$self")/$link ;; esac
 done
-top=$(cd -P "$(dirname "$self")/../.." && pwd -P)
+top=$(CDPATH='' cd -P "$(dirname "$self")/../.." && pwd -P)
 cache=${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}
 # shellcheck source=tools/lib/script.sh
 . "$top/tools/lib/script.sh"

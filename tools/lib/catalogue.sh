@@ -179,7 +179,7 @@ fetch_file() {
     lock "$model_file" "fetching $model_name"
     # Somebody else may have fetched it meanwhile.
     file_status=0
-    [ -f "$model_file" ] || fetch_locked || file_status=$?
+    model_is_here || fetch_locked || file_status=$?
     hide_step
     unlock
     return "$file_status"

@@ -42,16 +42,18 @@ make_session() {
     fi
     (
         umask 077
-        mkdir -p "${session_file%/*}" && set -C && : >"$session_file" &&
-            dd if=/dev/null of="$session_file" bs=1048576 seek="$keeping_mib" count=0 2>/dev/null
+        mkdir -p "${session_file%/*}" && set -C && : >"$session_file" && {
+            dd if=/dev/null of="$session_file" bs=1048576 seek="$keeping_mib" count=0 2>/dev/null ||
+                { rm -f "$session_file" && false; }
+        }
     ) || die 3 "the session $session_file cannot be made; is its directory writable, and are files of $keeping_mib MiB allowed there?"
     say "made the session $session_file"
 }
 
-# One that the plain command made is as large as what is in it, and a guest's disk does
-# not grow. dd keeps what is before the hole.
+# One that the plain command made is as large as what is in it, one whose making was
+# interrupted is empty, and a guest's disk does not grow. dd keeps what is before the hole.
 grow_session() {
-    [ "$(head -c 8 "$session_file" | tr -d '\000')" = zosiases ] || return 0
+    [ ! -s "$session_file" ] || [ "$(head -c 8 "$session_file" | LC_ALL=C tr -d '\000')" = zosiases ] || return 0
     [ "$(file_bytes "$session_file")" -lt $((keeping_mib * 1048576)) ] || return 0
     dd if=/dev/null of="$session_file" bs=1048576 seek="$keeping_mib" count=0 2>/dev/null ||
         die 3 "the session $session_file cannot grow; is it writable, and are files of $keeping_mib MiB allowed there?"

@@ -154,7 +154,7 @@ qemu_older_than() { [ "$qemu_major" -lt "$1" ] || { [ "$qemu_major" -eq "$1" ] &
 # find_firmware sets firmware: the UEFI image nearest to the QEMU in use, as
 # the two are tested together; then the places of the distributions.
 find_firmware() {
-    qemu_prefix=$(cd "$(dirname "$qemu")/.." && pwd -P)
+    qemu_prefix=$(CDPATH='' cd "$(dirname "$qemu")/.." && pwd -P)
     set -- "${ZOSIA_FIRMWARE:-}" \
         "$qemu_prefix/share/qemu/edk2-$arch-code.fd" \
         "/opt/homebrew/share/qemu/edk2-$arch-code.fd" \

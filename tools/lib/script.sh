@@ -110,7 +110,7 @@ lock() {
             [ "$(readlink "$1.pid")" != "$lock_owner" ] || rm -f "$1.pid"
             rmdir "$1.stale"
         else
-            [ -z "${3:-}" ] || die 6 "process $lock_owner is $2: ${1##*/} [ZE-72]"
+            [ -z "${3:-}" ] || die 6 "process $lock_owner is $2: ${1##*/} (if it is another program, remove $1.pid) [ZE-72]"
             [ -n "$lock_told" ] || say "waiting for process $lock_owner, which is $2 (if it is another program, remove $1.pid)"
             lock_told=1
             sleep 1

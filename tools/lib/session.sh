@@ -57,9 +57,6 @@ close_session() {
         kill "$child" 2>/dev/null || :
     done
     restore_terminal
-    if [ -n "$log" ] && [ -f "$scratch/console.log" ]; then
-        cp "$scratch/console.log" "$log" || :
-    fi
     rm -rf "$scratch"
     unlock
     tell_guard "done"
@@ -256,9 +253,14 @@ open_batch() {
 keep_results() {
     complete=$(wc -l <"$output")
     kept=$(LC_ALL=C awk -v complete="$complete" '
+        { begun = substr("{\"answered\":", 1, NR > complete ? length($0) : 12) }
+        index($0, begun) != 1 { other = NR; exit }
         NR > complete { exit }
         index($0, "{\"answered\":true") == 1 { kept = NR }
-        END { print kept + 0 }' "$output")
+        END { print other ? "other " other : kept + 0 }' "$output")
+    case $kept in
+        other*) die 2 "$output cannot be used: its line ${kept#other } is not a result of a batch; --output names the file of results" ;;
+    esac
     LC_ALL=C awk -v kept="$kept" 'NR > kept { exit } { print }' "$output" >"$output.part"
     mv "$output.part" "$output"
 }
@@ -281,7 +283,7 @@ send_order() {
 read_standard_input() {
     cat >"$scratch/input" 2>/dev/null || : # it is closed
     input_bytes=$(file_bytes "$scratch/input")
-    [ "$(tr -d '\000' <"$scratch/input" | wc -c)" -eq "$input_bytes" ] ||
+    [ "$(LC_ALL=C tr -d '\000' <"$scratch/input" | wc -c)" -eq "$input_bytes" ] ||
         die 1 "standard input is not UTF-8 text: it has zero bytes, as UTF-16 has, which iconv -f UTF-16 -t UTF-8 converts [ZE-61]"
     standard_input=$(cat "$scratch/input")
 }
@@ -296,12 +298,13 @@ open_control() {
 
 how_it_ended() { sed -n 's/.*"SHUTDOWN".*"reason": "\([a-z-]*\)".*/\1/p' "$scratch/control.out" | tail -n 1; }
 
-# The console's last lines, without escape sequences, for a failure's report.
+# The last lines of a console that has not been shown, without escape sequences, for a
+# failure's report.
 console_tail() {
-    [ -s "$scratch/console.log" ] || return 0
+    if [ -z "$turn" ] || [ ! -s "$console_log" ]; then return 0; fi
     echo "--- the end of the guest's console ---" >&2
     escape=$(printf '\033')
-    tail -n 30 "$scratch/console.log" | sed "s/$escape\[[0-9;?=]*[A-Za-z]//g" | tr -d '\000-\010\013-\037' >&2
+    tail -n 30 "$console_log" | LC_ALL=C sed "s/$escape\[[0-9;?=]*[A-Za-z]//g" | LC_ALL=C tr -d '\000-\010\013-\037' >&2
     echo "---" >&2
 }
 
@@ -367,38 +370,6 @@ run_interactive() {
     # Not before: the terminal was the guest's.
     while IFS= read -r unsaved; do say "$unsaved"; done <"$scratch/saves.log"
     report_end "$session_status"
-}
-
-# The parameters as a value in vfkit's list of options, which commas part, but
-# not between quotes. A pair of quotes around the whole is taken off, so that
-# what has quotes of its own must not end in one.
-quote_parameters() {
-    case $parameters in
-        *\"*)
-            unquoted=$(printf '%s\n' "$parameters" | sed 's/"[^"]*"//g')
-            case $unquoted in
-                *[,\"]*) die 2 "--vmm vfkit cannot take these parameters: close every quote, and quote what has a comma" ;;
-            esac
-            parameters="$parameters "
-            ;;
-        *) parameters="\"$parameters\"" ;;
-    esac
-}
-
-# vfkit makes the terminal raw but for the keys that send signals. One of them
-# is left, for ending vfkit from outside; Ctrl-C belongs to the guest.
-run_vfkit() {
-    save_terminal
-    stty raw opost -echo isig intr '^]' quit undef susp undef || :
-    vfkit "$@" <&3 3<&- 7>&- &
-    machine_pid=$!
-    children=$machine_pid
-    tell_guard "machine $machine_pid"
-    wait_for_machine
-    children=''
-    restore_terminal
-    [ "$session_status" = 0 ] || die 6 "vfkit ended with status $session_status"
-    exit 0
 }
 
 # What comes on the turn's port, for the command that is given. Before all else the guest

@@ -13,6 +13,7 @@
 # FAKE_GUEST          how the guest behaves: answers, refuses, silent, saves,
 #                     saves-again, floods, panics, killed, waits, fails
 # FAKE_FULL           a file: while it exists, tee finds the disk full
+# FAKE_CLONES         "no": a file's clone cannot be made
 # FAKE_BLOCKED        a file that the guest removes after its first save
 # FAKE_CURL           ok, unreachable, breaks-once, breaks, wrong; real: the
 #                     host's own
@@ -223,7 +224,11 @@ run_vfkit() {
     previous=''
     for word in "$@"; do
         case $previous,$word in
-            --device,virtio-blk,path=*,deviceId=* | --device,virtio-serial,stdio) ;;
+            --device,virtio-blk,path=*,deviceId=*)
+                disk=${word#*path=}
+                [ $(($(wc -c <"${disk%%,*}") % 512)) = 0 ] || violation "$disk is not of whole sectors"
+                ;;
+            --device,virtio-serial,stdio) ;;
             --bootloader,linux,kernel=/*,cmdline=*) ;;
             --cpus,[1-9]* | --memory,[1-9]* | --log-level,error | --restful-uri,none://) ;;
             *,--device | *,--bootloader | *,--cpus | *,--memory | *,--log-level | *,--restful-uri) ;;
@@ -357,6 +362,13 @@ case $name in
     curl) if [ "$FAKE_CURL" = real ]; then exec curl "$@"; else run_curl "$@"; fi ;;
     vfkit) run_vfkit "$@" ;;
     podman) ;;
+    cp)
+        if [ "$FAKE_OS$1" = Darwin-c ]; then
+            [ "${FAKE_CLONES:-}" != no ] || exit 1
+            shift
+        fi
+        exec cp "$@"
+        ;;
     tee)
         if [ -e "${FAKE_FULL:-}" ]; then
             case $* in
