@@ -72,8 +72,8 @@ mod tests {
         assert_eq!(wanted("all").unwrap().map(|text| text.len()), Some(most));
         for (name, why) in [
             ("more", "it has more than 1048576 bytes"),
-            ("pipe", "it is no file"),
-            ("zero", "it is no file"),
+            ("pipe", "it is not a regular file"),
+            ("zero", "it is not a regular file"),
             ("none", "No such file"),
         ] {
             let told = wanted(name).unwrap_err();

@@ -267,7 +267,11 @@ fn a_file_that_changes_or_goes_after_it_was_listed_says_so() {
     for (program, operands) in [("ln", ["-s", "/dev/zero"]), ("mkfifo", ["-m", "600"])] {
         let made = Command::new(program).args(operands).arg(&path).status();
         assert!(made.unwrap().success());
-        assert!(text.read(16).unwrap_err().contains("it is no file"));
+        assert!(
+            text.read(16)
+                .unwrap_err()
+                .contains("it is not a regular file")
+        );
         fs::remove_file(&path).unwrap();
     }
 }
