@@ -137,7 +137,8 @@ fn a_full_context_is_told_before_and_during_an_answer() {
         max_tokens: None,
         ..greedy()
     };
-    session.ask_under(Some("root ::= \"a\"+"), "Write the letter a.", endless);
+    // Without an end that a processor's rounding could choose.
+    session.ask_under(Some("root ::= \"a\" root"), "Write the letter a.", endless);
     let (text, stats) = session.answer().unwrap();
     assert_eq!(stats.stop, Stop::ContextFull);
     assert_eq!(stats.ctx_used_tokens, info.ctx_tokens);
@@ -181,7 +182,7 @@ fn speculation_changes_the_number_of_passes_and_not_the_text() {
             });
             let sampling = Sampling {
                 temp,
-                max_tokens: Some(60),
+                max_tokens: Some(150),
                 ..greedy()
             };
             session.ask_under(Some(grammar), question, sampling);
