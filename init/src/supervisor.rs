@@ -51,15 +51,62 @@ pub(crate) struct Engine {
     events: ChildStdout,
     /// Standard error, until it is closed.
     errors: Option<ChildStderr>,
-    /// Frames that the engine has not read yet.
-    queue: VecDeque<u8>,
-    request_bytes_max: u32,
+    queue: Queue,
     /// Bytes of events that have been read since there were none, or too many at once.
     heard_bytes: usize,
     decoder: Decoder,
     last_words: Vec<u8>,
     echo_errors: bool,
     oom_kills_before: Option<u64>,
+}
+
+/// Requests that the engine has not read yet.
+#[derive(Debug)]
+struct Queue {
+    bytes: VecDeque<u8>,
+    request_bytes_max: u32,
+}
+
+impl Queue {
+    fn new(request_bytes_max: u32) -> Self {
+        Self {
+            bytes: VecDeque::new(),
+            request_bytes_max,
+        }
+    }
+
+    /// Of drafts there is another whenever the user pauses, of pieces whenever the engine
+    /// wants one: behind more than the longest request, before an engine that does not
+    /// read, they are left out. One that reads has two pieces on their way at most.
+    ///
+    /// # Errors
+    /// [`TooLong`].
+    fn push(&mut self, request: &Request) -> Result<(), TooLong> {
+        let frame = encode(request, self.request_bytes_max)?;
+        let is_one_of_many = matches!(request, Request::Draft { .. } | Request::Piece(_));
+        let full = u32::try_from(self.bytes.len()).map_or(true, |n| n > self.request_bytes_max);
+        if self.bytes.is_empty() {
+            self.bytes = frame.into();
+        } else if !(is_one_of_many && full) {
+            self.bytes.extend(frame);
+        }
+        Ok(())
+    }
+
+    /// Writes what the pipe takes.
+    fn write_to(&mut self, pipe: &mut impl Write) {
+        while !self.bytes.is_empty() {
+            match pipe.write(self.bytes.as_slices().0) {
+                Ok(taken) => drop(self.bytes.drain(..taken)),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // Full, or broken because the engine died: its events end, too,
+                // and that is where it is handled.
+                Err(_) => return,
+            }
+        }
+        // A long conversation's memory is not kept for the next short request.
+        self.bytes = VecDeque::new();
+    }
 }
 
 impl Engine {
@@ -109,8 +156,7 @@ impl Engine {
             requests,
             events,
             errors: Some(errors),
-            queue: VecDeque::new(),
-            request_bytes_max: load.budget.request_bytes,
+            queue: Queue::new(load.budget.request_bytes),
             heard_bytes: 0,
             decoder: Decoder::new(load.budget.event_bytes),
             last_words: Vec::new(),
@@ -126,21 +172,6 @@ impl Engine {
             .send(&Request::Load(Box::new(load)))
             .map_err(io::Error::other)?;
         Ok(engine)
-    }
-
-    /// Writes of the queue what the engine takes.
-    fn drain_queue(&mut self) {
-        while !self.queue.is_empty() {
-            match self.requests.write(self.queue.as_slices().0) {
-                Ok(taken) => drop(self.queue.drain(..taken)),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // Full, or broken because the engine died: its events end, too,
-                // and that is where it is handled.
-                Err(_) => return,
-            }
-        }
-        // A long conversation's memory is not kept for the next short request.
-        self.queue = VecDeque::new();
     }
 
     /// Polls for what there is to do, as long as [`TICK`]; `false`: nothing.
@@ -253,26 +284,15 @@ impl Engine {
 
 impl Peer for Engine {
     fn send(&mut self, request: &Request) -> Result<(), TooLong> {
-        let frame = encode(request, self.request_bytes_max)?;
-        self.drain_queue();
-        // There is another whenever the user pauses, or the engine wants it: they do not
-        // pile up before one that does not read.
-        let is_one_of_many = matches!(request, Request::Draft { .. } | Request::Piece(_));
-        if is_one_of_many && !self.queue.is_empty() {
-            return Ok(());
-        }
-        if self.queue.is_empty() {
-            self.queue = frame.into();
-        } else {
-            self.queue.extend(frame);
-        }
-        self.drain_queue();
+        self.queue.write_to(&mut self.requests);
+        self.queue.push(request)?;
+        self.queue.write_to(&mut self.requests);
         Ok(())
     }
 
     fn next(&mut self, wait: Wait) -> Heard {
         loop {
-            self.drain_queue();
+            self.queue.write_to(&mut self.requests);
             self.read_errors();
             match self.decoder.next_message() {
                 Ok(Some(mut event)) => {
@@ -313,7 +333,7 @@ impl Peer for Engine {
     fn poll_fds(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
         let mut fds = vec![(self.events.as_fd(), PollFlags::IN)];
         fds.extend(self.errors.iter().map(|fd| (fd.as_fd(), PollFlags::IN)));
-        if !self.queue.is_empty() {
+        if !self.queue.bytes.is_empty() {
             fds.push((self.requests.as_fd(), PollFlags::OUT));
         }
         fds
@@ -430,6 +450,7 @@ fn reap_orphans() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::{Piece, PieceKey};
 
     #[test]
     fn endings_are_named() {
@@ -440,6 +461,38 @@ mod tests {
         ] {
             assert_eq!(how_it_ended(ExitStatus::from_raw(raw)), how);
         }
+    }
+
+    #[test]
+    fn before_an_engine_that_does_not_read_two_pieces_wait_and_no_more() {
+        let piece = |bytes| {
+            Request::Piece(Piece {
+                key: PieceKey([7; 32]),
+                bytes: Some(vec![1; bytes]),
+            })
+        };
+        let most = 8000;
+        let mut queue = Queue::new(most);
+        for _ in 0..2 {
+            queue.push(&piece(7900)).unwrap();
+        }
+        let two = queue.bytes.len();
+        assert!(two > 2 * 7900, "{two}");
+        queue.push(&piece(1)).unwrap();
+        let messages = Vec::new();
+        queue.push(&Request::Draft { messages }).unwrap();
+        assert_eq!(queue.bytes.len(), two);
+        queue.push(&Request::Cancel).unwrap();
+        let mut pipe = Vec::new();
+        queue.write_to(&mut pipe);
+        assert!(queue.bytes.is_empty());
+        let mut read = &pipe[..];
+        for _ in 0..2 {
+            let request: Request = protocol::receive(&mut read, most).unwrap();
+            assert!(matches!(request, Request::Piece(_)));
+        }
+        let request: Request = protocol::receive(&mut read, most).unwrap();
+        assert_eq!((request, read.len()), (Request::Cancel, 0));
     }
 
     #[test]

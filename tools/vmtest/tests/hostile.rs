@@ -472,7 +472,7 @@ fn weights_of_every_type_are_refused_or_harmless() {
 #[test]
 fn grammars_without_bottom_are_refused() {
     let (open, close) = ("(".repeat(60_000), ")".repeat(60_000));
-    let chain: Vec<String> = (0..100_000)
+    let chain: Vec<String> = (0..40_000)
         .map(|rule| format!("r{rule} ::= r{}", rule + 1))
         .collect();
     let chain = chain.join("\n");
@@ -483,7 +483,7 @@ fn grammars_without_bottom_are_refused() {
             "more than 1000 groups in each other",
         ),
         (
-            format!("root ::= r0\n{chain}\nr100000 ::= \"a\"\n"),
+            format!("root ::= r0\n{chain}\nr40000 ::= \"a\"\n"),
             "more than 4000 rules",
         ),
         // Each may be followed by any behind it: minutes for a token.
