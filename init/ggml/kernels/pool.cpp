@@ -20,6 +20,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,6 +30,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <vector>
 
 #include "ggml-backend.h"
@@ -206,6 +208,33 @@ struct alignas(64) Thread {
     std::vector<float> own;
 };
 
+// Memory that grows where it is, as a thread that was put aside may still read it.
+class Columns {
+    static constexpr size_t MOST = size_t(4) << 30, STEP = 256 << 10;
+
+    // Addresses alone, which take nothing.
+    char * const at =
+        (char *) mmap(nullptr, MOST, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    size_t room = 0;
+
+  public:
+    Columns() {
+        if (at == MAP_FAILED) throw std::bad_alloc();
+    }
+    ~Columns() { munmap(at, MOST); }
+    Columns(const Columns &) = delete;
+
+    // Room for `bytes`, where the last ones were.
+    char * of(size_t bytes) {
+        if (bytes > room) {
+            const size_t more = bytes > MOST ? MOST + 1 : (bytes + STEP - 1) / STEP * STEP;
+            if (more > MOST || mprotect(at + room, more - room, PROT_READ | PROT_WRITE)) throw std::bad_alloc();
+            room = more;
+        }
+        return at;
+    }
+};
+
 struct Pool {
     ggml_threadpool * base;
     std::vector<Thread> threads;
@@ -238,10 +267,8 @@ struct Pool {
     alignas(64) Word met{ 0 };
     std::atomic<int> arrived{ 0 };
 
-    // Columns that products are computed from. Older, smaller ones stay: a thread that
-    // was put aside may read them.
-    std::vector<std::unique_ptr<char[]>> columns;
-    size_t bytes_columns = 0;
+    // Columns that products are computed from.
+    Columns columns;
 
     Pool(int count, int64_t poll)
         : threads(count),
@@ -345,17 +372,6 @@ void post(Pool & pool, const Job & job) {
     wake(pool.posted, pool.sleepers);
 }
 
-char * columns_of(Pool & pool, size_t bytes) {
-    if (bytes > pool.bytes_columns) {
-        // Those before it may still be read.
-        const size_t room = std::max(bytes, 5 * pool.bytes_columns / 4);
-        pool.columns.emplace_back(new char[room + 64]);
-        pool.bytes_columns = room;
-    }
-    const auto at = (uintptr_t) pool.columns.back().get();
-    return (char *) ((at + 63) / 64 * 64);
-}
-
 // Whether the node computes little, and each element by itself.
 bool is_small(const ggml_tensor * node) {
     switch (node->op) {
@@ -387,7 +403,7 @@ bool make_product(Pool & pool, Job & job, const ggml_tensor * node) {
     }
     if (job.work.chunks > CHUNKS_MAX) return false;
     Product & product = job.product;
-    place_columns(node, product, columns_of(pool, product.bytes_columns));
+    place_columns(node, product, pool.columns.of(product.bytes_columns));
     job.kind = Job::WORK;
     job.chunks = product.chunks;
     if (product.width * product.matrices <= ZOSIA_PASS_TOKENS) {
@@ -407,7 +423,7 @@ bool make_attention(Pool & pool, Job & job, const ggml_tensor * node) {
     const size_t bytes_query = bytes_of(node->src[0]);
     const size_t bytes_mask = bytes_of(node->src[3]);
     if (bytes_query + bytes_mask > COPIED_MAX) return false;
-    char * const at = columns_of(pool, bytes_query + bytes_mask + job.attention.bytes_parts);
+    char * const at = pool.columns.of(bytes_query + bytes_mask + job.attention.bytes_parts);
     memcpy(at, node->src[0]->data, ggml_nbytes(node->src[0]));
     job.attention.src[0].data = at;
     if (node->src[3]) {

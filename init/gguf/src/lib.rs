@@ -141,16 +141,30 @@ impl Header {
     #[must_use]
     pub fn kv_bytes_per_token(&self, kv: KvType) -> Bytes {
         let layers = self.block_count.unwrap_or(0);
-        let heads = self.head_count.iter().copied().max().unwrap_or(0);
-        let width = self.embedding_length.unwrap_or(0).checked_div(heads);
-        let key = Saturating(self.key_length.or(width).unwrap_or(0));
-        let value = Saturating(self.value_length.or(width).unwrap_or(0));
+        let key = self.length_of_head(self.key_length);
+        let value = self.length_of_head(self.value_length);
         (0..layers.saturating_sub(self.shared_kv_layers))
             .map(|layer| {
                 let heads = Saturating(self.head_count_kv_of(layer));
                 row_bytes(key * heads, kv) + row_bytes(value * heads, kv)
             })
             .fold(Saturating(0), |sum, layer| sum + layer)
+    }
+
+    /// Values that attention of one layer gives for a token: of all its heads for queries.
+    #[must_use]
+    pub fn attended_values(&self) -> Bytes {
+        Saturating(self.heads_max()) * self.length_of_head(self.value_length)
+    }
+
+    fn heads_max(&self) -> u64 {
+        self.head_count.iter().copied().max().unwrap_or(0)
+    }
+
+    /// As it is `told`, or as long as heads for queries are.
+    fn length_of_head(&self, told: Option<u64>) -> Saturating<u64> {
+        let width = self.embedding_length.unwrap_or(0);
+        Saturating(told.or(width.checked_div(self.heads_max())).unwrap_or(0))
     }
 
     /// Bytes of a sequence's recurrent state, in 32-bit floats: an upper bound, as layers

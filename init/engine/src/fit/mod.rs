@@ -33,6 +33,12 @@ const BASE_BYTES: Bytes = Saturating(48 << 20);
 /// splitting graphs among more devices than there are.
 const UNTOUCHED_BYTES: Bytes = Saturating(24 << 20);
 
+/// Tokens that a thread attends to at once: `PART` in ggml/kernels/attention.cpp.
+const PART_TOKENS: Bytes = Saturating(512);
+
+/// What llama.cpp's table of a context has of each token: its position, its sequences.
+const TABLE_BYTES: Bytes = Saturating(64);
+
 /// The reserved stack of a thread, glibc's default.
 const STACK_BYTES: Bytes = Saturating(8 << 20);
 
@@ -145,7 +151,7 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
              it may lose the thread beyond them"
         ));
     }
-    let per_token = header.kv_bytes_per_token(wishes.kv);
+    let per_token = bytes_per_token(header, wishes.kv, wishes.batch_tokens);
     let model = header.data_bytes();
     let state = header.state_bytes();
     let mut work = work_bytes(header, wishes.batch_tokens) + state;
@@ -253,7 +259,7 @@ fn count_sequences(wanted: Option<u32>, kv: Bytes, beside: Bytes) -> u32 {
 
 /// What is left of `room` beside what is planned for it.
 pub(crate) fn left(header: &Header, wishes: &Wishes, plan: &Plan, room: Room) -> Room {
-    let per_token = header.kv_bytes_per_token(wishes.kv);
+    let per_token = bytes_per_token(header, wishes.kv, wishes.batch_tokens);
     let kv = per_token * Saturating(plan.ctx_tokens.into()) * Saturating(plan.sequences.into());
     let states = u64::from(plan.rollback_tokens).saturating_add(1);
     let work = work_bytes(header, wishes.batch_tokens) + header.state_bytes() * Saturating(states);
@@ -283,7 +289,7 @@ pub(crate) fn plan_beside(
     batch_tokens: u32,
     left: Room,
 ) -> Result<Plan, TooLargeBeside> {
-    let kv = header.kv_bytes_per_token(kv) * Saturating(ctx_tokens.into());
+    let kv = bytes_per_token(header, kv, batch_tokens) * Saturating(ctx_tokens.into());
     let own = kv + work_bytes(header, batch_tokens);
     let fits = |need: Bytes, there: Bytes| {
         let (need_mib, there_mib) = (mib(need), whole_mib(there));
@@ -317,8 +323,23 @@ pub(crate) fn available_bytes() -> Option<u64> {
     meminfo_bytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
 
+/// What grows with each token of the context: its keys and values, and what attends to
+/// them. Nothing where no layer does.
+fn bytes_per_token(header: &Header, kv: KvType, batch_tokens: u32) -> Bytes {
+    let held = header.kv_bytes_per_token(kv);
+    if held.0 == 0 {
+        return held;
+    }
+    // A mask of 16-bit floats for a batch, one for layers with sliding windows, and the copy
+    // of one that threads compute from.
+    let masks: Bytes = Saturating(u64::from(batch_tokens)) * Saturating(3 * 2);
+    // What a pass found in each part of the context, in 32-bit floats.
+    let found = header.attended_values() * Saturating(4 * ggml::PASS_TOKENS as u64);
+    held + masks + found / PART_TOKENS + TABLE_BYTES
+}
+
 /// What the graph of one batch needs, roughly: activations of the widest
-/// operations, the attention's scores, one row of logits.
+/// operations, one row of logits.
 fn work_bytes(header: &Header, batch_tokens: u32) -> Bytes {
     let widest = header
         .feed_forward_length

@@ -327,3 +327,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_attends_to_a_token_is_counted_and_nothing_where_nothing_does() {
+    let attended = 3 * 2 * 128 + 1024 * 4 * 8 / 512 + 64;
+    let got = bytes_per_token(&header(), KvType::F16, 128);
+    assert_eq!(got.0, (64 << 10) + attended);
+    let recurrent = Header {
+        head_count_kv: vec![0],
+        ..header()
+    };
+    assert_eq!(bytes_per_token(&recurrent, KvType::F16, 128).0, 0);
+}

@@ -1,16 +1,14 @@
 //! What a correction evaluates, for every way that a context can be made of: tiny models
 //! with random weights, whose words depend on every token before them.
 
-use std::io::Write as _;
-
 use super::super::sequence::common_prefix;
 use super::super::*;
 use super::kept::{Store, recall};
-use super::{Session, greedy, load_of, system};
+use super::{Session, greedy, load_of, saved, system};
 use chat::{Message, Role};
 use protocol::{Order, Request, Sampling, Spoken, TextKind, TurnStats};
 use tempfile::NamedTempFile;
-use vmtest::{GgufFile, Shape};
+use vmtest::Shape;
 
 /// Drawn, with a seed, of what is at all likely.
 fn drawn() -> Sampling {
@@ -21,12 +19,6 @@ fn drawn() -> Sampling {
         max_tokens: Some(40),
         ..greedy()
     }
-}
-
-fn saved(file: &GgufFile) -> NamedTempFile {
-    let mut saved = NamedTempFile::new().unwrap();
-    saved.write_all(&file.bytes()).unwrap();
-    saved
 }
 
 fn ready(file: &NamedTempFile) -> Session {

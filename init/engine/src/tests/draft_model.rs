@@ -2,20 +2,13 @@
 //! depend on every token before them. What is answered is what is answered without.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use super::super::*;
-use super::{Session, greedy, load_of};
+use super::{Session, greedy, load_of, saved};
 use chat::{Message, Role};
 use protocol::{PartFile, Request, Sampling, Stop, Switch, TurnStats};
 use tempfile::NamedTempFile;
 use vmtest::{GgufFile, Shape, TinyModel};
-
-fn saved(file: &GgufFile) -> NamedTempFile {
-    let mut saved = NamedTempFile::new().unwrap();
-    saved.write_all(&file.bytes()).unwrap();
-    saved
-}
 
 /// A model that attends, so that what it guessed can be taken back.
 fn shape() -> GgufFile {

@@ -9,7 +9,7 @@ use super::super::checkpoints::Checkpoints;
 use super::super::context::{Context, ContextParams, Pieces};
 use super::super::sequence::Sequence;
 use super::super::*;
-use super::{Session, alone, greedy, load_of, run_alone, test_model};
+use super::{Session, alone, greedy, load_of, run_alone, saved, test_model, with_sequence};
 
 const SIGABRT: i32 = 6;
 
@@ -37,6 +37,35 @@ fn answer_below_the_ceiling() {
     let (_, stats) = session.answer().unwrap();
     assert!(stats.evaluated_tokens + 60 > info.ctx_tokens, "{stats:?}");
     assert!(stats.generated_tokens > 0, "{stats:?}");
+}
+
+#[test]
+fn a_context_that_fills_takes_no_more_than_was_planned() {
+    alone("tests::memory::fill_a_long_context");
+}
+
+#[test]
+#[ignore = "counts its process's memory; run by a_context_that_fills_takes_no_more_than_was_planned"]
+fn fill_a_long_context() {
+    const BATCH: usize = 128;
+    const TOKENS: usize = 8192;
+    let file = saved(&vmtest::Shape::Lfm2.file());
+    let mut load = load_of(file.path().to_owned());
+    load.params.ctx_tokens = u32::try_from(TOKENS).ok();
+    with_sequence(&load, |_, mut sequence| {
+        sequence.extend(&[1; BATCH], 1).unwrap();
+        let before = held_bytes();
+        while sequence.tokens().len() < TOKENS {
+            sequence.extend(&[1; BATCH], 1).unwrap();
+        }
+        let more = held_bytes() - before;
+        // The mask of a batch, which threads compute from a copy of.
+        let copy = 2 * BATCH * TOKENS;
+        assert!(
+            (copy..copy + (1 << 20)).contains(&(more as usize)),
+            "{more} beside {copy}"
+        );
+    });
 }
 
 #[test]
@@ -131,7 +160,10 @@ fn with_model(then: impl FnOnce(&Machine, &model::Model<'_>)) {
 
 /// From now on this process has `more` bytes besides what it holds.
 fn limit_to_what_is_held(more: u64) {
+    confine::limit_memory(held_bytes() + more).unwrap();
+}
+
+fn held_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let held = protocol::memory::meminfo_bytes(&status, "VmData:").unwrap();
-    confine::limit_memory(held + more).unwrap();
+    protocol::memory::meminfo_bytes(&status, "VmData:").unwrap()
 }

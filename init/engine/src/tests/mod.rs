@@ -54,6 +54,13 @@ pub(crate) fn load_of(path: PathBuf) -> Load {
     }
 }
 
+/// The file, on a disk.
+fn saved(file: &vmtest::GgufFile) -> tempfile::NamedTempFile {
+    let mut saved = tempfile::NamedTempFile::new().unwrap();
+    saved.write_all(&file.bytes()).unwrap();
+    saved
+}
+
 /// What `with` makes of the model that `load` names, and of a sequence of its own.
 fn with_sequence<R>(
     load: &Load,
