@@ -27,6 +27,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A turn waits for as long for a piece, and evaluates what is missing.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Turns after each of which an index may be, from the last one back.
+const INDICES_ASKED: usize = 8;
+
 /// How an engine gives its context away.
 pub(crate) struct Keeping<'m> {
     /// Names pieces.
@@ -121,10 +124,7 @@ impl<W: Write> Server<'_, '_, W> {
         let Some(canonical) = self.beginning(messages) else {
             return 0;
         };
-        let Some(index) = self.keeping.identity.index(&canonical) else {
-            return 0;
-        };
-        let index = self.fetch_index(index, messages);
+        let index = self.latest_index(messages);
         let mut kept_tokens = usize::MAX;
         let mut widths = Widths::default();
         if let Ok(Some(index)) = &index {
@@ -134,10 +134,13 @@ impl<W: Write> Server<'_, '_, W> {
         }
         let target = self.splice(&canonical);
         let kept = target.get(..kept_tokens).unwrap_or(&target);
-        if index.is_ok() {
-            self.sequence.rewind_to_common(kept);
+        if let Ok(index) = index {
             let pieces = self.keeping.pieces;
             let mut parts = self.keeping.identity.parts(pieces, kept, &widths);
+            match pieces {
+                Pieces::Of(_) if index.is_some() => self.rewind_to_equal(&parts, kept),
+                _ => self.sequence.rewind_to_common(kept),
+            }
             self.sequence.follow(kept, widths);
             let held = self.held_of(kept);
             parts.retain(|part| part.range.end > held);
@@ -175,6 +178,36 @@ impl<W: Write> Server<'_, '_, W> {
         let held = self.sequence.tokens().get(..held).unwrap_or_default();
         let widths = self.sequence.widths();
         self.keeping.identity.parts(pieces, held, widths)
+    }
+
+    /// Keeps what is held of `parts` of `kept` and was evaluated as they were.
+    fn rewind_to_equal(&mut self, parts: &[Part], kept: &[Token]) {
+        let held = self.evaluated_parts(kept);
+        let equal = parts
+            .iter()
+            .zip(&held)
+            .take_while(|(part, held)| part == held);
+        let end = equal.last().map_or(0, |(part, _)| part.range.end);
+        self.sequence.rewind(end);
+    }
+
+    /// The index of `messages`, or of what came before their last turns, if none was
+    /// written since.
+    fn latest_index(&mut self, messages: &[Message]) -> Result<Option<Index>, Ended> {
+        let mut before = messages;
+        for _ in 0..INDICES_ASKED {
+            let canonical = self.beginning(before);
+            let Some(key) = canonical.and_then(|tokens| self.keeping.identity.index(&tokens))
+            else {
+                break;
+            };
+            let index = self.fetch_index(key, messages)?;
+            match before {
+                [earlier @ .., _, _] if index.is_none() && !earlier.is_empty() => before = earlier,
+                _ => return Ok(index),
+            }
+        }
+        Ok(None)
     }
 
     fn fetch_index(&mut self, key: PieceKey, messages: &[Message]) -> Result<Option<Index>, Ended> {

@@ -137,6 +137,43 @@ fn a_conversation_taken_back_goes_on_as_if_it_had_never_been_left() {
 
 #[test]
 #[ignore = "needs a model: tools/test.sh unit"]
+fn an_engine_that_has_answered_something_else_takes_back_as_much() {
+    let (before, store) = talk(load_with(KvType::F16), &hot());
+    for system in [before.messages[0].text.clone(), "Be brief.".to_owned()] {
+        let (mut after, _) = Session::ready(load_with(KvType::F16));
+        after.messages[0].text = system;
+        after.ask("What is rain?", hot());
+        after.answer().unwrap();
+        after.messages.clone_from(&before.messages);
+        recall(&mut after);
+        let tokens = store.serve(&mut after);
+        let list = list(&mut after);
+        assert_eq!(list.iter().map(|piece| piece.tokens).sum::<u32>(), tokens);
+        assert!(
+            list.iter().all(|piece| store.0.contains_key(&piece.key)),
+            "under the names that it was kept under"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs a model: tools/test.sh unit"]
+fn the_turns_before_one_that_was_not_kept_are_taken_back() {
+    let (mut before, mut store) = talk(load_with(KvType::F16), &hot());
+    let all = list(&mut before);
+    store.0.remove(&all[0].key).unwrap();
+    let mut earlier = resumed(&before, load_with(KvType::F16));
+    earlier.messages.truncate(3);
+    recall(&mut earlier);
+    let of_the_first = store.serve(&mut earlier);
+    let mut after = resumed(&before, load_with(KvType::F16));
+    recall(&mut after);
+    assert_eq!(store.serve(&mut after), of_the_first);
+    assert!(of_the_first > 100, "{of_the_first} of {all:?}");
+}
+
+#[test]
+#[ignore = "needs a model: tools/test.sh unit"]
 fn what_is_missing_is_evaluated() {
     let (mut before, mut store) = talk(load_with(KvType::F16), &hot());
     let list = list(&mut before);
