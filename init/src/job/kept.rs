@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use protocol::{Config, Piece, PieceKey};
 
-use crate::host::Host;
+use crate::host::{Host, warn};
 use crate::keeper::contexts;
 use crate::keeper::{Keeper, News, Now, Place, Settings, Shelf};
 use crate::peer::Peer;
@@ -42,6 +42,9 @@ impl Kept {
             Some(News::Refused(line)) => return Err(host.words(&line)),
             _ => return Err("the session's disk does not answer [ZE-77]".to_owned()),
         };
+        if let Some(line) = &opened.found {
+            warn(line);
+        }
         let shelf = Shelf::of(opened.chats, opened.current);
         Ok(Some(Self { keeper, shelf }))
     }

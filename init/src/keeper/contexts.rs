@@ -19,12 +19,14 @@ const WORTH_MS: f64 = 100.0;
 /// Whether reading `pieces` is sooner done than evaluating their tokens again, by what the
 /// turn of `stats` took.
 pub(crate) fn is_worth_keeping(pieces: &[PieceInfo], stats: &TurnStats) -> bool {
-    let bytes: u64 = pieces.iter().map(|piece| piece.bytes).sum();
-    let tokens: u32 = pieces.iter().map(|piece| piece.tokens).sum();
+    // An engine may say anything.
+    let sum = |sum: u64, more: u64| sum.saturating_add(more);
+    let bytes = pieces.iter().map(|piece| piece.bytes).fold(0, sum);
+    let tokens = pieces.iter().map(|piece| piece.tokens.into()).fold(0, sum);
     let evaluated = f64::from(stats.evaluated_tokens.max(1));
     #[expect(clippy::cast_precision_loss, reason = "a duration is estimated")]
-    let reading_ms = bytes as f64 / DISK_BYTES_A_MS;
-    f64::from(tokens) * stats.prefill_ms / evaluated > reading_ms + WORTH_MS
+    let (reading_ms, tokens) = (bytes as f64 / DISK_BYTES_A_MS, tokens as f64);
+    tokens * stats.prefill_ms / evaluated > reading_ms + WORTH_MS
 }
 
 /// Keeps what is evaluated of the conversation `chat`, no longer than `patience`:
@@ -187,5 +189,11 @@ mod tests {
         );
         assert!(!is_worth_keeping(&pieces, &stats(200.0)));
         assert!(!is_worth_keeping(&[], &stats(1e6)));
+        let most = PieceInfo {
+            bytes: u64::MAX,
+            tokens: u32::MAX,
+            ..pieces[0].clone()
+        };
+        assert!(!is_worth_keeping(&[most.clone(), most], &stats(1e6)));
     }
 }

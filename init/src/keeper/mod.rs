@@ -104,6 +104,8 @@ pub(crate) struct Keeper {
     sent: u64,
     saved: u64,
     failing: bool,
+    /// Why, as the thread last said.
+    why: Option<String>,
     /// More was to be written than waits for a disk.
     given_up: bool,
 }
@@ -132,6 +134,7 @@ impl Keeper {
             sent: 0,
             saved: 0,
             failing: false,
+            why: None,
             given_up: false,
         })
     }
@@ -166,8 +169,8 @@ impl Keeper {
     fn note(&mut self, news: Option<News>) -> Option<News> {
         match &news {
             Some(News::Saved(number)) => (self.saved, self.failing) = (*number, self.given_up),
-            Some(News::Failed(_)) => self.failing = true,
-            Some(News::Resumed) => self.failing = false,
+            Some(News::Failed(line)) => (self.failing, self.why) = (true, Some(line.clone())),
+            Some(News::Resumed) => (self.failing, self.why) = (false, None),
             _ => {}
         }
         news
@@ -249,18 +252,16 @@ impl Keeper {
     /// # Errors
     /// One line: what is not on the disk.
     pub(crate) fn close(mut self, patience: Duration) -> Result<(), String> {
-        let mut why = None;
         let began = Instant::now();
         let mut asked = self.asks.try_send(Ask::Close).is_ok();
         while asked {
             match self.next_news(patience.saturating_sub(began.elapsed())) {
                 Some(News::Closed) if self.saved >= self.sent => return Ok(()),
                 Some(News::Closed) | None => asked = false,
-                Some(News::Failed(line)) => why = Some(line),
                 Some(_) => {}
             }
         }
-        Err(why.unwrap_or_else(|| {
+        Err(self.why.unwrap_or_else(|| {
             let count = self.sent.saturating_sub(self.saved);
             format!("the session's disk has not taken the last {count} changes [ZE-77]")
         }))

@@ -177,16 +177,18 @@ impl Writer {
             let ask = match waiting.len() {
                 0 => asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 // What is more stays in the channel, whose end the prompt sees.
-                WAITING_MAX.. => Err(RecvTimeoutError::Timeout),
+                WAITING_MAX.. => {
+                    std::thread::sleep(RETRY);
+                    Err(RecvTimeoutError::Timeout)
+                }
                 _ => asked.recv_timeout(RETRY),
             };
             match ask {
                 Ok(Ask::Keep(number, op)) => waiting.push_back((number, op)),
                 Ok(Ask::Read(key)) => voice.say(News::Read(key, self.read(key))),
-                Ok(Ask::Missing(mut keys, mib)) => {
+                Ok(Ask::Missing(keys, mib)) => {
                     self.journal.set_budget(u64::from(mib) << 20);
-                    keys.retain(|key| self.journal.piece(&journal::Key(key.0)).is_none());
-                    voice.say(News::Missing(keys));
+                    voice.say(News::Missing(self.missing(keys)));
                 }
                 Ok(Ask::Store(piece)) => {
                     let stored = contexts::write(&mut self.journal, &piece);
@@ -200,6 +202,7 @@ impl Writer {
                 Ok(Ask::Unlock(_)) | Err(RecvTimeoutError::Timeout) => {}
             }
             let mut saved = None;
+            let mut failed = None;
             while let Some((number, op)) = waiting.front() {
                 match self.write(op) {
                     Ok(()) => {}
@@ -208,10 +211,7 @@ impl Writer {
                         voice.say(News::Failed(chain(&e)));
                     }
                     Err(e) => {
-                        if !failing {
-                            voice.say(News::Failed(chain(&e)));
-                        }
-                        failing = true;
+                        failed = Some(e);
                         break;
                     }
                 }
@@ -220,6 +220,10 @@ impl Writer {
             }
             if let Some(number) = saved {
                 voice.say(News::Saved(number));
+            }
+            if let Some(e) = failed.filter(|_| !failing) {
+                voice.say(News::Failed(chain(&e)));
+                failing = true;
             }
             if failing && waiting.is_empty() && saved.is_some() {
                 failing = false;
@@ -232,6 +236,18 @@ impl Writer {
         let messages: Result<Vec<Message>, Error> =
             self.id(key).and_then(|id| self.journal.messages(id));
         messages.map(|m| turns_of(&m)).map_err(|e| chain(&e))
+    }
+
+    /// Which of these are not kept. The first says how the others are named: with any of
+    /// them it is written again.
+    fn missing(&self, keys: Vec<PieceKey>) -> Vec<PieceKey> {
+        let index = keys.first().copied();
+        let is_kept = |key: &PieceKey| self.journal.piece(&journal::Key(key.0)).is_some();
+        let mut missing: Vec<_> = keys.into_iter().filter(|key| !is_kept(key)).collect();
+        if !missing.is_empty() && missing.first() != index.as_ref() {
+            missing.splice(0..0, index);
+        }
+        missing
     }
 
     fn set_context(&mut self, chat: Key, keys: &[PieceKey]) {

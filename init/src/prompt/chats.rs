@@ -3,7 +3,7 @@
 use super::kept::Keeping;
 use super::{Chat, show};
 use crate::host::Host;
-use crate::keeper::{Key, Op, Shelf};
+use crate::keeper::{Key, Op, Settings, Shelf};
 
 impl Chat {
     /// `/new`
@@ -81,9 +81,19 @@ impl Chat {
         let was_current = keeping.shelf.is_current(chat);
         self.change(|shelf| Ok(shelf.delete(key)));
         if was_current {
-            self.session.restore(Vec::new());
+            self.begin_with_defaults();
         }
         self.screen.quiet(&format!("deleted: {about}"));
+    }
+
+    /// Nothing is said yet, and nothing is set that a conversation which is no more had.
+    fn begin_with_defaults(&mut self) {
+        if let Some(keeping) = &self.keeping {
+            let config = self.session.config();
+            let config = Settings::default().on(&keeping.start, config);
+            self.session.set_config(config);
+        }
+        self.session.restore(Vec::new());
     }
 
     /// Something else than `/delete` was typed: one begins again by asking.

@@ -36,7 +36,7 @@ pub(super) struct Keeping {
     pub(super) keeper: Keeper,
     pub(super) shelf: Shelf,
     /// As it was given at the start.
-    start: Config,
+    pub(super) start: Config,
     waits: Waits,
     pub(super) saver: Saver,
     /// Typed lines that are written with what they lead to.
@@ -235,7 +235,7 @@ impl Chat {
         let Some(keeping) = &mut self.keeping else {
             return;
         };
-        if self.session.is_open() || !matches!(keeping.waits, Waits::Nothing) {
+        if self.session.is_open() || matches!(keeping.waits, Waits::Opening | Waits::Reading(_)) {
             return;
         }
         let mut ops = keeping.shelf.keep(Now {
@@ -244,10 +244,12 @@ impl Chat {
             model: self.session.model_identity(),
             tokens,
         });
-        // They belong to the conversation that they begin.
-        let begun = ops.first().is_some_and(|op| matches!(op, Op::Begin(_)));
-        let at = usize::from(begun);
-        ops.splice(at..at, keeping.lines.drain(..));
+        // They belong to the conversation that they begin: without one nothing erases them.
+        if keeping.shelf.current().is_some() {
+            let begun = ops.first().is_some_and(|op| matches!(op, Op::Begin(_)));
+            let at = usize::from(begun);
+            ops.splice(at..at, keeping.lines.drain(..));
+        }
         keeping.write(ops);
     }
 
@@ -359,9 +361,6 @@ impl Chat {
     pub(super) fn leave_session(&mut self) {
         self.session.break_off();
         self.stop_waiting();
-        if self.session.is_open() {
-            let _ = self.session.undo();
-        }
         self.keep(None);
         self.keep_rest_of_context();
         let Some(keeping) = self.keeping.take() else {

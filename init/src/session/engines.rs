@@ -205,7 +205,12 @@ impl<P: Peer> Session<P> {
     /// that it had is given back, for it may be the cause.
     pub(super) fn replace_engine(&mut self, how: &str, code: &str) {
         let loading = self.phase() == super::Phase::Loading;
+        // What nobody asked for is done again by itself.
+        let unasked = self.phase() == super::Phase::Ready;
         let waiting = self.leave_engine();
+        if unasked && self.has_died_too_often(how, waiting) {
+            return;
+        }
         if loading {
             let why = format!(
                 "the engine {how}, while it loaded the model; /model NAME loads one [{code}]"
@@ -224,7 +229,6 @@ impl<P: Peer> Session<P> {
     }
 
     pub(super) fn on_death(&mut self, how: &str) {
-        self.deaths = self.deaths.saturating_add(1);
         // Loading does the same each time: another engine would die of it, too.
         let loading = self.phase() == super::Phase::Loading;
         // If nothing had been said, the new engine is asked once more.
@@ -236,16 +240,26 @@ impl<P: Peer> Session<P> {
             );
             return self.give_up(why, waiting);
         }
-        if self.deaths >= DEATHS_MAX {
-            let why = format!(
-                "the engine {how}, {DEATHS_MAX} times in a row: it is not started again; /model \
-                 NAME loads a model [ZE-42]"
-            );
-            return self.give_up(why, waiting);
+        if self.has_died_too_often(how, waiting) {
+            return;
         }
         self.updates.push_back(Update::Notice(format!(
             "the engine {how}; it is restarted and the conversation is kept [ZE-40]"
         )));
         self.start_engine(waiting);
+    }
+
+    /// Counts an engine that is gone; `true`: no other is started.
+    fn has_died_too_often(&mut self, how: &str, waiting: bool) -> bool {
+        self.deaths = self.deaths.saturating_add(1);
+        let too_often = self.deaths >= DEATHS_MAX;
+        if too_often {
+            let why = format!(
+                "the engine {how}, {DEATHS_MAX} times in a row: it is not started again; /model \
+                 NAME loads a model [ZE-42]"
+            );
+            self.give_up(why, waiting);
+        }
+        too_often
     }
 }

@@ -104,8 +104,6 @@ pub(crate) struct Session<P> {
     /// Of the next prompt, tokens that the latest draft found evaluated.
     ahead_tokens: u32,
     updates: VecDeque<Update>,
-    /// What is kept of the conversation's evaluation is to be taken back.
-    recalls: bool,
 }
 
 /// The model in use.
@@ -135,7 +133,6 @@ impl<P: Peer> Session<P> {
             last_stats: None,
             ahead_tokens: 0,
             updates: VecDeque::new(),
-            recalls: false,
         }
     }
 
@@ -179,10 +176,15 @@ impl<P: Peer> Session<P> {
         Some((self.info()?.name.clone(), chosen.sha256.clone()))
     }
 
-    /// Ends the answer under way where it is; what was said of it is kept.
+    /// Ends the answer under way where it is, for good: what was said of it is kept. A
+    /// question of which nothing was said is no more, or has the answer again that it had.
     pub(crate) fn break_off(&mut self) {
         if self.phase() == Phase::Answering {
             self.leave_engine();
+        }
+        self.stop_waiting();
+        if self.is_open() {
+            self.give_back();
         }
     }
 
@@ -323,8 +325,6 @@ impl<P: Peer> Session<P> {
         if self.phase() != Phase::Answering {
             self.stop_waiting();
             self.transcript.restore(messages);
-            let keeps = self.config.start.contexts_mib > 0;
-            self.recalls = keeps && !self.transcript.messages().is_empty();
             self.begin_recall();
         }
     }

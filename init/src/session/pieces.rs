@@ -1,7 +1,7 @@
 //! What the engine has evaluated of the conversation, given away and taken back. None of
 //! it is owed to anybody: an engine that is replaced meanwhile begins again.
 
-use protocol::{Piece, PieceInfo, PieceKey, Request};
+use protocol::{Piece, PieceInfo, PieceKey, Request, Role};
 
 use crate::peer::Peer;
 
@@ -42,15 +42,18 @@ impl<P: Peer> Session<P> {
         asked
     }
 
-    /// Has the conversation taken back, if it is to be and a model is ready, as far as
-    /// there are pieces of it, each of which is asked for.
+    /// Has the conversation taken back, if a model is ready, as far as there are pieces of
+    /// it, each of which is asked for.
     pub(super) fn begin_recall(&mut self) {
         let mut messages = self.transcript();
         if self.is_open() {
             messages.pop();
         }
-        if self.recalls && self.mention(&Request::Recall { messages }) {
-            self.recalls = false;
+        let has_turns = messages
+            .iter()
+            .any(|message| message.role == Role::Assistant);
+        if self.config.start.contexts_mib > 0 && has_turns {
+            self.mention(&Request::Recall { messages });
         }
     }
 

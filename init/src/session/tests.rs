@@ -493,6 +493,18 @@ fn an_answer_stays_until_another_has_begun_to_replace_it() {
         ["Notice", "Ready", "Text", "Done"]
     );
     kept(&session, "again");
+    // Leaving does not wait for another.
+    for phase in [Phase::Answering, Phase::Loading] {
+        let (mut session, _) = in_phase(Phase::Answering, false, first());
+        let _: Vec<Update> = (0..2).filter_map(|_| session.next()).collect();
+        if phase == Phase::Loading {
+            session.load(file(), None, None);
+        }
+        session.regenerate();
+        assert_eq!(session.phase(), phase);
+        session.break_off();
+        kept(&session, "first");
+    }
     // What was said of the new one is the answer.
     let partly = vec![text("sec"), done(Stop::Cancelled)];
     let (mut session, _) = in_phase(Phase::Answering, false, again(partly));
@@ -563,6 +575,32 @@ fn a_third_death_in_a_row_ends_it_and_the_next_question_is_told_so() {
     world.borrow_mut().scripts.push_back(vec![ready()]);
     session.load(file(), None, None);
     assert_eq!(names(&all(&mut session)), ["Ready"]);
+}
+
+#[test]
+fn an_engine_for_which_memory_runs_out_unasked_is_not_started_for_ever() {
+    let ends = || vec![ready(), exhausted()];
+    let (mut session, _) = session_with(vec![ends(), ends(), ends()]);
+    session.load_first(file(), None);
+    let updates: Vec<Update> = (0..64).filter_map(|_| session.try_next()).collect();
+    assert_eq!(
+        names(&updates),
+        ["Ready", "Notice", "Ready", "Notice", "Ready", "Refused"]
+    );
+    assert_eq!(session.phase(), Phase::Gone);
+}
+
+#[test]
+fn an_engine_in_the_place_of_another_takes_the_conversation_back() {
+    let heard = vec![text("first"), done(Stop::EndOfTurn), dead()];
+    let (mut session, world) = in_phase(Phase::Answering, false, heard);
+    let _: Vec<Update> = (0..64).filter_map(|_| session.try_next()).collect();
+    assert_eq!(session.phase(), Phase::Ready);
+    let messages = session.transcript();
+    assert_eq!(
+        world.borrow().sent.last(),
+        Some(&Request::Recall { messages })
+    );
 }
 
 #[test]

@@ -1104,6 +1104,18 @@ fn a_secret_is_typed_and_never_shown() {
     bench.feed(b"abc\x04\x15\x1b[A\x04");
     assert_eq!(bench.actions, [Action::Secret(None)]);
     bench.prompt.end_secrets();
+    // Nor is what is typed before the question a message.
+    bench.prompt.close(&mut Vec::new());
+    bench.feed(b"hunter2\r");
+    bench.prompt.ask_secret("passphrase: ");
+    bench.feed(b"");
+    assert!(
+        matches!(&bench.actions[1..], [Action::Secret(Some(word))] if word.text() == "hunter2")
+    );
+    bench.prompt.end_secrets();
+    bench.prompt.open();
+    bench.feed(b"");
+    assert_eq!(bench.actions.len(), 2);
     // Nothing of it is in the history.
     bench.feed(b"\x1b[A");
     assert_eq!(bench.prompt.editor().text(), "");

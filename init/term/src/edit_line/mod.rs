@@ -216,9 +216,10 @@ impl Prompt {
                     self.actions.push_back(Action::Eof);
                 }
                 key if self.secret.is_some() => {
-                    let line = self.secret.get_or_insert_with(SecretLine::new);
-                    let pressed = line.press(key);
-                    self.on_secret(pressed);
+                    if let Some(line) = &mut self.secret {
+                        let pressed = line.press(key);
+                        self.on_secret(pressed);
+                    }
                 }
                 Key::PasteProblem(problem) => {
                     let notice = Action::Notice(problem.to_string());
@@ -384,10 +385,13 @@ impl Prompt {
     }
 
     /// Asks for a word that is not shown as it is typed, in the place of the edit
-    /// line: [`Action::Secret`] brings it. What is typed then waits for another
-    /// question, until [`Prompt::end_secrets`].
+    /// line: [`Action::Secret`] brings it. What has been typed before counts, and what is
+    /// typed then waits for another question, until [`Prompt::end_secrets`].
     pub fn ask_secret(&mut self, label: impl Into<String>) {
-        let line = self.secret.get_or_insert_with(SecretLine::new);
+        let waiting = &mut self.waiting;
+        let line = self
+            .secret
+            .get_or_insert_with(|| SecretLine::after(std::iter::from_fn(|| waiting.pop())));
         let pressed = line.ask(label.into());
         self.on_secret(pressed);
     }

@@ -60,13 +60,17 @@ pub(super) enum Pressed {
 }
 
 impl SecretLine {
-    /// No question yet.
-    pub(super) fn new() -> Self {
-        Self {
+    /// No question yet; `keys` were pressed before the first.
+    pub(super) fn after(keys: impl Iterator<Item = Key>) -> Self {
+        let mut line = Self {
             label: None,
             typed: Secret::default(),
             ahead: VecDeque::new(),
+        };
+        for key in keys {
+            let _ = line.press(key);
         }
+        line
     }
 
     /// What is asked for.
