@@ -103,7 +103,16 @@ try() {
     input=/dev/null
     [ "$status" = "$want_status" ] || fail "status $status, expected $want_status"
     [ ! -s "$FAKE_VIOLATIONS" ] || fail "not on this system: $(cat "$FAKE_VIOLATIONS")"
-    ! ls "$TMPDIR"/zosia.* >/dev/null 2>&1 || fail "files are left in $TMPDIR"
+    left_nothing
+}
+
+# Neither in the directory for such files nor where the script was started.
+left_nothing() {
+    no_files || fail "files are left in $TMPDIR"
+    [ -z "$(ls -A "$work/here")" ] || {
+        fail "these are left where it was started: $(ls -A "$work/here")"
+        rm -rf "$work/here" && mkdir "$work/here" && cd "$work/here"
+    }
 }
 
 prints() { grep -qF -- "$1" "$work/out" || fail "standard output lacks: $1"; }
@@ -800,7 +809,7 @@ closed_to() { # STATUS REDIRECTION MESSAGE
     (eval "PATH=\$prefix/bin exec \$shell \"\$checkout/tools/run.sh\" -p x \"\$model\" $2") </dev/null >"$work/out" 2>"$work/err" || status=$?
     [ "$status" = "$1" ] || fail "status $status"
     [ -z "$3" ] || says "$3"
-    ! ls "$TMPDIR"/zosia.* >/dev/null 2>&1 || fail "files are left in $TMPDIR"
+    left_nothing
 }
 
 # The scripts under other names, and for users of whom little is known.
@@ -943,6 +952,7 @@ at_terminal() { # NAME GUEST:STATUS OPTION...
     [ "$(grep '^stty' "$FAKE_LOG" | tail -n 1)" = "stty gfmt1:cflag=4b00:iflag=6b02" ] || fail "the terminal is not restored"
     [ ! -s "$FAKE_VIOLATIONS" ] || fail "not on this system: $(cat "$FAKE_VIOLATIONS")"
     logged "zosia.cols=100 zosia.rows=40"
+    left_nothing
 }
 
 check_transcripts() {
@@ -1416,8 +1426,9 @@ run_all() {
     input=/dev/null
     FAKE_FULL='' FAKE_BLOCKED=''
     TMPDIR=$work/tmp
-    rm -rf "$TMPDIR" "$work/none"
-    mkdir "$TMPDIR"
+    rm -rf "$TMPDIR" "$work/none" "$work/here"
+    mkdir "$TMPDIR" "$work/here"
+    cd "$work/here"
     : >"$work/out"
     : >"$work/err"
     ZOSIA_CATALOGUE='' ZOSIA_MODELS=$work/none ZOSIA_CACHE='' ZOSIA_RELEASE='' ZOSIA_NATIVE=''
@@ -1426,6 +1437,7 @@ run_all() {
     for part in ${ZOSIA_TEST_PARTS:-macs linuxes natively sessions refusals turns attached outputs links terminals downloads owners hubs installations}; do
         "$part"
     done
+    cd "$started"
 }
 
 # The scripts in a tree of their own, with an EFI file newer than its sources.
@@ -1456,6 +1468,7 @@ exec 8>"$work/hub.in"
 read -r hub_port <"$work/hub.port"
 
 tried=''
+started=$PWD
 hub_turn=0
 if [ $# = 0 ]; then set -- dash 'bash --posix' 'busybox sh'; fi
 for shell in "$@"; do

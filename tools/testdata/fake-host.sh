@@ -46,11 +46,11 @@ refuse_gnu() {
     done
 }
 
-# The file of the chardev with this id.
+# The file of the chardev with this id, if it has one.
 chardev_path() {
     for word in "$@"; do
         case $word in
-            *,id="$chardev_id",*) printf '%s\n' "$word" | sed 's/,logappend=off$//; s/.*,[a-z]*=\//\//; s/,,/,/g' ;;
+            *,id="$chardev_id",*=/*) printf '%s\n' "$word" | sed 's/,logappend=off$//; s/.*,[a-z]*=\//\//; s/,,/,/g' ;;
         esac
     done
 }
