@@ -197,12 +197,11 @@ if [ "$vmm" = vfkit ]; then
         usage_error "--accel, --cpu, --no-firmware and --log are for --vmm qemu"
 fi
 
-[ -z "$log" ] || [ -n "$dry_run" ] || (: >>"$log") 2>/dev/null || die 2 "--log: $log cannot be written"
-
 if [ -n "$native_wanted" ]; then
     [ "$arch_wanted$accel_wanted$cpu_wanted$efi$log$smp$mem$firmware_wanted$vmm" = 1qemu ] ||
         usage_error "--native has no machine: --arch, --accel, --cpu, --efi, --log, --smp, --mem, --no-firmware and --vmm are for one"
 fi
+[ -z "$log" ] || [ -n "$dry_run" ] || check_log
 
 # What is opened next would get its number, and the answer.
 (: 3>&1) 2>/dev/null || die 1 "standard output is closed: there is nowhere to write to [ZE-61]"
@@ -392,8 +391,7 @@ if [ "$arch" = x86_64 ]; then parameters_max=1997; else parameters_max=2047; fi
 [ -z "$session" ] || make_session
 
 # What a conversation shows is kept nowhere unless that is asked for.
-console_log=$scratch/console.log
-[ -z "$log" ] || console_log=$(absolute "$log")
+choose_console_log
 
 if [ "$vmm" = vfkit ]; then
     # The EFI file is a plain arm64 Image too, which Apple's loader starts.
@@ -450,12 +448,12 @@ if [ -n "$session" ]; then
 fi
 if [ -n "$turn" ]; then
     set -- "$@" \
-        -chardev "file,id=console,path=$(qemu_value "$console_log")" -serial chardev:console \
+        -chardev "file,id=console,path=$(qemu_value "$console_out")" -serial chardev:console \
         -chardev "pipe,id=turn,path=$(qemu_value "$scratch/turn")" -device virtserialport,chardev=turn,name=zosia.turn \
         -chardev "file,id=result,path=$(qemu_value "$scratch/result")" -device virtserialport,chardev=result,name=zosia.result
 else
     set -- "$@" \
-        -chardev "stdio,id=console,mux=on,signal=off${log:+,logfile=$(qemu_value "$console_log"),logappend=off}" \
+        -chardev "stdio,id=console,mux=on,signal=off${log:+,logfile=$(qemu_value "$console_out"),logappend=off}" \
         -serial chardev:console -echr 0x1d \
         -chardev "pipe,id=save,path=$(qemu_value "$scratch/save")" -device virtserialport,chardev=save,name=zosia.save
 fi

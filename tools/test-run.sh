@@ -561,6 +561,11 @@ natively() {
     logged_not qemu-system
     try native_without_a_machine 2 run.sh --native --mem 4G "$model"
     says "--native has no machine"
+    try native_keeps_no_log 2 run.sh --native --log "$work/native.log" "$model"
+    try log_of_no_model 4 run.sh --log "$work/native.log" "$work/none.gguf"
+    [ ! -e "$work/native.log" ] || fail "a log of nothing is left"
+    try log_in_no_folder 2 run.sh --log "$work/none/log" "$model"
+    says "--log: $work/none/log cannot be written"
     ZOSIA_NATIVE=''
     try native_is_built 0 run.sh --native --dry-run "$model"
     says "would build out/native/init"
@@ -701,6 +706,21 @@ turns_here() {
     ! grep -q "$(printf '\033')" "$work/err" || fail "escape sequences on standard error"
     printed_exactly ''
     grep -q "Kernel panic" "$work/kept" || fail "--log kept nothing"
+    # What is no file is the user's own, not QEMU's.
+    try log_on_standard_error 5 run.sh -p x --log /dev/stderr "$model"
+    says "$(printf '\033')[31m[    1.0] Kernel panic"
+    says "the guest crashed"
+    try log_on_standard_output 5 run.sh --batch "$work/batch" --output "$results.log" --log /dev/stdout "$model"
+    prints "Kernel panic"
+    [ ! -s "$results.log" ] || fail "it is among the results"
+    rm "$results.log"
+    rm -f "$work/log.pipe" && mkfifo "$work/log.pipe"
+    cat "$work/log.pipe" >"$work/kept" &
+    reader_pid=$!
+    try log_into_a_pipe 5 run.sh -p x --log "$work/log.pipe" "$model"
+    wait "$reader_pid"
+    grep -q "Kernel panic" "$work/kept" || fail "--log kept nothing"
+    says "Kernel panic"
 
     FAKE_GUEST=killed
     try killed_qemu 6 run.sh -p x "$model"
@@ -919,6 +939,8 @@ terminals_here() {
         [ "$FAKE_GUEST" != saves ] || check_transcripts
         logged_not zosia.color=off
     done
+    at_terminal log_on_standard_error panics:5 --log /dev/stderr
+    prints "Kernel panic"
     FAKE_FULL=$work/full
     : >"$FAKE_FULL"
     at_terminal full_disk saves-again:0

@@ -298,6 +298,60 @@ open_control() {
 
 how_it_ended() { sed -n 's/.*"SHUTDOWN".*"reason": "\([a-z-]*\)".*/\1/p' "$scratch/control.out" | tail -n 1; }
 
+# Whether --log can be written to. What is refused afterwards leaves no file; a pipe is
+# opened once only.
+check_log() {
+    if [ -p "$log" ]; then return 0; fi
+    log_is_new=1
+    [ ! -e "$log" ] && [ ! -L "$log" ] || log_is_new=''
+    (: >>"$log") 2>/dev/null || die 2 "--log: $log cannot be written"
+    [ -z "$log_is_new" ] || rm -f "$log"
+}
+
+# Sets console_out, where QEMU writes what its console shows, and console_log, where it
+# is kept. These are one file, but for a --log that is none: /dev/stderr is another one to
+# QEMU than to the user. That is descriptor 9, and QEMU gets a pipe.
+choose_console_log() {
+    console_log=$scratch/console.log
+    console_out=$console_log
+    case $log in
+        '') return 0 ;;
+        /dev/std* | /dev/fd/* | /proc/*/fd/*) ;;
+        *)
+            if [ ! -e "$log" ] || [ -f "$log" ]; then
+                console_log=$(absolute "$log")
+                console_out=$console_log
+                return 0
+            fi
+            ;;
+    esac
+    console_out=$scratch/console
+    [ -z "$dry_run" ] || return 0
+    case $log in
+        /dev/stdout) exec 9>&1 ;;
+        /dev/stderr) exec 9>&2 ;;
+        *) exec 9>>"$log" ;;
+    esac
+}
+
+# What copies from that pipe, of which the shell holds the writing end as descriptor 9
+# until QEMU has it.
+open_log() {
+    logger=''
+    [ "$console_out" != "$console_log" ] || return 0
+    mkfifo "$console_out"
+    tee "$console_log" <"$console_out" >&9 4>&- 5>&- 6<&- 7>&- 8>&- 9>&- &
+    logger=$!
+    children="$children $logger"
+    exec 9>"$console_out"
+}
+
+# All of it has been copied.
+close_log() {
+    [ -z "$logger" ] || wait "$logger" 2>/dev/null || :
+    logger=''
+}
+
 # The last lines of a console that has not been shown, without escape sequences, for a
 # failure's report.
 console_tail() {
@@ -346,25 +400,27 @@ run_interactive() {
     keeper=$!
     children=$keeper
     exec 5>"$scratch/save.out"
+    open_log
     if [ -t 3 ] && [ -t 1 ]; then exec 8>&3; else exec 8>&1; fi
     "$qemu" "$@" <&3 >&8 2>"$scratch/qemu.log" 3<&- 4>&- 7>&- 8>&- &
     machine_pid=$!
-    exec 8>&-
+    exec 8>&- 9>&-
     tell_guard "machine $machine_pid"
     trap suspend TSTP
-    children="$keeper $machine_pid"
+    children="$children $machine_pid"
     exec 5>&-
     wait_for_machine
     trap '' TSTP
     tell_guard machine
     # Answers that the guest no longer reads must not hold the keeper up.
     cat <>"$scratch/save.in" >/dev/null 7>&- &
-    children="$keeper $!"
+    children="$keeper $logger $!"
     wait "$keeper" 2>/dev/null || :
     # A signal that the child of a shell gets before it has forgotten its parent's traps is
     # lost: but not this one.
     kill -KILL "$!" 2>/dev/null || :
     wait "$!" 2>/dev/null || :
+    close_log
     children=''
     restore_terminal
     # Not before: the terminal was the guest's.
@@ -414,11 +470,12 @@ run_turn() {
         children="$children $reader"
         exec 5>"$scratch/result"
     fi
+    open_log
     "$qemu" "$@" </dev/null >/dev/null 2>"$scratch/qemu.log" 4>&- 6<&- 7>&- &
     machine_pid=$!
     children="$children $machine_pid"
     tell_guard "machine $machine_pid"
-    exec 5>&- 8>&-
+    exec 5>&- 8>&- 9>&-
     send_order 2>/dev/null 7>&- &
     children="$children $!"
     exec 6<&-
@@ -429,6 +486,7 @@ run_turn() {
     [ "$reader_status" = 0 ] || kill "$machine_pid" 2>/dev/null || :
     session_status=0
     wait "$machine_pid" 2>/dev/null || session_status=$?
+    close_log
     [ "$reader_status" = 0 ] || die 1 "standard output did not take all of the answer [ZE-61]"
     if [ "$turn" = batch ]; then
         wait "$teller" 2>/dev/null || :
