@@ -502,6 +502,10 @@ sessions() {
     printf 'zosiases....{"id":"","encryption":{' >"$work/encrypted"
     try session_that_is_encrypted 0 run.sh -p x --session "$work/encrypted" "$model"
     logged 'zosia.session=on init_on_free=1'
+    # By its copy, where the first superblock is damaged.
+    printf '%12288s%s' '' 'zosiases....{"id":"","encryption":{' >"$work/encrypted"
+    try session_whose_first_superblock_is_damaged 0 run.sh --dry-run --session "$work/encrypted" "$model"
+    prints 'zosia.session=on init_on_free=1'
     [ "$(wc -c <"$work/zosiases" | tr -d ' ')" = 8589934592 ] || fail "it has not grown"
     [ "$(wc -c <"$work/GGUFGGUF" | tr -d ' ')" = 26 ] || fail "it has grown"
     try session_by_its_path 0 run.sh --dry-run --session "$work/a, b" "$model"

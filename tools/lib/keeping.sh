@@ -6,9 +6,10 @@
 # What a session can grow to. The file is sparse: it takes what is in it.
 keeping_mib=8192
 
-# Whether the session is encrypted, or will be.
+# Whether the session is encrypted, or will be, as one of its two superblocks says: the
+# second is at byte 12288.
 is_encrypted() {
-    [ -n "$encrypt" ] || head -c 4096 "$session_file" 2>/dev/null | LC_ALL=C grep -aq '"encryption"'
+    [ -n "$encrypt" ] || head -c 16384 "$session_file" 2>/dev/null | LC_ALL=C grep -aq '"encryption"'
 }
 
 # Sets $session_file. A name is one in the user's data directory.
