@@ -297,6 +297,7 @@ if [ "$vmm" = qemu ]; then
 else
     [ "$host_os/$host_arch" = Darwin/arm64 ] || die 3 "vfkit is for Macs with Apple Silicon; elsewhere: --vmm qemu"
     have vfkit || [ -n "$dry_run" ] || die 3 "vfkit is not installed: brew install vfkit"
+    [ -n "$dry_run" ] || require_vfkit
     # It takes the terminal's settings, and does not check whether there is one.
     [ -t 0 ] || [ -n "$dry_run" ] || die 2 "--vmm vfkit talks at a terminal only, and standard input is none"
 fi

@@ -25,7 +25,7 @@ checks=0
 FAKE_PATH=$PATH
 FAKE_LOG=$work/log
 FAKE_VIOLATIONS=$work/violations
-export FAKE_PATH FAKE_LOG FAKE_VIOLATIONS FAKE_OS FAKE_ARCH FAKE_SYSCTL FAKE_QEMU FAKE_RUNS FAKE_GUEST FAKE_CURL FAKE_CURL_DATA FAKE_FULL FAKE_BLOCKED FAKE_CLONES
+export FAKE_PATH FAKE_LOG FAKE_VIOLATIONS FAKE_OS FAKE_ARCH FAKE_SYSCTL FAKE_QEMU FAKE_RUNS FAKE_GUEST FAKE_CURL FAKE_CURL_DATA FAKE_FULL FAKE_BLOCKED FAKE_CLONES FAKE_VFKIT
 # Of this machine's own models nothing is seen.
 HOME=$work/home HF_HUB_CACHE=$work/hub LLAMA_CACHE=$work/llama OLLAMA_MODELS=$work/ollama
 export HOME HF_HUB_CACHE LLAMA_CACHE OLLAMA_MODELS HF_ENDPOINT HF_TOKEN
@@ -260,6 +260,14 @@ macs() {
     try vfkit_with_a_draft_model 0 run.sh --dry-run --vmm vfkit --draft-model "$work/small.gguf" "$model"
     prints "virtio-blk,path=$work/small.gguf,readonly,deviceId=zosia-draft"
     says "would attach a clone of $work/small.gguf that is of whole sectors"
+    FAKE_VFKIT='vfkit version: v0.5.1'
+    try vfkit_that_is_too_old 3 run.sh --vmm vfkit "$model"
+    says "this is vfkit 0.5.1, and 0.6 or newer is needed: brew upgrade vfkit"
+    for FAKE_VFKIT in 'vfkit version: v0.10.0' 'vfkit version: v1.0.5' unknown ''; do
+        try "vfkit that says $FAKE_VFKIT" 2 run.sh --vmm vfkit "$model"
+        says "standard input is none"
+    done
+    unset FAKE_VFKIT
     try vfkit_without_a_terminal 2 run.sh --vmm vfkit "$model"
     says "standard input is none"
     logged_not 'vfkit --log-level'

@@ -3,6 +3,15 @@
 # Sourced by run.sh after the others; uses run.sh's variables.
 # shellcheck disable=SC2154,SC2034 # they are assigned, and read, there and in session.sh
 
+# Ends where vfkit has no disks that are read-only. What it says of itself in other words
+# is no reason.
+require_vfkit() {
+    vfkit_version=$(vfkit --version 2>/dev/null) || :
+    case $vfkit_version in
+        "vfkit version: v0."[0-5].*) die 3 "this is vfkit ${vfkit_version#*: v}, and 0.6 or newer is needed: brew upgrade vfkit" ;;
+    esac
+}
+
 vfkit_disk() { # ID FILE SERIAL
     whole_sectors "$2" "$1"
     printf ' %s' "$(quote --device "virtio-blk,path=$disk_file,readonly,deviceId=$3")"

@@ -13,6 +13,7 @@
 # FAKE_GUEST          how the guest behaves: answers, refuses, silent, saves,
 #                     saves-again, floods, panics, killed, waits, fails
 # FAKE_FULL           a file: while it exists, tee finds the disk full
+# FAKE_VFKIT          what vfkit says of its version
 # FAKE_CLONES         "no": a file's clone cannot be made
 # FAKE_BLOCKED        a file that the guest removes after its first save
 # FAKE_CURL           ok, unreachable, breaks-once, breaks, wrong; real: the
@@ -360,7 +361,7 @@ case $name in
         run_qemu "$@"
         ;;
     curl) if [ "$FAKE_CURL" = real ]; then exec curl "$@"; else run_curl "$@"; fi ;;
-    vfkit) run_vfkit "$@" ;;
+    vfkit) if [ "$*" = --version ]; then echo "${FAKE_VFKIT-vfkit version: v0.6.1}"; else run_vfkit "$@"; fi ;;
     podman) ;;
     cp)
         if [ "$FAKE_OS$1" = Darwin-c ]; then
