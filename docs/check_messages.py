@@ -6,7 +6,8 @@ Usage: docs/check_messages.py
 
 Takes the texts of `#[error("…")]` in the Rust sources and of `die STATUS "…"`
 and `say "…"` in the scripts that users run, cuts them at their placeholders,
-and looks for the longest piece in the page. Codes (ZE-10) must be the same in the
+and looks for the longest piece in the page; of all texts in the Rust sources that end
+with a code, for every piece. Codes (ZE-10) must be the same in the
 sources and in the page's table. Prints what is missing.
 """
 
@@ -28,6 +29,7 @@ INTERNAL = {
     "the grammar allows no further token": "part of 'evaluation failed'",
     "it refuses this conversation: ": "part of 'chat template failed'",
     "it needs more than ": "part of 'chat template failed'",
+    "it has no file": "said by nobody: a draft model that is named has one",
     "it runs without end": "part of 'chat template failed'",
     "it leaves out what the user says": "part of 'chat template failed'",
 }
@@ -41,6 +43,19 @@ def rust_texts():
         for text in error.findall(file.read_text()):
             text = re.sub(r"\\\n\s*", "", text).replace('\\"', '"')
             yield file, re.split(r"\{[^}]*\}|\\u", text)
+
+
+def coded_pieces():
+    """Of texts that end with a code, each piece by itself."""
+    coded = re.compile(r'"((?:[^"\\]|\\.)*) \[(?:ZE-\d\d|\{code\})\]"', re.S)
+    for file in sorted((TOP / "init").rglob("*.rs")):
+        if "tests" in file.parts or file.name == "tests.rs":
+            continue
+        source = file.read_text().split("#[cfg(test)]\nmod tests {")[0]
+        for text in coded.findall(source):
+            text = re.sub(r"\\\n\s*", "", text).replace('\\"', '"')
+            for piece in re.split(r"\{[^}]*\}|\\u", text):
+                yield file, [piece.strip(" ;:,()")]
 
 
 def shell_texts():
@@ -66,7 +81,7 @@ def main():
     page = squeeze((TOP / "docs/troubleshooting.md").read_text())
     missing = 0
     seen = 0
-    for file, pieces in [*rust_texts(), *shell_texts()]:
+    for file, pieces in [*rust_texts(), *coded_pieces(), *shell_texts()]:
         piece = max(pieces, key=len)
         if len(piece.strip()) < PIECE_MIN or piece in INTERNAL:
             continue

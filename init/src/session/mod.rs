@@ -1,6 +1,7 @@
 //! A conversation with an engine that may die: one state machine, of which the
 //! prompt, the one-turn mode and the measurements are faces. Whatever happens to
-//! the engine, each question gets exactly one end: an answer, or itself back.
+//! the engine, each question gets exactly one end: an answer, itself back, or, where it
+//! is asked again, the answer that it had before.
 //!
 //! | state | what it holds | goes to |
 //! |---|---|---|
