@@ -123,7 +123,8 @@ pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Superblock>, Error> {
         })
     } else if first.iter().any(|&b| b != 0) {
         Err(Error::NoSession {
-            what: "what is left of one: both copies of its superblock are damaged",
+            what: "what is left of one: both copies of its superblock are damaged, which \
+                   zosia-disk session repair mends unless it was encrypted",
         })
     } else {
         Ok(None)
