@@ -2,7 +2,8 @@
 # Installs zosia for its user: the command zosia, its files and the completion of
 # its options and models for bash, zsh and fish. Needs no root.
 #
-# Usage: tools/install.sh [--prefix DIR] [--uninstall]
+# Usage: tools/install.sh [--prefix DIR] [--package NAME] [--destdir DIR]
+#        tools/install.sh [--prefix DIR] --uninstall
 #
 #   --prefix DIR  where to (default: ~/.local): DIR/bin/zosia is a link to
 #                 DIR/lib/zosia/tools/run.sh; the completions go to DIR/share
@@ -86,7 +87,7 @@ if [ -n "$uninstall" ]; then
     rm -rf "$home"
     kept=${XDG_DATA_HOME:-$HOME/.local/share}/zosia
     [ "$(uname -s)" != Darwin ] || kept="$HOME/Library/Application Support/zosia and $kept"
-    say "zosia is gone from $prefix; left are, if they were made, conversations in $kept and downloads and builds in ${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}"
+    say "zosia is gone from $prefix; left are, if they were made, conversations in $kept and downloads and builds in ${ZOSIA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zosia}${ZOSIA_MODELS:+ and $ZOSIA_MODELS}"
     exit 0
 fi
 

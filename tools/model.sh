@@ -13,7 +13,8 @@
 #                         download goes on where it ended. --anyway: also one
 #                         that does not fit this machine's RAM. NAME may be
 #                         hf:OWNER/REPO[@REVISION][:QUANT], whether known or not
-#   verify [NAME...]      check the SHA-256 of what is here (default: all)
+#   verify [NAME...]      check the SHA-256 of what is here (default: all of the
+#                         catalogue's and the imported)
 #   import FILE [NAME]    copy a .gguf file in, under NAME (default: the file's)
 #   path NAME             print the file's path, for other tools
 #

@@ -40,7 +40,7 @@
 #                    where it runs guests of it, else what is emulated faster)
 #   --accel NAME     hvf, kvm or tcg           (default: what runs a guest)
 #   --cpu NAME       QEMU's -cpu               (default: host; tcg neoverse-n1
-#                    or Nehalem)
+#                    or Nehalem,+rdrand)
 #   --native         no virtual machine: the same program as a command here
 #   --no-firmware    start the kernel without UEFI firmware
 #   --append TEXT    more kernel parameters, such as 'zosia.temp=0'; repeatable
@@ -48,18 +48,19 @@
 #   --log FILE       keep the console's log
 #   --vmm NAME       qemu, or vfkit on macOS   (default: qemu)
 #   --dry-run        print the command, start and fetch nothing
-#   --uninstall      take an installation back (tools/install.sh)
+#   --uninstall      alone: take an installation back (tools/install.sh)
 #
 # As the first word, models is tools/model.sh: models list, models get NAME and so
 # on; models alone lists them.
 #
 # Environment: ZOSIA_CACHE, ZOSIA_MODELS (directories), ZOSIA_QEMU,
-# ZOSIA_FIRMWARE (files), HF_TOKEN, HF_ENDPOINT.
+# ZOSIA_FIRMWARE, ZOSIA_NATIVE (files), HF_TOKEN, HF_ENDPOINT.
 #
-# Exit status: 0 the session ended by power-off, or -p was answered (--batch:
-# every line); 1 not answered, the reason is on standard error; 2 wrong usage;
-# 3 something is missing on this machine; 4 no usable model; 5 the guest
-# crashed; 6 QEMU failed or was killed; 129, 130, 143 hangup, Ctrl-C, SIGTERM.
+# Exit status: 0 the session ended by power-off or Ctrl-] x, or -p was answered
+# (--batch: every line); 1 not answered, the reason is on standard error; 2 wrong
+# usage; 3 something is missing on this machine; 4 no usable model; 5 the guest
+# crashed; 6 QEMU or vfkit failed or was killed, or the session is in use; 129,
+# 130, 131, 143 hangup, Ctrl-C, SIGQUIT, SIGTERM.
 
 set -eu
 # Where this file is, not a link to it.

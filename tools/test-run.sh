@@ -1317,6 +1317,9 @@ installations() {
     try installed_help 0 "$their/bin/zosia" --help
     prints "zosia [OPTION...] [MODEL]"
     ! grep -q 'tools/run\.sh\|tools/model\.sh' "$work/out" || fail "the help names scripts"
+    try installed_models_help 0 "$their/bin/zosia" models --help
+    prints "zosia models COMMAND [ARGUMENT...]"
+    ! grep -q 'tools/run\.sh\|tools/model\.sh' "$work/out" || fail "the help names scripts"
     try installed_models 0 "$their/bin/zosia" models
     prints smollm2-135m
     owners_have
@@ -1329,6 +1332,7 @@ installations() {
     check_completions
     try uninstall 0 "$their/bin/zosia" --uninstall
     says "zosia is gone from $their"
+    says "downloads and builds in $HOME/.cache/zosia and $ZOSIA_MODELS"
     [ -z "$(find "$their" -type f -o -type l)" ] || fail "left are: $(find "$their" -type f -o -type l)"
     [ -d "$their/share/fish" ] || fail "a folder of others is gone"
     try uninstall_nothing 1 install.sh --uninstall

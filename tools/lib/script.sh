@@ -74,7 +74,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # The comment that the script begins with. Who has installed zosia knows the scripts
 # by another name.
 usage() {
-    if [ "$program" = zosia ]; then
+    if [ "$program" = zosia ] || [ -f "${tools:-}/../installed" ]; then
         sed -n '1d;/^#/!q;s/^# \{0,1\}//;s|tools/run\.sh|zosia|g;s|tools/model\.sh|zosia models|g;p' "$0"
     else
         sed -n '1d;/^#/!q;s/^# \{0,1\}//;p' "$0"
