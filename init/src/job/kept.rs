@@ -59,6 +59,13 @@ impl Kept {
         session.restore(chat.messages().unwrap_or_default());
     }
 
+    /// Contexts are those of the model of `session` from now on.
+    pub(super) fn name_contexts<P: Peer>(&mut self, session: &Session<P>) {
+        if let Some(model) = session.model_digest() {
+            self.keeper.set_model(model);
+        }
+    }
+
     /// A piece of what was evaluated of it, if there is one.
     pub(super) fn fetch(&mut self, key: PieceKey) -> Piece {
         contexts::fetch(&mut self.keeper, key, PATIENCE)

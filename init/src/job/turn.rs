@@ -240,7 +240,12 @@ pub(crate) fn run<P: Peer>(
                 let why = "the engine died in the middle of the answer; ask again [ZE-40]";
                 return Ok(outcome.because(why.to_owned()));
             }
-            Update::Ready => ready = Instant::now(),
+            Update::Ready => {
+                ready = Instant::now();
+                if let Some(kept) = &mut kept {
+                    kept.name_contexts(session);
+                }
+            }
             Update::Evaluated(Evaluated::Wanted(key)) => {
                 session.hand_piece(match &mut kept {
                     Some(kept) => kept.fetch(key),

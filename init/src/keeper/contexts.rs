@@ -128,27 +128,22 @@ fn next_news<T>(
     }
 }
 
-/// The piece under `key`; without content if it is not there, or has changed.
-pub(super) fn read(journal: &Journal, key: PieceKey) -> Piece {
-    let id = journal::Key(key.0);
-    let parts = journal.piece(&id).map_or(0, |piece| piece.parts);
+/// The content of that piece; `None`: it is not there, or has changed.
+pub(super) fn read(journal: &Journal, name: &journal::Key) -> Option<Vec<u8>> {
+    let parts = journal.piece(name).map_or(0, |piece| piece.parts);
     let read: Result<Vec<Vec<u8>>, Error> = (0..parts)
-        .map(|part| journal.read_part(&id, part))
+        .map(|part| journal.read_part(name, part))
         .collect();
-    let bytes = read.ok().filter(|parts| !parts.is_empty());
-    Piece {
-        key,
-        bytes: bytes.map(|parts| parts.concat()),
-    }
+    let parts = read.ok().filter(|parts| !parts.is_empty())?;
+    Some(parts.concat())
 }
 
-/// Writes a piece. `false`: there is no room, or the disk takes nothing.
-pub(super) fn write(journal: &mut Journal, piece: &Piece) -> bool {
+/// Writes a piece under `name`. `false`: there is no room, or the disk takes nothing.
+pub(super) fn write(journal: &mut Journal, name: journal::Key, piece: &Piece) -> bool {
     let Some(bytes) = &piece.bytes else {
         return false;
     };
-    let key = journal::Key(piece.key.0);
-    let Ok(mut writer) = journal.begin_piece(key, bytes.len() as u64) else {
+    let Ok(mut writer) = journal.begin_piece(name, bytes.len() as u64) else {
         return false;
     };
     if journal.write_piece(&mut writer, bytes).is_err() {

@@ -37,6 +37,8 @@ enum Ask {
     Keep(u64, Op),
     /// Read a conversation's turns.
     Read(Key),
+    /// Pieces are this model's from now on.
+    Model([u8; 32]),
     /// Tell which of these pieces are not kept, of which all that are take no more than
     /// so many MiB.
     Missing(Vec<PieceKey>, u32),
@@ -209,6 +211,12 @@ impl Keeper {
             let why = "the session's disk does not answer [ZE-77]".to_owned();
             self.heard.push_back(News::Read(key, Err(why)));
         }
+    }
+
+    /// Pieces are those of `model` from now on, in the session that is open.
+    pub(crate) fn set_model(&mut self, model: [u8; 32]) {
+        // A disk that takes nothing any more keeps none, either.
+        let _ = self.asks.try_send(Ask::Model(model));
     }
 
     /// Has it told which of these pieces are not kept: [`News::Missing`]. All that are take

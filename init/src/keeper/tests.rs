@@ -210,3 +210,36 @@ fn a_file_that_is_no_session_is_refused() {
         "{line}"
     );
 }
+
+#[test]
+fn a_piece_is_found_by_its_models_engine_alone_and_the_index_is_written_with_any() {
+    let file = Temporary::new("pieces");
+    let (mut keeper, _) = open(&file.0);
+    let [index, key] = [1, 2].map(|n| PieceKey([n; 32]));
+    let heard = |keeper: &mut Keeper| keeper.next_news(PATIENCE).unwrap();
+    for model in [[0xa; 32], [0xb; 32]] {
+        keeper.set_model(model);
+        keeper.fetch(key);
+        let News::Fetched(Piece { bytes: None, .. }) = heard(&mut keeper) else {
+            panic!("another model's")
+        };
+        for (kept, missing) in [(index, vec![index, key]), (key, vec![index, key])] {
+            keeper.ask_missing(vec![index, key], 1);
+            assert!(matches!(heard(&mut keeper), News::Missing(m) if m == missing));
+            let bytes = Some(vec![model[0]; 9]);
+            keeper.store(Piece { key: kept, bytes });
+            assert!(matches!(heard(&mut keeper), News::Stored(of, true) if of == kept));
+        }
+        keeper.ask_missing(vec![index, key], 1);
+        assert!(matches!(heard(&mut keeper), News::Missing(m) if m.is_empty()));
+        keeper.fetch(key);
+        let News::Fetched(Piece {
+            bytes: Some(bytes), ..
+        }) = heard(&mut keeper)
+        else {
+            panic!("not found")
+        };
+        assert_eq!(bytes, [model[0]; 9]);
+    }
+    keeper.close(PATIENCE).unwrap();
+}

@@ -7,7 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use journal::{Chat, ChatId, Disk, Error, Found, Journal, Model, State, look};
-use protocol::{Message, PieceKey};
+use protocol::{Message, Piece, PieceKey};
+use sha2::{Digest as _, Sha256};
 use term::Secret;
 
 use super::contexts;
@@ -46,6 +47,7 @@ pub(super) fn run(place: &Place, encrypt: bool, asked: &Receiver<Ask>, voice: &V
             let writer = Writer {
                 ids: ids.collect(),
                 current: journal.current().map(|chat| chat.id),
+                model: [0; 32],
                 journal,
             };
             voice.say(News::Opened(Box::new(opened)));
@@ -165,6 +167,8 @@ fn kept(key: Key, chat: &Chat) -> Kept {
 struct Writer {
     journal: Journal,
     ids: BTreeMap<Key, ChatId>,
+    /// Whose pieces are asked for.
+    model: [u8; 32],
     current: Option<ChatId>,
 }
 
@@ -190,12 +194,15 @@ impl Writer {
                     self.journal.set_budget(u64::from(mib) << 20);
                     voice.say(News::Missing(self.missing(keys)));
                 }
+                Ok(Ask::Model(model)) => self.model = model,
                 Ok(Ask::Store(piece)) => {
-                    let stored = contexts::write(&mut self.journal, &piece);
+                    let name = self.name(&piece.key);
+                    let stored = contexts::write(&mut self.journal, name, &piece);
                     voice.say(News::Stored(piece.key, stored));
                 }
                 Ok(Ask::Fetch(key)) => {
-                    voice.say(News::Fetched(contexts::read(&self.journal, key)));
+                    let bytes = contexts::read(&self.journal, &self.name(&key));
+                    voice.say(News::Fetched(Piece { key, bytes }));
                 }
                 Ok(Ask::Context(chat, keys)) => self.set_context(chat, &keys),
                 Ok(Ask::Close) | Err(RecvTimeoutError::Disconnected) => closing = true,
@@ -242,7 +249,7 @@ impl Writer {
     /// them it is written again.
     fn missing(&self, keys: Vec<PieceKey>) -> Vec<PieceKey> {
         let index = keys.first().copied();
-        let is_kept = |key: &PieceKey| self.journal.piece(&journal::Key(key.0)).is_some();
+        let is_kept = |key: &PieceKey| self.journal.piece(&self.name(key)).is_some();
         let mut missing: Vec<_> = keys.into_iter().filter(|key| !is_kept(key)).collect();
         if !missing.is_empty() && missing.first() != index.as_ref() {
             missing.splice(0..0, index);
@@ -250,8 +257,15 @@ impl Writer {
         missing
     }
 
+    /// What the model's piece is kept under. Its engine may say any key, but has no other
+    /// model's pieces.
+    fn name(&self, key: &PieceKey) -> journal::Key {
+        let name = Sha256::new_with_prefix(self.model).chain_update(key.0);
+        journal::Key(name.finalize().into())
+    }
+
     fn set_context(&mut self, chat: Key, keys: &[PieceKey]) {
-        let keys: Vec<_> = keys.iter().map(|key| journal::Key(key.0)).collect();
+        let keys: Vec<_> = keys.iter().map(|key| self.name(key)).collect();
         if let Ok(id) = self.id(chat) {
             // Without it they are found by their names all the same, and go first when
             // room is needed.

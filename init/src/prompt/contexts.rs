@@ -81,6 +81,16 @@ impl Chat {
         }
     }
 
+    /// Contexts are those of the model in use from now on.
+    pub(super) fn name_contexts(&mut self) {
+        if let Some(keeping) = &mut self.keeping
+            && keeping.is_open()
+            && let Some(model) = self.session.model_digest()
+        {
+            keeping.keeper.set_model(model);
+        }
+    }
+
     pub(super) fn on_evaluated(&mut self, evaluated: Evaluated) {
         let Some(keeping) = &mut self.keeping else {
             if let Evaluated::Wanted(key) = evaluated {

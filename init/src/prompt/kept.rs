@@ -66,6 +66,11 @@ impl Keeping {
         }
     }
 
+    /// Whether the session is open.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.waits, Waits::Opening)
+    }
+
     /// What to poll to learn when there is news.
     pub(super) fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.keeper.fd()
@@ -185,6 +190,10 @@ impl Chat {
         self.screen.end_secrets();
         keeping.shelf = Shelf::of(opened.chats, opened.current);
         self.screen.remember(&opened.lines);
+        self.name_contexts();
+        let Some(keeping) = &self.keeping else {
+            return;
+        };
         if let Some(line) = opened.found {
             self.screen.tell(&line);
         }

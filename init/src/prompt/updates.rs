@@ -26,6 +26,7 @@ impl Chat {
             Update::Ready => {
                 // This engine has evaluated nothing yet.
                 self.drafts.forget();
+                self.name_contexts();
                 self.timeline.mark("ready");
                 self.screen.set_status(None);
                 if let Some(info) = self.session.info() {

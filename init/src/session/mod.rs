@@ -29,6 +29,7 @@ use protocol::{
     Size, TooLong, TurnError, TurnStats, When, Workload,
 };
 use rustix::event::PollFlags;
+use sha2::{Digest as _, Sha256};
 
 use crate::constraint;
 use crate::disk::ModelFile;
@@ -169,6 +170,21 @@ impl<P: Peer> Session<P> {
     /// The model in use, or being loaded.
     pub(crate) fn model(&self) -> Option<&Path> {
         self.model.as_ref().map(|model| model.file.path.as_path())
+    }
+
+    /// A digest of what is known of the model in use without its engine's word: its file's
+    /// name and length, and its SHA-256 if that was given.
+    pub(crate) fn model_digest(&self) -> Option<[u8; 32]> {
+        let Chosen { file, sha256, .. } = self.model.as_ref()?;
+        let mut digest = Sha256::new();
+        for text in [&file.name, sha256.as_deref().unwrap_or_default()] {
+            digest.update(text);
+            digest.update([0]);
+        }
+        for bytes in std::iter::once(file.bytes).chain(file.rest.iter().map(|part| part.bytes)) {
+            digest.update(bytes.to_le_bytes());
+        }
+        Some(digest.finalize().into())
     }
 
     /// Name and, if it is known, SHA-256 of the model that answers.
