@@ -171,6 +171,14 @@ pub(crate) fn padded_bytes(bytes: usize) -> usize {
         .map_or(usize::MAX, |whole| whole.saturating_sub(SECTOR_BYTES))
 }
 
+/// `bytes` without the zeros at their end.
+pub(crate) fn trim_zeros(mut bytes: &[u8]) -> &[u8] {
+    while let [before @ .., 0] = bytes {
+        bytes = before;
+    }
+    bytes
+}
+
 /// As many zeros, or the error that there is no memory.
 pub(crate) fn zeros(bytes: usize) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();

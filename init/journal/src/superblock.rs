@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::BLOCK_BYTES;
 use crate::disk::Disk;
 use crate::error::{Action, Error};
-use crate::frame::{Header, SECTOR_BYTES};
+use crate::frame::{Header, SECTOR_BYTES, trim_zeros, zeros};
 use crate::seal::{Encryption, Hash, PROOF_BYTES, Seal, hash};
 use crate::walk;
 
@@ -21,6 +21,9 @@ const HEAD_MAGIC: &[u8; 8] = b"zosiahed";
 const HEAD_BYTES: usize = 72;
 const COPIES: [u64; 2] = [0, 3 * BLOCK_BYTES];
 const HEADS: [u64; 2] = [BLOCK_BYTES, 2 * BLOCK_BYTES];
+/// What must be zeros for a session to be made: file systems, swap, volumes and images of
+/// disks have their signatures in it, some of them behind a beginning of zeros.
+const BLANK_BYTES: usize = 128 << 10;
 
 /// What a disk holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,23 +115,32 @@ pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Superblock>, Error> {
     if let Some(version) = newer {
         return Err(Error::Newer { version });
     }
-    // The first record is written when both copies are there.
-    let unfinished = sectors
-        .iter()
-        .all(|s| s.starts_with(MAGIC) || s.iter().all(|&b| b == 0) || MAGIC.starts_with(s));
-    let first = read_sector(disk, LOG_START)?;
-    if !unfinished {
-        Err(Error::NoSession {
-            what: "something else",
-        })
-    } else if first.iter().any(|&b| b != 0) {
-        Err(Error::NoSession {
-            what: "what is left of one: both copies of its superblock are damaged, which \
-                   zosia-disk session repair mends unless it was encrypted",
-        })
-    } else {
-        Ok(None)
+    if is_blank(disk)? {
+        return Ok(None);
     }
+    let what = match Header::id(&read_sector(disk, LOG_START)?) {
+        Some(_) => {
+            "what is left of one: both copies of its superblock are damaged, which \
+             zosia-disk session repair mends unless it was encrypted"
+        }
+        None => "something else",
+    };
+    Err(Error::NoSession { what })
+}
+
+/// Whether nothing is on `disk`, or no more than the beginning of a superblock: nothing
+/// else is written before both copies are there.
+fn is_blank(disk: &dyn Disk) -> Result<bool, Error> {
+    let mut beginning = zeros(BLANK_BYTES)?;
+    disk.read_at(0, &mut beginning)
+        .map_err(|e| Error::of(Action::Read, 0, e))?;
+    let places = (0..).step_by(SECTOR_BYTES);
+    let mut sectors = beginning.chunks(SECTOR_BYTES).zip(places);
+    Ok(sectors.all(|(sector, at)| {
+        let begun = trim_zeros(sector);
+        begun.is_empty()
+            || COPIES.contains(&at) && (begun.starts_with(MAGIC) || MAGIC.starts_with(begun))
+    }))
 }
 
 /// Makes the superblock of a session again, both copies of which are damaged, from its

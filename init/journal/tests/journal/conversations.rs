@@ -213,6 +213,12 @@ fn what_is_no_session_is_refused_and_left_alone() {
         error.to_string()
     };
     assert!(line(b"GGUF\x03\0\0\0").contains("not a session"));
+    // Where ext4, swap, an ISO and btrfs have their signatures, behind nothing but zeros.
+    for at in [1024 + 56, 4086, (32 << 10) + 1, (64 << 10) + 64] {
+        let mut foreign = vec![0; 1 << 20];
+        foreign[at] = 1;
+        assert!(line(&foreign).contains("something else"), "byte {at}");
+    }
     let (disk, mut journal) = new();
     journal.begin().unwrap();
     let mut newer = disk.bytes();
