@@ -55,7 +55,7 @@ impl Journal {
             }
         };
         superblock::write(disk.as_mut(), &Superblock { id, encryption })?;
-        Ok(Self {
+        let mut journal = Self {
             disk,
             seal,
             contents: Contents::default(),
@@ -64,7 +64,12 @@ impl Journal {
             budget: u64::MAX,
             id,
             writable: true,
-        })
+        };
+        // Without one, opening looks for records on the whole disk.
+        let head = journal.head;
+        head.write(journal.disk.as_mut(), &id, &journal.seal)?;
+        journal.flush()?;
+        Ok(journal)
     }
 
     /// Opens the session on `disk`, ends what a loss of power left undone, and says what

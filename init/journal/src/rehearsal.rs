@@ -37,6 +37,8 @@ struct Inner {
     fixed: Option<u64>,
     /// How many more operations succeed, and how the next ones fail.
     failing: Option<(usize, io::ErrorKind)>,
+    /// How many bytes were read.
+    read_bytes: usize,
 }
 
 impl Memory {
@@ -72,6 +74,12 @@ impl Memory {
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         self.inner().bytes.clone()
+    }
+
+    /// How many bytes were read.
+    #[must_use]
+    pub fn read_bytes(&self) -> usize {
+        self.inner().read_bytes
     }
 
     /// Everything that was done.
@@ -135,13 +143,14 @@ impl Disk for Memory {
     }
 
     fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let inner = self.inner();
+        let mut inner = self.inner();
         let from = usize::try_from(at).unwrap_or(usize::MAX);
         let there = inner.bytes.get(from..).unwrap_or_default();
         let count = there.len().min(buffer.len());
         for (into, byte) in buffer.iter_mut().zip(there) {
             *into = *byte;
         }
+        inner.read_bytes = inner.read_bytes.saturating_add(count);
         Ok(count)
     }
 

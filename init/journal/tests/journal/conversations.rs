@@ -236,6 +236,17 @@ fn what_is_no_session_is_refused_and_left_alone() {
 }
 
 #[test]
+fn an_empty_session_is_opened_without_looking_at_the_whole_disk() {
+    let disk = Memory::fixed(8 << 20);
+    drop(Journal::create(Box::new(disk.clone()), None).unwrap());
+    let before = disk.read_bytes();
+    let (journal, found) = reopen(&disk);
+    assert!(found.is_quiet() && journal.chats().is_empty());
+    let read = disk.read_bytes() - before;
+    assert!(read < 1 << 20, "{read} bytes");
+}
+
+#[test]
 fn what_was_read_for_a_question_is_no_part_of_a_title() {
     let (disk, mut journal) = new();
     let chat = journal.begin().unwrap();
