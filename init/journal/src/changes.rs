@@ -141,15 +141,18 @@ impl Journal {
             return Err(Error::NoChat);
         }
         let chat = self.contents.next_chat();
+        // Of an evaluated context nobody knows where a turn ends.
+        let all = turns == source.turns();
+        let context = if all { source.context() } else { &[] };
         let fork = Fork {
             chat,
             from,
             turns: source.turn_records().take(turns).collect(),
-            tokens: source.tokens,
+            tokens: source.tokens_after(turns),
             system: source.system.clone(),
             parameters: source.parameters.clone(),
             model: source.model.clone(),
-            context: source.context().to_vec(),
+            context: context.to_vec(),
         };
         self.append(Record::Fork(fork))?;
         Ok(chat)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +69,9 @@ pub struct Chat {
 #[derive(Debug, Clone)]
 struct Asked {
     turn: Turn,
-    words: String,
+    words: Arc<str>,
+    /// The tokens of the context after it.
+    tokens: u64,
 }
 
 impl Chat {
@@ -112,9 +115,16 @@ impl Chat {
         self.turns.iter().map(|asked| asked.turn)
     }
 
-    fn forget(&mut self, turns: &[u64]) {
+    /// The tokens of its context after so many turns.
+    pub(crate) fn tokens_after(&self, turns: usize) -> u64 {
+        let last = self.turns.iter().take(turns).last();
+        last.map_or(0, |asked| asked.tokens)
+    }
+
+    fn forget(&mut self, turns: &BTreeSet<u64>) {
         self.turns
             .retain(|asked| !turns.contains(&asked.turn.question));
+        self.tokens = self.tokens_after(self.turns());
         self.context.clear();
     }
 }
@@ -135,6 +145,10 @@ pub(crate) struct Contents {
     lines_bytes: usize,
     /// The number of conversations that there ever were.
     chats_begun: u32,
+    /// The turns that can be read, whoever has them, by the records of their questions.
+    turns: BTreeMap<u64, Asked>,
+    /// The other answers: which turn's, and the tokens after it.
+    answers: BTreeMap<u64, (u64, u64)>,
     /// Where records are, by number.
     pub(crate) places: BTreeMap<u64, u64>,
     /// Those of them that cannot be read.
@@ -209,26 +223,36 @@ impl Contents {
                 answer: _,
                 tokens,
             } => {
-                let chat = self.of(chat, number, at);
                 let turn = Turn {
                     question: number,
                     answer: number,
                 };
-                let words = first_words(&question.text);
-                chat.turns.push(Asked { turn, words });
+                let words = first_words(&question.text).into();
+                let asked = Asked {
+                    turn,
+                    words,
+                    tokens,
+                };
+                self.turns.insert(number, asked.clone());
+                let chat = self.of(chat, number, at);
+                chat.turns.push(asked);
                 (chat.tokens, chat.changed) = (tokens, at);
             }
             Record::Answer {
                 chat, turn, tokens, ..
             } => {
+                self.answers.insert(number, (turn, tokens));
                 let chat = self.of(chat, number, at);
                 let asked = chat.turns.iter_mut().find(|a| a.turn.question == turn);
                 if let Some(asked) = asked {
-                    asked.turn.answer = number;
+                    (asked.turn.answer, asked.tokens) = (number, tokens);
                 }
                 (chat.tokens, chat.changed) = (tokens, at);
             }
-            Record::Forget { chat, turns } => self.of(chat, number, at).forget(&turns),
+            Record::Forget { chat, turns } => {
+                let turns = turns.into_iter().collect();
+                self.of(chat, number, at).forget(&turns);
+            }
             Record::System { chat, text } => self.of(chat, number, at).system = text,
             Record::Set { chat, name, value } => {
                 let parameters = &mut self.of(chat, number, at).parameters;
@@ -240,12 +264,15 @@ impl Contents {
             Record::Model { chat, model } => self.of(chat, number, at).model = Some(model),
             Record::Rename { chat, title } => self.of(chat, number, at).title = title,
             Record::Fork(fork) => {
-                let turns = fork.turns.iter().map(|&turn| self.asked(turn)).collect();
+                let mut once = BTreeSet::new();
+                let turns = fork.turns.iter().filter(|turn| once.insert(turn.question));
+                let turns: Vec<_> = turns.filter_map(|&turn| self.asked(turn)).collect();
                 let chat = self.of(fork.chat, number, at);
+                let records = turns.iter().map(|asked| asked.turn);
+                chat.records
+                    .extend(records.flat_map(|turn| [turn.question, turn.answer]));
                 chat.turns = turns;
-                let of_turns = fork.turns.iter().flat_map(|t| [t.question, t.answer]);
-                chat.records.extend(of_turns);
-                chat.tokens = fork.tokens;
+                chat.tokens = chat.tokens_after(chat.turns());
                 chat.system = fork.system;
                 chat.parameters = fork.parameters;
                 chat.model = fork.model;
@@ -300,22 +327,25 @@ impl Contents {
         chat
     }
 
-    fn asked(&self, turn: Turn) -> Asked {
-        let all = self.chats.iter().flat_map(|chat| &chat.turns);
-        let words = all
-            .filter(|asked| asked.turn.question == turn.question)
-            .map(|asked| asked.words.clone())
-            .next();
-        Asked {
-            turn,
-            words: words.unwrap_or_default(),
+    /// A turn of a fork, with its first answer where the other one is lost.
+    fn asked(&self, turn: Turn) -> Option<Asked> {
+        let mut asked = self.turns.get(&turn.question)?.clone();
+        if let Some(&(of, tokens)) = self.answers.get(&turn.answer)
+            && of == turn.question
+        {
+            (asked.turn, asked.tokens) = (turn, tokens);
         }
+        Some(asked)
     }
 
     fn delete(&mut self, id: ChatId, erased: Vec<u64>) {
         self.chats_begun = self.chats_begun.max(id.0);
         self.chats.retain(|chat| chat.id != id);
         self.current = self.current.filter(|&current| current != id);
+        for number in &erased {
+            self.turns.remove(number);
+            self.answers.remove(number);
+        }
         self.erased.extend(&erased);
         self.erasing = Some(erased);
         self.lines.retain(|line| line.chat != Some(id));

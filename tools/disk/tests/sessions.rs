@@ -81,7 +81,7 @@ fn conversations_are_listed_shown_and_exported() {
         "{list}"
     );
     assert!(
-        lines[0].ends_with("1 turns      25 tokens  smollm2-135m  What is 1 + 1?"),
+        lines[0].ends_with("1 turns      30 tokens  smollm2-135m  What is 1 + 1?"),
         "{list}"
     );
     assert!(

@@ -94,6 +94,64 @@ fn a_fork_keeps_what_it_has_of_a_deleted_conversation() {
 }
 
 #[test]
+fn a_fork_of_a_fork_outlives_both() {
+    let (disk, mut journal) = new();
+    let first = journal.begin().unwrap();
+    turn(&mut journal, first, "said once");
+    let (_, answer) = said("better");
+    journal.answer(first, &answer, 9).unwrap();
+    let second = journal.fork(first, 1).unwrap();
+    journal.delete(first).unwrap();
+    let third = journal.fork(second, 1).unwrap();
+    journal.delete(second).unwrap();
+    for journal in [&journal, &reopen(&disk).0] {
+        assert_eq!(texts(journal, third), ["said once"]);
+        assert_eq!(journal.messages(third).unwrap()[1], answer);
+        let chat = journal.chat(third).unwrap();
+        assert_eq!((chat.title(), chat.tokens), ("said once", 9));
+    }
+}
+
+#[test]
+fn a_fork_has_nothing_of_the_turns_behind_it() {
+    let (disk, mut journal) = new();
+    let first = journal.begin().unwrap();
+    let (question, answer) = said("shared");
+    journal.turn(first, &question, &answer, 5).unwrap();
+    turn(&mut journal, first, "secret");
+    let (key, content) = piece(1, 10_000);
+    put(&mut journal, key, &content).unwrap();
+    journal.set_context(first, &[key]).unwrap();
+    let whole = journal.fork(first, 2).unwrap();
+    let fork = journal.fork(first, 1).unwrap();
+    for journal in [&journal, &reopen(&disk).0] {
+        let of = |id| journal.chat(id).unwrap();
+        assert_eq!((of(whole).context(), of(whole).tokens), (&[key][..], 7));
+        assert_eq!((of(fork).context(), of(fork).tokens), (&[][..], 5));
+    }
+    journal.delete(whole).unwrap();
+    journal.delete(first).unwrap();
+    assert!(journal.piece(&key).is_none());
+    assert!(!disk.bytes().windows(64).any(|w| w == &content[4096..4160]));
+}
+
+#[test]
+fn a_count_of_tokens_is_that_of_the_last_turn() {
+    let (disk, mut journal) = new();
+    let chat = journal.begin().unwrap();
+    for (text, tokens) in [("a", 5), ("b", 12)] {
+        let (question, answer) = said(text);
+        journal.turn(chat, &question, &answer, tokens).unwrap();
+    }
+    journal.take_back(chat).unwrap();
+    assert_eq!(reopen(&disk).0.chat(chat).unwrap().tokens, 5);
+    journal.clear(chat).unwrap();
+    for journal in [&journal, &reopen(&disk).0] {
+        assert_eq!(journal.chat(chat).unwrap().tokens, 0);
+    }
+}
+
+#[test]
 fn pieces_come_back_as_they_were_or_not_at_all() {
     let (disk, mut journal) = new();
     let chat = journal.begin().unwrap();

@@ -92,6 +92,24 @@ fn one_damaged_record_costs_one_record() {
 }
 
 #[test]
+fn a_fork_does_not_have_a_turn_that_is_lost() {
+    let disk = Memory::holding(session(None));
+    let (mut journal, _) = Journal::open(Box::new(disk.clone()), None).unwrap();
+    let first = journal.chats()[0].id;
+    let fork = journal.fork(first, 3).unwrap();
+    drop(journal);
+    let mut bytes = disk.bytes();
+    bytes[records(&disk.bytes())[3] + 520] ^= 1;
+    let disk = Memory::holding(bytes);
+    let (mut journal, found) = Journal::open(Box::new(disk), None).unwrap();
+    assert_eq!(found.lost, [(4, 4)]);
+    assert_eq!(journal.chat(fork).unwrap().turns(), 2);
+    // What is taken back is what was seen last.
+    journal.take_back(fork).unwrap();
+    assert_eq!(texts(&journal, fork), ["number 0"]);
+}
+
+#[test]
 fn records_that_were_flushed_and_are_gone_are_told() {
     for passphrase in [None, Some(SECRET)] {
         let whole = session(passphrase);
