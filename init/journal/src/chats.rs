@@ -158,7 +158,7 @@ pub(crate) struct Contents {
     pub(crate) space: Vec<Extent>,
     /// The records whose payloads are erased, or are to be.
     pub(crate) erased: BTreeSet<u64>,
-    /// Those that are to be, by a deletion whose erasing has not ended.
+    /// Those that are to be, by deletions whose erasing has not ended.
     pub(crate) erasing: Option<Vec<u64>>,
     /// Records that are lost, as is known.
     pub(crate) lost: Vec<(u64, u64)>,
@@ -347,7 +347,7 @@ impl Contents {
             self.answers.remove(number);
         }
         self.erased.extend(&erased);
-        self.erasing = Some(erased);
+        self.erasing.get_or_insert_default().extend(erased);
         self.lines.retain(|line| line.chat != Some(id));
         let used: Vec<_> = self.chats.iter().flat_map(Chat::context).collect();
         self.pieces

@@ -24,7 +24,7 @@ impl Journal {
         self.finish_erasing()
     }
 
-    /// Overwrites what the last deletion is to erase, and says so.
+    /// Overwrites what deletions are to erase, and says so.
     pub(crate) fn finish_erasing(&mut self) -> Result<(), Error> {
         for number in self.contents.erasing.clone().unwrap_or_default() {
             // One whose header is damaged is lost; what it says is not found.

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use protocol::Message;
 
+use crate::BLOCK_BYTES;
 use crate::chats::{Chat, ChatId, Contents};
 use crate::disk::Disk;
 use crate::error::{Action, Error};
@@ -14,6 +15,10 @@ use crate::seal::{Seal, await_chance, chance};
 use crate::space::Extent;
 use crate::superblock::{self, Head, Superblock};
 use crate::walk::{self, Found};
+
+/// What a disk that does not grow has left when it is full, so that conversations can be
+/// deleted; no more than a sixteenth.
+const KEPT_BACK_BYTES: u64 = 1 << 20;
 
 /// A session that is open.
 ///
@@ -85,14 +90,13 @@ impl Journal {
         if let Some(superblock) = superblock::read(journal.disk.as_ref())? {
             superblock::mend(journal.disk.as_mut(), &superblock)?;
         }
-        journal.wipe(journal.head.end, remains)?;
+        unless_full(journal.wipe(journal.head.end, remains))?;
         if journal.contents.erasing.is_some() {
-            journal.finish_erasing()?;
-            found.erased = true;
+            found.erased = unless_full(journal.finish_erasing())?;
         }
         if !found.lost.is_empty() {
             let records = found.lost.clone();
-            journal.append(Record::Lost { records })?;
+            unless_full(journal.append(Record::Lost { records }))?;
         }
         Ok((journal, found))
     }
@@ -227,14 +231,26 @@ impl Journal {
             salt: chance()?,
             record,
         };
+        let kept_back = match stamped.record {
+            Record::Erased {} => 0,
+            // That it is erased has room, too.
+            Record::Delete { .. } | Record::Lost { .. } => BLOCK_BYTES,
+            _ => KEPT_BACK_BYTES,
+        };
         let json = serde_json::to_vec(&stamped).map_err(|_| Error::TooLong { bytes: 0 })?;
-        let number = self.write_record(json, space)?;
+        let number = self.write_record(json, space, kept_back)?;
         self.contents.apply(number, stamped);
         Ok(())
     }
 
-    /// Writes a record whose payload is `json`, and returns its number when it stays.
-    pub(crate) fn write_record(&mut self, json: Vec<u8>, space: u32) -> Result<u64, Error> {
+    /// Writes a record whose payload is `json`, and returns its number when it stays. On a
+    /// disk that does not grow, `kept_back` bytes are free after it.
+    pub(crate) fn write_record(
+        &mut self,
+        json: Vec<u8>,
+        space: u32,
+        kept_back: u64,
+    ) -> Result<u64, Error> {
         let bytes = self.seal.stored_bytes(&json);
         if bytes > PAYLOAD_BYTES_MAX {
             return Err(Error::TooLong { bytes });
@@ -245,7 +261,7 @@ impl Journal {
         let payload = self.seal.close(&header.bound(&self.id), json)?;
         header.payload = crate::seal::hash(&[&payload]);
         let at = self.head.end;
-        self.room_for(header.next(at))?;
+        self.room_for(header.next(at), kept_back)?;
         header.write(self.disk.as_mut(), at, &self.id, &payload)?;
         if space > 0 {
             self.extend_to(header.next(at))?;
@@ -262,10 +278,11 @@ impl Journal {
         Ok(number)
     }
 
-    /// Whether the disk can be as large as `end`.
-    pub(crate) fn room_for(&self, end: u64) -> Result<(), Error> {
+    /// Whether the disk can be as large as `end`, and more.
+    fn room_for(&self, end: u64, kept_back: u64) -> Result<(), Error> {
         let size = self.disk.size();
         let size = size.map_err(|e| Error::of(Action::Read, 0, e))?;
+        let end = end.saturating_add(kept_back.min(size / 16));
         if self.disk.grows() || end <= size {
             Ok(())
         } else {
@@ -325,6 +342,15 @@ impl Drop for Journal {
             // Nothing is lost without it.
             let _ = self.disk.flush();
         }
+    }
+}
+
+/// Whether it is done: what a full disk has no room for is tried again at the next opening.
+fn unless_full(done: Result<(), Error>) -> Result<bool, Error> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(Error::Full { .. }) => Ok(false),
+        Err(e) => Err(e),
     }
 }
 

@@ -103,7 +103,7 @@ pub fn session(payloads: &[&[u8]]) -> Result<Memory, Error> {
     let disk = Memory::default();
     let mut journal = Journal::create(Box::new(disk.clone()), None)?;
     for payload in payloads {
-        journal.write_record(payload.to_vec(), 1)?;
+        journal.write_record(payload.to_vec(), 1, 0)?;
     }
     Ok(disk)
 }

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use crate::talk::{get, new, piece, put, reopen, said, texts, turn};
 use journal::rehearsal::Memory;
-use journal::{Error, Journal, Key, Model, look};
+use journal::{Disk as _, Error, Journal, Key, Model, look};
 use protocol::{Message, Role};
 
 #[test]
@@ -256,8 +256,46 @@ fn a_disk_of_fixed_size_fills_up_and_keeps_what_it_has() {
         }
     };
     assert!(matches!(error, Error::Full { .. }), "{error}");
-    assert_eq!(count, 15);
-    assert_eq!(texts(&reopen(&disk).0, chat).len(), count);
+    assert_eq!(count, 13);
+    drop(journal);
+    let (mut journal, found) = reopen(&disk);
+    assert!(found.is_quiet(), "{found}");
+    assert_eq!(texts(&journal, chat).len(), count);
+    // What is in it can still be deleted.
+    journal.delete(chat).unwrap();
+    assert!(!disk.bytes().windows(6).any(|w| w == b"again!"));
+    let (journal, found) = reopen(&disk);
+    assert!(found.is_quiet() && journal.chats().is_empty(), "{found}");
+}
+
+#[test]
+fn a_full_disk_is_opened_whatever_it_has_no_room_for() {
+    let (disk, mut journal) = new();
+    let chat = journal.begin().unwrap();
+    turn(&mut journal, chat, "a secret");
+    let other = journal.begin().unwrap();
+    turn(&mut journal, other, "another secret");
+    // The deletion is on the disk, and nothing is erased yet.
+    disk.fail_after(2, ErrorKind::Other);
+    journal.delete(chat).unwrap_err();
+    disk.mend();
+    drop(journal);
+    let bytes = disk.bytes();
+    let mut full = Memory::fixed(bytes.len());
+    full.write_at(0, &bytes).unwrap();
+    for _ in 0..2 {
+        let (journal, found) = reopen(&full);
+        assert!(!found.erased, "nothing says so yet");
+        assert_eq!(journal.chats().len(), 1);
+        assert!(!full.bytes().windows(9).any(|w| w == b"a secret!"));
+    }
+    // There is room again: both deletions end.
+    let disk = Memory::holding(bytes);
+    let (mut journal, found) = reopen(&disk);
+    assert!(found.erased);
+    journal.delete(other).unwrap();
+    assert!(reopen(&disk).1.is_quiet());
+    assert!(!disk.bytes().windows(7).any(|w| w == b"secret!"));
 }
 
 #[test]
