@@ -153,7 +153,7 @@ pub(crate) struct Contents {
     pub(crate) places: BTreeMap<u64, u64>,
     /// Those of them that cannot be read.
     pub(crate) unreadable: BTreeSet<u64>,
-    pub(crate) pieces: Vec<Held>,
+    pub(crate) pieces: BTreeMap<Key, Held>,
     /// The blocks that are for pieces.
     pub(crate) space: Vec<Extent>,
     /// The records whose payloads are erased, or are to be.
@@ -168,6 +168,8 @@ pub(crate) struct Contents {
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
     pub(crate) piece: Piece,
+    /// The record that lists it.
+    pub(crate) record: u64,
     pub(crate) used: u64,
 }
 
@@ -293,16 +295,21 @@ impl Contents {
             }
             Record::Space {} => {}
             Record::Piece(piece) => {
-                self.pieces.retain(|held| held.piece.key != piece.key);
-                self.pieces.push(Held {
-                    piece,
+                let held = Held {
+                    record: number,
                     used: number,
-                });
+                    piece,
+                };
+                self.pieces.insert(held.piece.key, held);
             }
-            Record::Drop { keys } => self.pieces.retain(|held| !keys.contains(&held.piece.key)),
+            Record::Drop { keys } => {
+                for key in &keys {
+                    self.pieces.remove(key);
+                }
+            }
             Record::Context { chat, keys } => {
-                for held in &mut self.pieces {
-                    if keys.contains(&held.piece.key) {
+                for key in &keys {
+                    if let Some(held) = self.pieces.get_mut(key) {
                         held.used = number;
                     }
                 }
@@ -349,9 +356,8 @@ impl Contents {
         self.erased.extend(&erased);
         self.erasing.get_or_insert_default().extend(erased);
         self.lines.retain(|line| line.chat != Some(id));
-        let used: Vec<_> = self.chats.iter().flat_map(Chat::context).collect();
-        self.pieces
-            .retain(|held| used.iter().any(|&key| *key == held.piece.key));
+        let used: BTreeSet<_> = self.chats.iter().flat_map(Chat::context).collect();
+        self.pieces.retain(|key, _| used.contains(key));
     }
 
     fn line(&mut self, line: Line) {

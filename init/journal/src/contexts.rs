@@ -1,6 +1,9 @@
 //! Evaluated contexts: pieces of up to hundreds of MiB, each known by what it depends
 //! on, written and read in parts.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use crate::BLOCK_BYTES;
@@ -96,7 +99,7 @@ impl Journal {
 
     /// Begins to write a piece of `bytes`; other things may be written meanwhile. Where
     /// the budget is spent, pieces are dropped that are of the least use, none of the
-    /// current conversation's context.
+    /// current conversation's context and none that were written since a context was set.
     ///
     /// # Errors
     /// [`Error::Full`] if there is no room for it; the disk cannot be written to.
@@ -166,7 +169,9 @@ impl Journal {
             self.write_part(writer)?;
         }
         self.flush()?;
-        self.append(Record::Piece(writer.piece.clone()))
+        self.append(Record::Piece(writer.piece.clone()))?;
+        self.fresh.insert(writer.piece.key);
+        Ok(())
     }
 
     /// The piece is not finished; its space is free again.
@@ -184,7 +189,9 @@ impl Journal {
         self.chat(chat).ok_or(Error::NoChat)?;
         let there = |key: &&Key| self.held(key).is_some();
         let keys = keys.iter().filter(there).copied().collect();
-        self.append(Record::Context { chat, keys })
+        self.append(Record::Context { chat, keys })?;
+        self.fresh.clear();
+        Ok(())
     }
 
     /// Drops pieces; their space is free again.
@@ -197,8 +204,7 @@ impl Journal {
     }
 
     fn held(&self, key: &Key) -> Option<&Held> {
-        let mut pieces = self.contents.pieces.iter();
-        pieces.find(|held| held.piece.key == *key)
+        self.contents.pieces.get(key)
     }
 
     fn write_part(&mut self, writer: &mut PieceWriter) -> Result<(), Error> {
@@ -223,7 +229,7 @@ impl Journal {
 
     /// The space that nobody uses.
     pub(crate) fn free_space(&self) -> Vec<Extent> {
-        let pieces = self.contents.pieces.iter();
+        let pieces = self.contents.pieces.values();
         let used = pieces.flat_map(|held| held.piece.extents.iter().copied());
         let reserved = self.reserved.values().flatten().copied();
         space::without(&self.contents.space, used.chain(reserved))
@@ -241,17 +247,15 @@ impl Journal {
     fn make_room(&mut self, blocks: u64) -> Result<(), Error> {
         let budget = self.budget_blocks()?;
         let mut spent = blocks.saturating_add(self.spent_blocks());
+        if spent <= budget {
+            return Ok(());
+        }
         let mut dropped = Vec::new();
         let mut idle = self.idle_pieces();
         while spent > budget {
-            let Some(held) = idle.pop() else {
-                return Err(Error::Full { at: self.head.end });
-            };
+            let held = idle.pop().ok_or(Error::Full { at: self.head.end })?;
             spent = spent.saturating_sub(space::blocks(&held.piece.extents));
             dropped.push(held.piece.key);
-        }
-        if dropped.is_empty() {
-            return Ok(());
         }
         self.drop_pieces(&dropped)
     }
@@ -268,26 +272,32 @@ impl Journal {
     }
 
     fn spent_blocks(&self) -> u64 {
-        let pieces = self.contents.pieces.iter();
+        let pieces = self.contents.pieces.values();
         let used = pieces.map(|held| space::blocks(&held.piece.extents));
         let reserved = self.reserved.values().map(|extents| space::blocks(extents));
         used.chain(reserved).fold(0, u64::saturating_add)
     }
 
-    /// The pieces that are not of the current context; the one to be dropped first is
-    /// the last: the longest unused, and of a context its end.
-    fn idle_pieces(&self) -> Vec<Held> {
+    /// The pieces that are not of the current context, nor of the one that is being
+    /// written; the one to be dropped first is the last: the longest unused, and of a
+    /// context its end.
+    fn idle_pieces(&self) -> Vec<&Held> {
         let current = self.current().map_or(&[][..], |chat| chat.context());
-        let pieces = self.contents.pieces.iter();
+        let kept: BTreeSet<_> = current.iter().chain(&self.fresh).collect();
+        let pieces = self.contents.pieces.values();
         let mut idle: Vec<_> = pieces
-            .filter(|held| !current.contains(&held.piece.key))
-            .cloned()
+            .filter(|held| !kept.contains(&held.piece.key))
             .collect();
-        let position = |key: &Key| {
-            let of = |keys: &[Key]| keys.iter().position(|k| k == key);
-            self.chats().iter().find_map(|chat| of(chat.context()))
-        };
-        idle.sort_by_key(|held| (std::cmp::Reverse(held.used), position(&held.piece.key)));
+        let mut positions = BTreeMap::new();
+        for chat in self.chats() {
+            for (position, key) in chat.context().iter().enumerate() {
+                positions.entry(key).or_insert(position);
+            }
+        }
+        idle.sort_by_cached_key(|held| {
+            let position = positions.get(&held.piece.key).copied();
+            (Reverse(held.used), position, held.record)
+        });
         idle
     }
 }

@@ -1,12 +1,13 @@
 //! A session that is open: what is in it, and what is written to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use protocol::Message;
 
 use crate::BLOCK_BYTES;
 use crate::chats::{Chat, ChatId, Contents};
+use crate::contexts::Key;
 use crate::disk::Disk;
 use crate::error::{Action, Error};
 use crate::frame::{Header, PAYLOAD_BYTES_MAX, zeros};
@@ -32,6 +33,8 @@ pub struct Journal {
     pub(crate) head: Head,
     /// Space of pieces that are being written, by writer.
     pub(crate) reserved: BTreeMap<u64, Vec<Extent>>,
+    /// Pieces that were written since a context was set.
+    pub(crate) fresh: BTreeSet<Key>,
     /// How many bytes contexts may take.
     pub(crate) budget: u64,
     id: [u8; 16],
@@ -66,6 +69,7 @@ impl Journal {
             contents: Contents::default(),
             head: Head::first(&id),
             reserved: BTreeMap::new(),
+            fresh: BTreeSet::new(),
             budget: u64::MAX,
             id,
             writable: true,
@@ -129,6 +133,7 @@ impl Journal {
             contents: walked.contents,
             head: walked.head,
             reserved: BTreeMap::new(),
+            fresh: BTreeSet::new(),
             budget: u64::MAX,
             id,
             writable: false,

@@ -29,18 +29,16 @@ impl Extent {
     }
 }
 
-/// What of `all` is not in `used`, in order.
+/// What of `all`, which is in order, is not in `used`.
 pub(crate) fn without(all: &[Extent], used: impl Iterator<Item = Extent>) -> Vec<Extent> {
     let mut used: Vec<_> = used.filter(|extent| extent.blocks > 0).collect();
     used.sort_unstable();
+    let mut used = used.into_iter().peekable();
     let mut free = Vec::new();
+    let mut from = 0;
     for region in all {
-        let mut from = region.block;
-        // Those before the region end before it: they lie in one, or nowhere.
-        let within = used
-            .iter()
-            .filter(|u| u.end() > region.block && u.block < region.end());
-        for taken in within {
+        from = region.block.max(from);
+        while let Some(taken) = used.next_if(|taken| taken.block < region.end()) {
             push(&mut free, from, taken.block);
             from = from.max(taken.end());
         }
@@ -111,7 +109,14 @@ mod tests {
     #[test]
     fn what_is_free_is_what_nobody_uses() {
         let all = [extent(10, 10), extent(30, 10)];
-        let used = [extent(15, 2), extent(35, 10), extent(12, 1), extent(12, 2)];
+        // One is nowhere, and two overlap.
+        let used = [
+            extent(15, 2),
+            extent(35, 10),
+            extent(12, 1),
+            extent(12, 2),
+            extent(3, 2),
+        ];
         let free = without(&all, used.into_iter());
         let expected = [extent(10, 2), extent(14, 1), extent(17, 3), extent(30, 5)];
         assert_eq!(free, expected);

@@ -74,7 +74,7 @@ pub(crate) fn keep<P: Peer>(
             _ => None,
         });
         if stored != Some(true) {
-            return;
+            break;
         }
     }
     keeper.set_context(chat, list.iter().map(|piece| piece.key).collect());

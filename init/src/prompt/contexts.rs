@@ -137,7 +137,10 @@ impl Chat {
             }
             (News::Stored(_, true), Some(_)) => self.keep_next(),
             // There is no room for more.
-            (News::Stored(_, false), _) => keeping.saver.run = None,
+            (News::Stored(_, false), Some(run)) => {
+                run.left.clear();
+                self.keep_next();
+            }
             _ => {}
         }
     }

@@ -219,6 +219,28 @@ fn pieces_are_dropped_for_others_within_a_budget() {
 }
 
 #[test]
+fn a_context_that_has_no_room_keeps_its_beginning() {
+    let (_, mut journal) = new();
+    journal.set_budget(4 << 20);
+    let chat = journal.begin().unwrap();
+    let keys: Vec<_> = (1..=6).map(|byte| piece(byte, 0).0).collect();
+    let (_, content) = piece(1, 1 << 20);
+    for key in &keys[..4] {
+        put(&mut journal, *key, &content).unwrap();
+    }
+    assert!(matches!(
+        put(&mut journal, keys[4], &content),
+        Err(Error::Full { .. })
+    ));
+    // What is not kept is left out, and another context may take the place of the end.
+    journal.set_context(chat, &keys).unwrap();
+    assert_eq!(journal.current().unwrap().context(), &keys[..4]);
+    journal.begin().unwrap();
+    put(&mut journal, keys[5], &content).unwrap();
+    assert!(journal.piece(&keys[2]).is_some() && journal.piece(&keys[3]).is_none());
+}
+
+#[test]
 fn after_an_error_the_same_can_be_tried_again() {
     let (disk, mut journal) = new();
     let chat = journal.begin().unwrap();
