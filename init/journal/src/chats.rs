@@ -154,6 +154,8 @@ pub(crate) struct Contents {
     /// Those of them that cannot be read.
     pub(crate) unreadable: BTreeSet<u64>,
     pub(crate) pieces: BTreeMap<Key, Held>,
+    /// The keys of pieces that records name which are no conversation's.
+    named: BTreeMap<u64, Vec<Key>>,
     /// The blocks that are for pieces.
     pub(crate) space: Vec<Extent>,
     /// The records whose payloads are erased, or are to be.
@@ -198,7 +200,15 @@ impl Contents {
         }
     }
 
-    /// The records that nothing but `chat` needs.
+    /// The pieces that conversations other than `chat` have.
+    fn pieces_without(&self, chat: ChatId) -> BTreeSet<Key> {
+        let others = self.chats.iter().filter(|other| other.id != chat);
+        let keys = others.flat_map(Chat::context).copied();
+        keys.filter(|key| self.pieces.contains_key(key)).collect()
+    }
+
+    /// The records that nothing but `chat` needs: its own, and those that name no piece
+    /// that is left, as a key is a digest of what was said.
     pub(crate) fn only_of(&self, chat: ChatId) -> Vec<u64> {
         let needed: BTreeSet<_> = self
             .chats
@@ -208,10 +218,12 @@ impl Contents {
             .flat_map(|turn| [turn.question, turn.answer])
             .collect();
         let records = self.chat(chat).map_or(&[][..], |chat| &chat.records);
-        records
-            .iter()
+        let own = records.iter().filter(|number| !needed.contains(number));
+        let left = self.pieces_without(chat);
+        let names_none = |keys: &&Vec<Key>| !keys.iter().any(|key| left.contains(key));
+        let named = self.named.iter().filter(|(_, keys)| names_none(keys));
+        own.chain(named.map(|(number, _)| number))
             .copied()
-            .filter(|number| !needed.contains(number))
             .collect()
     }
 
@@ -285,7 +297,7 @@ impl Contents {
                 self.of(chat, number, at);
                 self.current = Some(chat);
             }
-            Record::Delete { chat, erased } => self.delete(chat, erased),
+            Record::Delete { chat, erased } => self.delete(chat, &erased.into_iter().collect()),
             Record::Erased {} => self.erasing = None,
             Record::Line { chat, text } => {
                 if let Some(chat) = chat {
@@ -300,12 +312,14 @@ impl Contents {
                     used: number,
                     piece,
                 };
+                self.named.insert(number, vec![held.piece.key]);
                 self.pieces.insert(held.piece.key, held);
             }
             Record::Drop { keys } => {
                 for key in &keys {
                     self.pieces.remove(key);
                 }
+                self.named.insert(number, keys);
             }
             Record::Context { chat, keys } => {
                 for key in &keys {
@@ -345,19 +359,21 @@ impl Contents {
         Some(asked)
     }
 
-    fn delete(&mut self, id: ChatId, erased: Vec<u64>) {
+    fn delete(&mut self, id: ChatId, erased: &BTreeSet<u64>) {
         self.chats_begun = self.chats_begun.max(id.0);
         self.chats.retain(|chat| chat.id != id);
         self.current = self.current.filter(|&current| current != id);
-        for number in &erased {
+        for number in erased {
             self.turns.remove(number);
             self.answers.remove(number);
+            self.named.remove(number);
         }
-        self.erased.extend(&erased);
+        let left = self.pieces_without(id);
+        self.pieces
+            .retain(|key, held| left.contains(key) && !erased.contains(&held.record));
+        self.erased.extend(erased);
         self.erasing.get_or_insert_default().extend(erased);
         self.lines.retain(|line| line.chat != Some(id));
-        let used: BTreeSet<_> = self.chats.iter().flat_map(Chat::context).collect();
-        self.pieces.retain(|key, _| used.contains(key));
     }
 
     fn line(&mut self, line: Line) {

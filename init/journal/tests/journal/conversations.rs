@@ -136,6 +136,30 @@ fn a_fork_has_nothing_of_the_turns_behind_it() {
 }
 
 #[test]
+fn no_key_of_a_piece_outlives_its_conversation() {
+    let (disk, mut journal) = new();
+    let first = journal.begin().unwrap();
+    let keys: Vec<_> = (0x21..=0x24).map(|byte| piece(byte, 0).0).collect();
+    for key in &keys {
+        put(&mut journal, *key, &[1; 5000]).unwrap();
+    }
+    journal.set_context(first, &keys[..3]).unwrap();
+    let other = journal.begin().unwrap();
+    journal.set_context(other, &keys[2..3]).unwrap();
+    journal.drop_pieces(&keys[1..2]).unwrap();
+    journal.delete(first).unwrap();
+    let bytes = disk.bytes();
+    let names = |byte: &str| bytes.windows(64).any(|w| w == byte.repeat(32).as_bytes());
+    assert!(!names("21") && !names("22") && names("23") && !names("24"));
+    for journal in [&journal, &reopen(&disk).0] {
+        assert_eq!(journal.chat(other).unwrap().context(), &keys[2..3]);
+        assert_eq!(get(journal, &keys[2]).unwrap(), [1; 5000]);
+        assert!([0, 1, 3].iter().all(|&n| journal.piece(&keys[n]).is_none()));
+    }
+    assert!(reopen(&disk).1.is_quiet());
+}
+
+#[test]
 fn a_count_of_tokens_is_that_of_the_last_turn() {
     let (disk, mut journal) = new();
     let chat = journal.begin().unwrap();
