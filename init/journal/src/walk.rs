@@ -6,13 +6,15 @@ use crate::BLOCK_BYTES;
 use crate::chats::Contents;
 use crate::disk::Disk;
 use crate::error::{Action, Error};
-use crate::frame::{BLOCK, Header};
+use crate::frame::{BLOCK, Header, PAYLOAD_BYTES_MAX, zeros};
 use crate::record::Stamped;
 use crate::seal::Seal;
 use crate::superblock::Head;
 
 /// What is read at a time when the next record is looked for.
 const SCAN_BYTES: usize = 16 * BLOCK;
+/// What is read at a time when the remains of a record are looked for.
+const REMAINS_BYTES: usize = 1 << 20;
 
 /// What was found at opening other than what was written. Shown, it is one line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -215,7 +217,7 @@ fn scan(
     least: u64,
 ) -> Result<Option<u64>, Error> {
     let mut from = at.saturating_add(BLOCK_BYTES);
-    let mut buffer = crate::frame::zeros(SCAN_BYTES)?;
+    let mut buffer = zeros(SCAN_BYTES)?;
     while from <= limit {
         let count = disk
             .read_at(from, &mut buffer)
@@ -236,23 +238,26 @@ fn scan(
     Ok(None)
 }
 
-/// Up to where there is something other than zeros from `at` on.
+/// Up to where there is something other than zeros from `at` on, as far as a record goes:
+/// any of its sectors may have been written.
 fn remains(disk: &dyn Disk, at: u64) -> Result<u64, Error> {
+    let mut buffer = zeros(REMAINS_BYTES)?;
+    let length = (PAYLOAD_BYTES_MAX as u64).saturating_add(BLOCK_BYTES);
     let mut end = at;
-    let mut buffer = crate::frame::zeros(SCAN_BYTES)?;
-    loop {
+    for from in (at..at.saturating_add(length)).step_by(REMAINS_BYTES) {
         let count = disk
-            .read_at(end, &mut buffer)
-            .map_err(|e| Error::of(Action::Read, end, e))?;
+            .read_at(from, &mut buffer)
+            .map_err(|e| Error::of(Action::Read, from, e))?;
         let there = buffer.get(..count).unwrap_or_default();
-        let Some(last) = there.iter().rposition(|&byte| byte != 0) else {
-            return Ok(end);
-        };
-        let blocks = (last as u64 / BLOCK_BYTES).saturating_add(1);
-        end = end.saturating_add(blocks.saturating_mul(BLOCK_BYTES));
-        let most = at.saturating_add(crate::frame::PAYLOAD_BYTES_MAX as u64);
-        if count < buffer.len() || end > most {
-            return Ok(end);
+        // Without an end before the last byte, this is one operation for many of them.
+        let is_written = |block: &[u8]| block.iter().fold(0, |any, byte| any | byte) != 0;
+        if let Some(last) = there.chunks(BLOCK).rposition(is_written) {
+            let blocks = (last as u64).saturating_add(1);
+            end = from.saturating_add(blocks.saturating_mul(BLOCK_BYTES));
+        }
+        if count < buffer.len() {
+            break;
         }
     }
+    Ok(end)
 }

@@ -379,13 +379,14 @@ fn what_is_no_session_is_refused_and_left_alone() {
 
 #[test]
 fn an_empty_session_is_opened_without_looking_at_the_whole_disk() {
-    let disk = Memory::fixed(8 << 20);
+    let disk = Memory::fixed(160 << 20);
     drop(Journal::create(Box::new(disk.clone()), None).unwrap());
     let before = disk.read_bytes();
     let (journal, found) = reopen(&disk);
     assert!(found.is_quiet() && journal.chats().is_empty());
     let read = disk.read_bytes() - before;
-    assert!(read < 1 << 20, "{read} bytes");
+    // As much as remains of a record may take.
+    assert!(read < 66 << 20, "{read} bytes");
 }
 
 #[test]

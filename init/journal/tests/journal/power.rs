@@ -227,6 +227,34 @@ fn nothing_that_was_said_to_stay_is_lost_wherever_the_power_is_cut() {
 }
 
 #[test]
+fn no_remains_of_a_record_stay_however_it_was_torn() {
+    let disk = Memory::default();
+    let mut journal = Journal::create(Box::new(disk.clone()), None).unwrap();
+    let chat = journal.begin().unwrap();
+    let end = disk.bytes().len() as u64;
+    turn(&mut journal, chat, &"a secret ".repeat(200_000));
+    let whole = disk.bytes();
+    drop(journal);
+    // Its last sectors were written, and none before; and some in the middle.
+    for kept in [1..2, 2000..2001, 7000..7002] {
+        let mut bytes = whole.clone();
+        bytes[4096..3 * 4096].fill(0);
+        for (index, sector) in bytes[end as usize..].chunks_mut(SECTOR_BYTES).enumerate() {
+            if !kept.contains(&index) {
+                sector.fill(0);
+            }
+        }
+        let disk = Memory::holding(bytes);
+        let (_, found) = Journal::open(Box::new(disk.clone()), None).unwrap();
+        assert!(found.cut && found.lost.is_empty(), "{found}");
+        assert!(
+            !disk.bytes().windows(8).any(|w| w == b"a secret"),
+            "{kept:?}"
+        );
+    }
+}
+
+#[test]
 fn each_byte_of_a_turn_is_a_place_to_cut() {
     let (operations, steps) = play(None);
     let turn = operations
