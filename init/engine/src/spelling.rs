@@ -41,7 +41,8 @@ impl Answers {
     pub(crate) fn remember(&mut self, pieces: &impl Pieces, prompt: &[Token], generated: &[Token]) {
         let markup = |token: &Token| pieces.is_markup(*token);
         let start = prompt.iter().rposition(markup).map_or(0, |at| at + 1);
-        self.spans.retain(|span| span.start < start);
+        let kept = self.spans.iter().filter(|span| span.start < start).count();
+        self.keep_first(kept);
         if generated.iter().any(markup) {
             return;
         }
@@ -78,9 +79,16 @@ impl Answers {
             rest = after;
             matched += 1;
         }
-        self.spans.truncate(matched);
+        self.keep_first(matched);
         spliced.extend_from_slice(rest);
         spliced
+    }
+
+    /// Keeps the first `count` answers, and nothing of what was said after them.
+    fn keep_first(&mut self, count: usize) {
+        self.spans.truncate(count);
+        let end = self.spans.last().map_or(0, |span| span.end);
+        self.tokens.truncate(end);
     }
 }
 
@@ -155,7 +163,7 @@ mod tests {
             let mut answers = Answers::default();
             answers.remember(&Letters, &prompt, &[1, 2]);
             assert_eq!(answers.splice(&Letters, &canonical), canonical);
-            assert!(answers.spans.is_empty());
+            assert_eq!(answers, Answers::default());
         }
     }
 
