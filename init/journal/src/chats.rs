@@ -117,7 +117,7 @@ impl Chat {
 
     /// The tokens of its context after so many turns.
     pub(crate) fn tokens_after(&self, turns: usize) -> u64 {
-        let last = self.turns.iter().take(turns).last();
+        let last = self.turns.iter().take(turns).next_back();
         last.map_or(0, |asked| asked.tokens)
     }
 
@@ -278,9 +278,7 @@ impl Contents {
             Record::Model { chat, model } => self.of(chat, number, at).model = Some(model),
             Record::Rename { chat, title } => self.of(chat, number, at).title = title,
             Record::Fork(fork) => {
-                let mut once = BTreeSet::new();
-                let turns = fork.turns.iter().filter(|turn| once.insert(turn.question));
-                let turns: Vec<_> = turns.filter_map(|&turn| self.asked(turn)).collect();
+                let turns = self.all_asked(&fork.turns);
                 let chat = self.of(fork.chat, number, at);
                 let records = turns.iter().map(|asked| asked.turn);
                 chat.records
@@ -348,7 +346,14 @@ impl Contents {
         chat
     }
 
-    /// A turn of a fork, with its first answer where the other one is lost.
+    /// The turns of a fork, each once, without those that are lost.
+    fn all_asked(&self, turns: &[Turn]) -> Vec<Asked> {
+        let mut once = BTreeSet::new();
+        let turns = turns.iter().filter(|turn| once.insert(turn.question));
+        turns.filter_map(|&turn| self.asked(turn)).collect()
+    }
+
+    /// One of them, with its first answer where the other one is lost.
     fn asked(&self, turn: Turn) -> Option<Asked> {
         let mut asked = self.turns.get(&turn.question)?.clone();
         if let Some(&(of, tokens)) = self.answers.get(&turn.answer)

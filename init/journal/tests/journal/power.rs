@@ -231,7 +231,7 @@ fn no_remains_of_a_record_stay_however_it_was_torn() {
     let disk = Memory::default();
     let mut journal = Journal::create(Box::new(disk.clone()), None).unwrap();
     let chat = journal.begin().unwrap();
-    let end = disk.bytes().len() as u64;
+    let end = disk.bytes().len();
     turn(&mut journal, chat, &"a secret ".repeat(200_000));
     let whole = disk.bytes();
     drop(journal);
@@ -239,7 +239,7 @@ fn no_remains_of_a_record_stay_however_it_was_torn() {
     for kept in [1..2, 2000..2001, 7000..7002] {
         let mut bytes = whole.clone();
         bytes[4096..3 * 4096].fill(0);
-        for (index, sector) in bytes[end as usize..].chunks_mut(SECTOR_BYTES).enumerate() {
+        for (index, sector) in bytes[end..].chunks_mut(SECTOR_BYTES).enumerate() {
             if !kept.contains(&index) {
                 sector.fill(0);
             }
