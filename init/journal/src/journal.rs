@@ -242,7 +242,7 @@ impl Journal {
             Record::Delete { .. } | Record::Lost { .. } => BLOCK_BYTES,
             _ => KEPT_BACK_BYTES,
         };
-        let json = serde_json::to_vec(&stamped).map_err(|_| Error::TooLong { bytes: 0 })?;
+        let json = stamped.to_json().map_err(|_| Error::TooLong { bytes: 0 })?;
         let number = self.write_record(json, space, kept_back)?;
         self.contents.apply(number, stamped);
         Ok(())

@@ -3,29 +3,109 @@
 use std::collections::BTreeMap;
 
 use protocol::Message;
+use serde::de::value::EnumAccessDeserializer;
+use serde::de::{
+    DeserializeSeed, Deserializer as _, EnumAccess, Error as _, IntoDeserializer as _,
+    VariantAccess, Visitor,
+};
 use serde::{Deserialize, Serialize};
+use serde_json::{Error, Map, Value};
 
 use crate::chats::{ChatId, Model};
 use crate::contexts::Key;
 use crate::space::Extent;
 
 /// A record's payload.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Stamped {
     /// When it was written, in seconds since 1970 by the clock of whoever wrote it.
     pub(crate) at: u64,
     /// Bytes of chance: an erased text cannot be guessed and compared with its digest.
-    #[serde(with = "hex::serde")]
     pub(crate) salt: [u8; 16],
     /// What it says.
-    #[serde(flatten)]
     pub(crate) record: Record,
+}
+
+impl Stamped {
+    /// One object: `at`, `salt`, `kind`, and what that kind has.
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, Error> {
+        let mut object = Map::new();
+        object.insert("at".to_owned(), self.at.into());
+        object.insert("salt".to_owned(), hex::encode(self.salt).into());
+        if let Value::Object(record) = serde_json::to_value(&self.record)? {
+            for (kind, fields) in record {
+                object.insert("kind".to_owned(), kind.into());
+                if let Value::Object(fields) = fields {
+                    object.extend(fields);
+                }
+            }
+        }
+        serde_json::to_vec(&object)
+    }
+
+    /// What [`to_json`](Self::to_json) wrote. Whatever else is in it takes no memory, as it
+    /// does where serde looks for a tag in what it has read.
+    pub(crate) fn of_json(json: &[u8]) -> Result<Self, Error> {
+        let Stamp { at, salt, kind } = serde_json::from_slice(json)?;
+        let tagged = Tagged { kind: &kind, json };
+        let record = Record::deserialize(EnumAccessDeserializer::new(tagged))?;
+        Ok(Self { at, salt, record })
+    }
+}
+
+/// What every payload has.
+#[derive(Deserialize)]
+struct Stamp {
+    at: u64,
+    #[serde(with = "hex::serde")]
+    salt: [u8; 16],
+    kind: String,
+}
+
+/// A payload as an enum: its kind is the variant, and the whole object has its fields.
+struct Tagged<'a> {
+    kind: &'a str,
+    json: &'a [u8],
+}
+
+impl<'de> EnumAccess<'de> for Tagged<'de> {
+    type Error = Error;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Error> {
+        let variant = seed.deserialize(self.kind.into_deserializer())?;
+        Ok((variant, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Tagged<'de> {
+    type Error = Error;
+
+    fn unit_variant(self) -> Result<(), Error> {
+        Err(Error::custom("a record is an object"))
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
+        seed.deserialize(&mut serde_json::Deserializer::from_slice(self.json))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Error> {
+        Err(Error::custom("a record is an object"))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        serde_json::Deserializer::from_slice(self.json).deserialize_struct("", fields, visitor)
+    }
 }
 
 /// What happened. Turns are named by the numbers of their records, so that what a
 /// record means does not depend on records that are erased or lost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Record {
     /// A conversation begins, and is the current one.
     Begin { chat: ChatId },

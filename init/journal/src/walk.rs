@@ -178,7 +178,7 @@ pub(crate) fn read(
     let payload = header.read_payload(disk, at)?;
     Ok(payload
         .and_then(|payload| seal.open(&header.bound(id), payload))
-        .and_then(|json| serde_json::from_slice(&json).ok()))
+        .and_then(|json| Stamped::of_json(&json).ok()))
 }
 
 /// Of what could not be read, tells what is neither erased nor told before.
@@ -196,12 +196,20 @@ fn settle(walked: &mut Walked) {
         lost.push((*number, *number));
     }
     lost.sort_unstable();
+    let mut told = walked.contents.lost.clone();
+    told.sort_unstable();
+    let mut end = 0;
+    for (_, last) in &mut told {
+        end = end.max(*last);
+        *last = end;
+    }
+    let is_told = |n| {
+        let from = told.partition_point(|&(first, _)| first <= n);
+        let before = told.get(..from).and_then(<[_]>::last);
+        before.is_some_and(|&(_, last)| n <= last)
+    };
     for (first, last) in lost {
-        let told = |n| {
-            let mut ranges = walked.contents.lost.iter();
-            ranges.any(|&(first, last)| (first..=last).contains(&n))
-        };
-        if !(told(first) && told(last)) {
+        if !(is_told(first) && is_told(last)) {
             walked.found.lose(first, last, at);
         }
     }
