@@ -144,10 +144,10 @@ fn is_blank(disk: &dyn Disk) -> Result<bool, Error> {
 }
 
 /// Makes the superblock of a session again, both copies of which are damaged, from its
-/// first record.
+/// records.
 ///
 /// # Errors
-/// They are not, there is no record, or the session was encrypted: its key is lost then.
+/// They are not, no record can be read, or the session was encrypted: its key is lost then.
 pub fn rebuild(disk: &mut dyn Disk) -> Result<(), Error> {
     match read(disk) {
         Err(Error::NoSession { .. }) => {}
@@ -158,12 +158,9 @@ pub fn rebuild(disk: &mut dyn Disk) -> Result<(), Error> {
     let id = Header::id(&sector).ok_or(Error::NoSession {
         what: "something else",
     })?;
-    let header = Header::read(disk, LOG_START, &id)?;
-    let first = match header {
-        Some(header) => walk::read(disk, LOG_START, &header, &id, &Seal::Plain)?,
-        None => None,
-    };
-    if first.is_none() {
+    // The first ones may be erased.
+    let contents = walk::walk(disk, &id, &Seal::Plain)?.contents;
+    if contents.places.len() == contents.unreadable.len() {
         return Err(Error::NoSession {
             what: "what is left of one: its key was in the superblock",
         });

@@ -235,9 +235,19 @@ fn a_superblock_is_mended_from_its_copy_or_from_the_records() {
     };
     let mut disk = both(whole);
     rebuild(&mut disk).unwrap();
-    let (journal, found) = Journal::open(Box::new(disk), None).unwrap();
+    let (mut journal, found) = Journal::open(Box::new(disk.clone()), None).unwrap();
     assert!(found.is_quiet());
     assert_eq!(texts(&journal, journal.chats()[0].id).len(), 10);
+    // The first record is erased with its conversation.
+    let first = journal.chats()[0].id;
+    let other = journal.begin().unwrap();
+    journal.delete(first).unwrap();
+    drop(journal);
+    let mut disk = both(disk.bytes());
+    rebuild(&mut disk).unwrap();
+    let (journal, found) = Journal::open(Box::new(disk), None).unwrap();
+    assert!(found.is_quiet());
+    assert_eq!(journal.current().unwrap().id, other);
     // The key of an encrypted one is gone.
     let mut disk = both(session(Some(SECRET)));
     assert!(matches!(rebuild(&mut disk), Err(Error::NoSession { .. })));
