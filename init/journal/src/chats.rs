@@ -382,6 +382,9 @@ impl Contents {
     }
 
     fn line(&mut self, line: Line) {
+        if line.text.len() > LINES_BYTES_MAX {
+            return;
+        }
         self.lines_bytes = self.lines_bytes.saturating_add(line.text.len());
         self.lines.push_back(line);
         while self.lines.len() > LINES_MAX || self.lines_bytes > LINES_BYTES_MAX {

@@ -390,6 +390,16 @@ fn an_empty_session_is_opened_without_looking_at_the_whole_disk() {
 }
 
 #[test]
+fn a_line_that_is_too_long_to_keep_takes_no_other_with_it() {
+    let (disk, mut journal) = new();
+    journal.line(None, "short").unwrap();
+    journal.line(None, &"long ".repeat(60_000)).unwrap();
+    for journal in [&journal, &reopen(&disk).0] {
+        assert_eq!(journal.lines().collect::<Vec<_>>(), ["short"]);
+    }
+}
+
+#[test]
 fn what_was_read_for_a_question_is_no_part_of_a_title() {
     let (disk, mut journal) = new();
     let chat = journal.begin().unwrap();
