@@ -8,6 +8,7 @@ use journal::{Error, Journal};
 use protocol::{Piece, PieceInfo, PieceKey, TurnStats};
 
 use super::{Keeper, Key, News};
+use crate::host::read_budget;
 use crate::peer::Peer;
 use crate::session::{Evaluated, Session, Update};
 
@@ -128,9 +129,12 @@ fn next_news<T>(
     }
 }
 
-/// The content of that piece; `None`: it is not there, or has changed.
+/// The content of that piece; `None`: it is not there, has changed, or is longer than a
+/// message to the engine may be.
 pub(super) fn read(journal: &Journal, name: &journal::Key) -> Option<Vec<u8>> {
-    let parts = journal.piece(name).map_or(0, |piece| piece.parts);
+    let most = u64::from(read_budget().request_bytes);
+    let piece = journal.piece(name).filter(|piece| piece.bytes <= most);
+    let parts = piece.map_or(0, |piece| piece.parts);
     let read: Result<Vec<Vec<u8>>, Error> = (0..parts)
         .map(|part| journal.read_part(name, part))
         .collect();
