@@ -191,8 +191,8 @@ mod tests {
         let most = PieceInfo {
             bytes: u64::MAX,
             tokens: u32::MAX,
-            ..pieces[0].clone()
+            ..pieces[0]
         };
-        assert!(!is_worth_keeping(&[most.clone(), most], &stats(1e6)));
+        assert!(!is_worth_keeping(&[most, most], &stats(1e6)));
     }
 }

@@ -34,7 +34,7 @@ const BASE_BYTES: Bytes = Saturating(48 << 20);
 const UNTOUCHED_BYTES: Bytes = Saturating(24 << 20);
 
 /// Tokens that a thread attends to at once: `PART` in ggml/kernels/attention.cpp.
-const PART_TOKENS: Bytes = Saturating(512);
+const PART_TOKENS: u64 = 512;
 
 /// What llama.cpp's table of a context has of each token: its position, its sequences.
 const TABLE_BYTES: Bytes = Saturating(64);
@@ -334,8 +334,8 @@ fn bytes_per_token(header: &Header, kv: KvType, batch_tokens: u32) -> Bytes {
     // of one that threads compute from.
     let masks: Bytes = Saturating(u64::from(batch_tokens)) * Saturating(3 * 2);
     // What a pass found in each part of the context, in 32-bit floats.
-    let found = header.attended_values() * Saturating(4 * ggml::PASS_TOKENS as u64);
-    held + masks + found / PART_TOKENS + TABLE_BYTES
+    let found = header.attended_values() * Saturating(4) * Saturating(ggml::PASS_TOKENS as u64);
+    held + masks + Saturating(found.0.div_ceil(PART_TOKENS)) + TABLE_BYTES
 }
 
 /// What the graph of one batch needs, roughly: activations of the widest

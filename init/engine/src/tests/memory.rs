@@ -60,9 +60,9 @@ fn fill_a_long_context() {
         }
         let more = held_bytes() - before;
         // The mask of a batch, which threads compute from a copy of.
-        let copy = 2 * BATCH * TOKENS;
+        let copy = 2 * (BATCH * TOKENS) as u64;
         assert!(
-            (copy..copy + (1 << 20)).contains(&(more as usize)),
+            (copy..copy + (1 << 20)).contains(&more),
             "{more} beside {copy}"
         );
     });
