@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use crate::talk::{get, new, piece, put, reopen, said, texts, turn};
-use journal::rehearsal::Memory;
+use journal::rehearsal::{Memory, Operation};
 use journal::{Disk as _, Error, Journal, Key, Model, look};
 use protocol::{Message, Role};
 
@@ -133,6 +133,33 @@ fn a_fork_has_nothing_of_the_turns_behind_it() {
     journal.delete(first).unwrap();
     assert!(journal.piece(&key).is_none());
     assert!(!disk.bytes().windows(64).any(|w| w == &content[4096..4160]));
+}
+
+#[test]
+fn a_deletion_writes_no_zeros_where_they_are() {
+    let (disk, mut journal) = new();
+    let [first, second] = ["one", "two"].map(|question| {
+        let chat = journal.begin().unwrap();
+        turn(&mut journal, chat, question);
+        chat
+    });
+    let (key, content) = piece(1, 4 << 20);
+    put(&mut journal, key, &content).unwrap();
+    journal.set_context(first, &[key]).unwrap();
+    let written = |journal: &mut Journal, chat| {
+        let before = disk.operations().len();
+        journal.delete(chat).unwrap();
+        let operations = disk.operations();
+        let written = operations[before..]
+            .iter()
+            .map(|operation| match operation {
+                Operation::Write { bytes, .. } => bytes.len(),
+                Operation::Flush => 0,
+            });
+        written.sum::<usize>()
+    };
+    assert!(written(&mut journal, first) > 4 << 20);
+    assert!(written(&mut journal, second) < 1 << 16);
 }
 
 #[test]
