@@ -13,7 +13,7 @@ pub fn wrap(line: &str, columns: usize) -> Vec<String> {
     let hang = if hang > columns / 2 { 0 } else { hang };
     let mut rows = Vec::new();
     let (mut row, mut width) = (String::new(), 0_usize);
-    for word in line.split_inclusive(' ') {
+    for word in words(line) {
         let room = cells(word.trim_end_matches(' '));
         if width.saturating_add(room) > columns && width > hang {
             rows.push(row.trim_end().to_owned());
@@ -31,6 +31,19 @@ pub fn wrap(line: &str, columns: usize) -> Vec<String> {
     }
     rows.push(row.trim_end().to_owned());
     rows
+}
+
+/// Words, each with the blank behind it. A blank that something joins is part of a word.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let clusters = line.grapheme_indices(true);
+    let blanks =
+        clusters.filter_map(|(at, cluster)| (cluster == " ").then(|| at.saturating_add(1)));
+    let mut start = 0;
+    blanks.chain([line.len()]).filter_map(move |end| {
+        let word = line.get(start..end);
+        start = end;
+        word
+    })
 }
 
 /// Where the last column of a table begins: behind the last gap of two blanks
@@ -69,6 +82,7 @@ mod tests {
             ("abcdefghijklm no", 8, vec!["abcdefgh", "ijklm no"]),
             ("漢字漢字 漢", 6, vec!["漢字漢", "字 漢"]),
             ("a\x1b[2Jb", 20, vec!["a␛[2Jb"]),
+            ("a \u{200c}b c", 4, vec!["a \u{200c}b", "c"]),
             ("ends with blanks   ", 20, vec!["ends with blanks"]),
         ] {
             assert_eq!(wrap(line, columns), rows, "{line:?}");
