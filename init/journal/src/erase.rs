@@ -1,10 +1,11 @@
 //! Deleting a conversation so that nothing of it stays on the disk.
 
 use crate::chats::ChatId;
-use crate::error::Error;
+use crate::error::{Action, Error};
 use crate::frame::PAYLOAD_AT;
 use crate::journal::Journal;
 use crate::record::Record;
+use crate::walk::RECORD_BYTES_MAX;
 
 impl Journal {
     /// Deletes a conversation. What only it has is overwritten with zeros: messages,
@@ -36,6 +37,11 @@ impl Journal {
         for extent in self.free_space() {
             self.wipe(extent.at(), extent.at().saturating_add(extent.bytes()))?;
         }
+        // Behind the records is what is left of one that power was lost in, in any order.
+        let size = self.disk.size();
+        let size = size.map_err(|e| Error::of(Action::Read, 0, e))?;
+        let end = self.head.end.saturating_add(RECORD_BYTES_MAX).min(size);
+        self.wipe(self.head.end, end)?;
         self.flush()?;
         self.append(Record::Erased {})
     }

@@ -14,7 +14,9 @@ use crate::superblock::Head;
 /// What is read at a time when the next record is looked for.
 const SCAN_BYTES: usize = 16 * BLOCK;
 /// What is read at a time when the remains of a record are looked for.
-const REMAINS_BYTES: usize = 1 << 20;
+const REMAINS_BYTES: usize = 256 << 10;
+/// As far as a record reaches.
+pub(crate) const RECORD_BYTES_MAX: u64 = (PAYLOAD_BYTES_MAX as u64).saturating_add(BLOCK_BYTES);
 
 /// What was found at opening other than what was written. Shown, it is one line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -246,23 +248,23 @@ fn scan(
     Ok(None)
 }
 
-/// Up to where there is something other than zeros from `at` on, as far as a record goes:
-/// any of its sectors may have been written.
+/// Up to where there is something other than zeros from `at` on, as far as a record goes.
+/// Any of its sectors may have been written: a deletion looks behind zeros, too.
 fn remains(disk: &dyn Disk, at: u64) -> Result<u64, Error> {
     let mut buffer = zeros(REMAINS_BYTES)?;
-    let length = (PAYLOAD_BYTES_MAX as u64).saturating_add(BLOCK_BYTES);
     let mut end = at;
-    for from in (at..at.saturating_add(length)).step_by(REMAINS_BYTES) {
+    for from in (at..at.saturating_add(RECORD_BYTES_MAX)).step_by(REMAINS_BYTES) {
         let count = disk
             .read_at(from, &mut buffer)
             .map_err(|e| Error::of(Action::Read, from, e))?;
         let there = buffer.get(..count).unwrap_or_default();
         // Without an end before the last byte, this is one operation for many of them.
         let is_written = |block: &[u8]| block.iter().fold(0, |any, byte| any | byte) != 0;
-        if let Some(last) = there.chunks(BLOCK).rposition(is_written) {
-            let blocks = (last as u64).saturating_add(1);
-            end = from.saturating_add(blocks.saturating_mul(BLOCK_BYTES));
-        }
+        let Some(last) = there.chunks(BLOCK).rposition(is_written) else {
+            break;
+        };
+        let blocks = (last as u64).saturating_add(1);
+        end = from.saturating_add(blocks.saturating_mul(BLOCK_BYTES));
         if count < buffer.len() {
             break;
         }

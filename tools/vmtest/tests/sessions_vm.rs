@@ -33,6 +33,18 @@ fn tiny(disks: &Disks) -> PathBuf {
     disks.tiny(&TinyModel::saying(&["yes"]))
 }
 
+/// A machine whose session is open and whose [`tiny`] model is ready, whichever was first;
+/// and what it has shown.
+fn ready(spec: &VmSpec) -> (Vm, String) {
+    let vm = Vm::launch(spec);
+    let mut shown = vm.expect_prompt(BOOT);
+    if !shown.contains("Tiny") {
+        shown += &vm.expect("Tiny", LOAD);
+        let _ = vm.expect_prompt(SOON);
+    }
+    (vm, shown)
+}
+
 /// The session's line, of all that was told.
 fn line_in(told: &str) -> String {
     let line = told.rsplit("zosia: ").next().or_fail("find the line");
@@ -110,8 +122,7 @@ fn kill_often(seed: u64, times: usize) {
         let spec = spec(&model, Drive::Session(session.clone()))
             .parameter("zosia.ctx=65536")
             .without_firmware();
-        let vm = Vm::launch(&spec);
-        let shown = vm.expect_prompt(BOOT);
+        let (vm, shown) = ready(&spec);
         let count = |turns: usize| {
             let s = if turns == 1 { "" } else { "s" };
             format!("\", {turns} turn{s}, of 20")
@@ -121,8 +132,6 @@ fn kill_often(seed: u64, times: usize) {
         let known = turns == 0 && shown.contains("a new session") || shown.contains(&count(turns));
         assert!(more || known, "round {round}, {turns} turns: {shown}");
         turns += usize::from(more);
-        let _ = vm.expect("Tiny", LOAD);
-        let _ = vm.expect_prompt(SOON);
         assert!(vm.ask("Kept?", TURN).contains("yes"));
         turns += 1;
         vm.type_line("Cut?");
@@ -140,9 +149,7 @@ fn an_error_of_the_disk_is_told_and_the_turn_is_kept_when_it_is_over() {
     let session = session(&disks);
     // The first record's block, behind what tells what the file is.
     let drive = Drive::FailingSession(session.clone(), 4 * 8);
-    let mut vm = Vm::at_prompt(&spec(&model, drive));
-    let _ = vm.expect("Tiny", LOAD);
-    let _ = vm.expect_prompt(SOON);
+    let (mut vm, _) = ready(&spec(&model, drive));
     vm.type_line("Are you there?");
     let told = vm.expect("[ZE-70]", TURN);
     let _ = vm.expect("saving goes on: everything is on the disk", SOON);
@@ -165,9 +172,7 @@ fn a_full_disk_is_told_and_nothing_earlier_is_lost() {
     let model = tiny(&disks);
     let fault = Fault::begins(23, "the session's disk is full");
     let session = sized(&disks, 96 << 10);
-    let mut vm = Vm::at_prompt(&spec(&model, Drive::Session(session.clone())));
-    let _ = vm.expect("Tiny", LOAD);
-    let _ = vm.expect_prompt(SOON);
+    let (mut vm, _) = ready(&spec(&model, Drive::Session(session.clone())));
     let mut turns = 0;
     let told = loop {
         let told = vm.ask("Another?", TURN);

@@ -227,7 +227,7 @@ fn nothing_that_was_said_to_stay_is_lost_wherever_the_power_is_cut() {
 }
 
 #[test]
-fn no_remains_of_a_record_stay_however_it_was_torn() {
+fn no_remains_of_a_record_outlive_a_deletion_however_it_was_torn() {
     let disk = Memory::default();
     let mut journal = Journal::create(Box::new(disk.clone()), None).unwrap();
     let chat = journal.begin().unwrap();
@@ -245,8 +245,10 @@ fn no_remains_of_a_record_stay_however_it_was_torn() {
             }
         }
         let disk = Memory::holding(bytes);
-        let (_, found) = Journal::open(Box::new(disk.clone()), None).unwrap();
-        assert!(found.cut && found.lost.is_empty(), "{found}");
+        let (mut journal, found) = Journal::open(Box::new(disk.clone()), None).unwrap();
+        assert!(found.lost.is_empty(), "{found}");
+        assert_eq!(found.cut, kept.start == 1, "what is near is looked for");
+        journal.delete(chat).unwrap();
         assert!(
             !disk.bytes().windows(8).any(|w| w == b"a secret"),
             "{kept:?}"
