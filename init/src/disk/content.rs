@@ -59,7 +59,7 @@ const ATTACH_RAW: &str = "attach it in its own format, or convert it to a raw im
 const UNPACK: &str = "unpack it first";
 const OTHER_FS: &str = "attach the .gguf file itself as a disk, or use EROFS or ext4";
 
-const FOREIGN: [Signature; 19] = [
+const FOREIGN: [Signature; 22] = [
     (0, b"QFI\xfb", "a qcow2 disk image", ATTACH_RAW),
     (0, b"conectix", "a VHD disk image", ATTACH_RAW),
     (0, b"vhdxfile", "a VHDX disk image", ATTACH_RAW),
@@ -84,6 +84,9 @@ const FOREIGN: [Signature; 19] = [
     (0, b"XFSB", "an XFS file system", OTHER_FS),
     (0, b"hsqs", "a squashfs file system", OTHER_FS),
     (3, b"NTFS    ", "an NTFS file system", OTHER_FS),
+    (3, b"EXFAT   ", "an exFAT file system", OTHER_FS),
+    (32, b"NXSB", "an APFS container", OTHER_FS),
+    (1024, b"H+\0\x04", "an HFS+ file system", OTHER_FS),
 ];
 
 /// Tells what `prefix`, the first [`PREFIX_BYTES`] or all there are, begins.

@@ -92,6 +92,12 @@ fn fat() -> Vec<u8> {
     bytes
 }
 
+fn exfat() -> Vec<u8> {
+    let mut bytes = with(4096, 510, &[0x55, 0xaa]);
+    bytes[3..11].copy_from_slice(b"EXFAT   ");
+    bytes
+}
+
 /// `length` zeroes with `bytes` at `at`.
 fn with(length: usize, at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut all = vec![0; length];
@@ -121,6 +127,9 @@ fn contents_are_told_by_their_first_bytes() {
         (&with(1024, 257, b"ustar"), "tar archive"),
         (&with(40_000, 32_769, b"CD001"), "ISO 9660"),
         (&with(70_000, 65_600, b"_BHRfS_M"), "btrfs"),
+        (&exfat(), "exFAT"),
+        (&with(4096, 32, b"NXSB"), "APFS"),
+        (&with(4096, 1024, b"H+\0\x04"), "HFS+"),
         (&safetensors, "safetensors"),
         (b"<!DOCTYPE html>\n<html>", "web page"),
         (b"\n <HTML lang=en>", "web page"),
