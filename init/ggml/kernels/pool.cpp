@@ -208,30 +208,41 @@ struct alignas(64) Thread {
     std::vector<float> own;
 };
 
-// Memory that grows where it is, as a thread that was put aside may still read it.
+// Memory that grows where it is, as a thread that was put aside may still read it. Where
+// addresses do not suffice, it is somewhere else, and what was read before stays.
 class Columns {
-    static constexpr size_t MOST = size_t(4) << 30, STEP = 256 << 10;
+    static constexpr size_t LEAST = 64 << 20, STEP = 256 << 10;
 
-    // Addresses alone, which take nothing.
-    char * const at =
-        (char *) mmap(nullptr, MOST, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    size_t room = 0;
+    // Addresses, which take nothing, and the first `room` bytes that can be written.
+    struct Range {
+        char * at;
+        size_t most, room;
+    };
+    std::vector<Range> ranges;
 
   public:
-    Columns() {
-        if (at == MAP_FAILED) throw std::bad_alloc();
-    }
-    ~Columns() { munmap(at, MOST); }
+    Columns() = default;
     Columns(const Columns &) = delete;
+    ~Columns() {
+        for (const Range & range : ranges) munmap(range.at, range.most);
+    }
 
     // Room for `bytes`, where the last ones were.
     char * of(size_t bytes) {
-        if (bytes > room) {
-            const size_t more = bytes > MOST ? MOST + 1 : (bytes + STEP - 1) / STEP * STEP;
-            if (more > MOST || mprotect(at + room, more - room, PROT_READ | PROT_WRITE)) throw std::bad_alloc();
-            room = more;
+        if (ranges.empty() || bytes > ranges.back().most) {
+            const size_t most = std::max(LEAST, 2 * bytes) / STEP * STEP;
+            ranges.reserve(ranges.size() + 1);
+            void * const at = mmap(nullptr, most, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+            if (at == MAP_FAILED) throw std::bad_alloc();
+            ranges.push_back({ (char *) at, most, 0 });
         }
-        return at;
+        Range & range = ranges.back();
+        if (bytes > range.room) {
+            const size_t room = (bytes + STEP - 1) / STEP * STEP;
+            if (mprotect(range.at + range.room, room - range.room, PROT_READ | PROT_WRITE)) throw std::bad_alloc();
+            range.room = room;
+        }
+        return range.at;
     }
 };
 
