@@ -267,7 +267,7 @@ macs() {
         try "vfkit that says $FAKE_VFKIT" 2 run.sh --vmm vfkit "$model"
         says "standard input is none"
     done
-    unset FAKE_VFKIT
+    FAKE_VFKIT='vfkit version: v0.6.1'
     try vfkit_without_a_terminal 2 run.sh --vmm vfkit "$model"
     says "standard input is none"
     logged_not 'vfkit --log-level'
