@@ -36,10 +36,10 @@ pub fn wrap(line: &str, columns: usize) -> Vec<String> {
 /// Words, each with the blank behind it. A blank that something joins is part of a word.
 fn words(line: &str) -> impl Iterator<Item = &str> {
     let clusters = line.grapheme_indices(true);
-    let blanks =
-        clusters.filter_map(|(at, cluster)| (cluster == " ").then(|| at.saturating_add(1)));
+    let blanks = clusters.filter(|(_, cluster)| *cluster == " ");
+    let ends = blanks.map(|(at, _)| at.saturating_add(1));
     let mut start = 0;
-    blanks.chain([line.len()]).filter_map(move |end| {
+    ends.chain([line.len()]).filter_map(move |end| {
         let word = line.get(start..end);
         start = end;
         word
