@@ -59,12 +59,9 @@ fn fill_a_long_context() {
             sequence.extend(&[1; BATCH], 1).unwrap();
         }
         let more = held_bytes() - before;
-        // The mask of a batch, which threads compute from a copy of.
+        // The mask of a batch, which threads compute from a copy of at most levels.
         let copy = 2 * (BATCH * TOKENS) as u64;
-        assert!(
-            (copy..copy + (1 << 20)).contains(&more),
-            "{more} beside {copy}"
-        );
+        assert!(more < copy + (1 << 20), "{more} beside {copy}");
     });
 }
 
