@@ -718,7 +718,7 @@ turns_here() {
     ! grep -q "$(printf '\033')" "$work/err" || fail "escape sequences on standard error"
     printed_exactly ''
     grep -q "Kernel panic" "$work/kept" || fail "--log kept nothing"
-    # What is no file is the user's own, not QEMU's.
+    # A log that is no regular file is opened by the script, as the user's, not by QEMU.
     try log_on_standard_error 5 run.sh -p x --log /dev/stderr "$model"
     says "$(printf '\033')[31m[    1.0] Kernel panic"
     says "the guest crashed"

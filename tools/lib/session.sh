@@ -302,8 +302,8 @@ how_it_ended() { sed -n 's/.*"SHUTDOWN".*"reason": "\([a-z-]*\)".*/\1/p' "$scrat
 # opened once only.
 check_log() {
     if [ -p "$log" ]; then return 0; fi
-    log_is_new=1
-    [ ! -e "$log" ] && [ ! -L "$log" ] || log_is_new=''
+    log_is_new=''
+    [ -e "$log" ] || [ -L "$log" ] || log_is_new=1
     (: >>"$log") 2>/dev/null || die 2 "--log: $log cannot be written"
     [ -z "$log_is_new" ] || rm -f "$log"
 }

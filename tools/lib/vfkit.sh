@@ -3,8 +3,8 @@
 # Sourced by run.sh after the others; uses run.sh's variables.
 # shellcheck disable=SC2154,SC2034 # they are assigned, and read, there and in session.sh
 
-# Ends where vfkit has no disks that are read-only. What it says of itself in other words
-# is no reason.
+# Ends the script if vfkit cannot attach a disk read-only. A version in other words than
+# its own is let through.
 require_vfkit() {
     vfkit_version=$(vfkit --version 2>/dev/null) || :
     case $vfkit_version in

@@ -153,7 +153,7 @@ impl Header {
 
     /// Values that attention of one layer gives for a token: of all its heads for queries.
     #[must_use]
-    pub fn attended_values(&self) -> Bytes {
+    pub fn attended_values(&self) -> Saturating<u64> {
         Saturating(self.heads_max()) * self.length_of_head(self.value_length)
     }
 

@@ -154,7 +154,8 @@ pub(crate) struct Contents {
     /// Those of them that cannot be read.
     pub(crate) unreadable: BTreeSet<u64>,
     pub(crate) pieces: BTreeMap<Key, Held>,
-    /// The keys of pieces that records name which are no conversation's.
+    /// By record, the keys of the pieces that it names: records that belong to no one
+    /// conversation.
     named: BTreeMap<u64, Vec<Key>>,
     /// The blocks that are for pieces.
     pub(crate) space: Vec<Extent>,

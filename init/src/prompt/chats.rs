@@ -81,19 +81,11 @@ impl Chat {
         let was_current = keeping.shelf.is_current(chat);
         self.change(|shelf| Ok(shelf.delete(key)));
         if was_current {
-            self.begin_with_defaults();
+            // Nothing of it is set any more, either.
+            self.put_in_force(&Settings::default());
+            self.session.restore(Vec::new());
         }
         self.screen.quiet(&format!("deleted: {about}"));
-    }
-
-    /// Nothing is said yet, and nothing is set that a conversation which is no more had.
-    fn begin_with_defaults(&mut self) {
-        if let Some(keeping) = &self.keeping {
-            let config = self.session.config();
-            let config = Settings::default().on(&keeping.start, config);
-            self.session.set_config(config);
-        }
-        self.session.restore(Vec::new());
     }
 
     /// Something else than `/delete` was typed: one begins again by asking.

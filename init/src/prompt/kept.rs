@@ -36,7 +36,7 @@ pub(super) struct Keeping {
     pub(super) keeper: Keeper,
     pub(super) shelf: Shelf,
     /// As it was given at the start.
-    pub(super) start: Config,
+    start: Config,
     waits: Waits,
     pub(super) saver: Saver,
     /// Typed lines that are written with what they lead to.
@@ -189,18 +189,14 @@ impl Chat {
         keeping.waits = Waits::Nothing;
         self.screen.end_secrets();
         keeping.shelf = Shelf::of(opened.chats, opened.current);
+        let current = keeping.shelf.current().cloned();
+        let count = keeping.shelf.chats().len();
         self.screen.remember(&opened.lines);
         self.name_contexts();
-        let Some(keeping) = &self.keeping else {
-            return;
-        };
         if let Some(line) = opened.found {
             self.screen.tell(&line);
         }
-        match (
-            keeping.shelf.current().cloned(),
-            keeping.shelf.chats().len(),
-        ) {
+        match (current, count) {
             (Some(chat), _) => self.go_on_with(&chat, " · /new begins another"),
             (None, 0) => self.screen.quiet("a new session: what is said is kept"),
             (None, n) => self
@@ -213,11 +209,10 @@ impl Chat {
     /// The conversation, its parameters and its last two messages are in force, and
     /// in sight.
     pub(super) fn go_on_with(&mut self, chat: &Kept, hint: &str) {
-        let (Some(keeping), Some(messages)) = (&self.keeping, chat.messages()) else {
+        let Some(messages) = chat.messages() else {
             return;
         };
-        let config = chat.settings.on(&keeping.start, self.session.config());
-        self.session.set_config(config);
+        self.put_in_force(&chat.settings);
         self.screen
             .quiet(&format!("going on with {}{hint}", show::about(chat)));
         let last = messages.len().saturating_sub(2);
@@ -225,6 +220,14 @@ impl Chat {
             self.show_again(message);
         }
         self.session.restore(messages);
+    }
+
+    /// What a conversation sets, and was not given at the start, is in force.
+    pub(super) fn put_in_force(&mut self, settings: &Settings) {
+        if let Some(keeping) = &self.keeping {
+            let config = settings.on(&keeping.start, self.session.config());
+            self.session.set_config(config);
+        }
     }
 
     fn show_again(&mut self, message: &Message) {

@@ -193,8 +193,8 @@ impl<P: Peer> Session<P> {
         Some((self.info()?.name.clone(), chosen.sha256.clone()))
     }
 
-    /// Ends the answer under way where it is, for good: what was said of it is kept. A
-    /// question of which nothing was said is no more, or has the answer again that it had.
+    /// Ends the answer under way for good, and keeps what was said of it. A question
+    /// without a word of an answer is dropped, or gets its earlier answer back.
     pub(crate) fn break_off(&mut self) {
         if self.phase() == Phase::Answering {
             self.leave_engine();

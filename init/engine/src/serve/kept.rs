@@ -124,7 +124,7 @@ impl<W: Write> Server<'_, '_, W> {
         let Some(canonical) = self.beginning(messages) else {
             return 0;
         };
-        let index = self.latest_index(messages);
+        let index = self.latest_index(&canonical, messages);
         let mut kept_tokens = usize::MAX;
         let mut widths = Widths::default();
         if let Ok(Some(index)) = &index {
@@ -191,21 +191,26 @@ impl<W: Write> Server<'_, '_, W> {
         self.sequence.rewind(end);
     }
 
-    /// The index of `messages`, or of what came before their last turns, if none was
-    /// written since.
-    fn latest_index(&mut self, messages: &[Message]) -> Result<Option<Index>, Ended> {
+    /// The index of `messages`, whose tokens are `canonical`, or of what came before their
+    /// last turns, if none was written since.
+    fn latest_index(
+        &mut self,
+        canonical: &[Token],
+        messages: &[Message],
+    ) -> Result<Option<Index>, Ended> {
+        let mut key = self.keeping.identity.index(canonical);
         let mut before = messages;
         for _ in 0..INDICES_ASKED {
-            let canonical = self.beginning(before);
-            let Some(key) = canonical.and_then(|tokens| self.keeping.identity.index(&tokens))
-            else {
+            let Some(asked) = key else {
                 break;
             };
-            let index = self.fetch_index(key, messages)?;
-            match before {
-                [earlier @ .., _, _] if index.is_none() && !earlier.is_empty() => before = earlier,
+            let index = self.fetch_index(asked, messages)?;
+            before = match before {
+                [earlier @ .., _, _] if index.is_none() && !earlier.is_empty() => earlier,
                 _ => return Ok(index),
-            }
+            };
+            let canonical = self.beginning(before);
+            key = canonical.and_then(|tokens| self.keeping.identity.index(&tokens));
         }
         Ok(None)
     }
