@@ -951,6 +951,11 @@ terminals_here() {
         [ "$FAKE_GUEST" != saves ] || check_transcripts
         logged_not zosia.color=off
     done
+    # The terminal is put in order behind whatever a machine writes that ends slowly.
+    for signal_status in TERM:143 KILL:137; do
+        at_terminal "${signal_status%:*}" "kills-$signal_status"
+        sed -n "/guest's last words/,\$ { s/.*guest's last words//; p; }" "$work/out" | grep -qF '[?7h' || fail "the terminal is not reset at the end"
+    done
     at_terminal log_on_standard_error panics:5 --log /dev/stderr
     prints "Kernel panic"
     FAKE_FULL=$work/full
@@ -972,6 +977,10 @@ terminals_here() {
     terminal_kind=
 }
 
+# The terminal stays until what outlives the script is gone.
+# shellcheck disable=SC2016 # expanded at the terminal
+stay='status=$?; tries=600; while [ $tries -gt 0 ] && ls $TMPDIR/zosia.* >/dev/null 2>&1; do sleep 0.1; tries=$((tries - 1)); done; exit $status'
+
 at_terminal() { # NAME GUEST:STATUS OPTION...
     case_name=at_terminal_$1
     checks=$((checks + 1))
@@ -981,7 +990,7 @@ at_terminal() { # NAME GUEST:STATUS OPTION...
     : >"$work/err"
     status=0
     : >"$FAKE_VIOLATIONS"
-    PATH=$FAKE_PATH "$have_script" -qec "env TERM=${terminal_kind:-xterm} NO_COLOR= PATH=$prefix/bin $shell $checkout/tools/run.sh $* $model" /dev/null </dev/null >"$work/out" 2>&1 || status=$?
+    PATH=$FAKE_PATH "$have_script" -qec "env TERM=${terminal_kind:-xterm} NO_COLOR= PATH=$prefix/bin $shell $checkout/tools/run.sh $* $model; $stay" /dev/null </dev/null >"$work/out" 2>&1 || status=$?
     [ "$status" = "$want_status" ] || fail "status $status"
     [ "$(grep '^stty' "$FAKE_LOG" | tail -n 1)" = "stty gfmt1:cflag=4b00:iflag=6b02" ] || fail "the terminal is not restored"
     [ ! -s "$FAKE_VIOLATIONS" ] || fail "not on this system: $(cat "$FAKE_VIOLATIONS")"

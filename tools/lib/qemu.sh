@@ -240,17 +240,11 @@ probe() {
         -display none -no-reboot "$@" \
         </dev/null >/dev/null 2>"$scratch/probe.err" &
     probe_pid=$!
-    probe_left=50
-    while kill -0 "$probe_pid" 2>/dev/null; do
-        if [ "$probe_left" -eq 0 ]; then
-            kill -9 "$probe_pid" 2>/dev/null || :
-            wait "$probe_pid" 2>/dev/null || :
-            return 1
-        fi
-        probe_left=$((probe_left - 1))
-        # Fractions are not POSIX, yet every sleep at hand takes them.
-        sleep 0.1 2>/dev/null || sleep 1
-    done
+    if ! ends_within 50 "$probe_pid"; then
+        kill -9 "$probe_pid" 2>/dev/null || :
+        wait "$probe_pid" 2>/dev/null || :
+        return 1
+    fi
     wait "$probe_pid" 2>/dev/null
 }
 

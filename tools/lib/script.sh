@@ -127,3 +127,15 @@ unlock() {
 
 # Whether there is a process of this number, anybody's.
 is_running() { kill -0 "$1" 2>/dev/null || ps -p "$1" >/dev/null 2>&1; }
+
+# ends_within TENTHS PID: whether a process of the user's ends in so many tenths of a
+# second.
+ends_within() {
+    tenths=$1
+    while kill -0 "$2" 2>/dev/null; do
+        [ "$tenths" -gt 0 ] || return 1
+        tenths=$((tenths - 1))
+        # Fractions are not POSIX, yet every sleep at hand takes them.
+        sleep 0.1 2>/dev/null || sleep 1
+    done
+}

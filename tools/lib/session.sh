@@ -6,6 +6,7 @@
 scratch=''
 terminal=''
 children=''
+machine_pid=''
 
 # One private directory for everything of this run, gone with it. mktemp lets
 # nobody else in, so that the files in it need no umask but the user's own.
@@ -28,7 +29,6 @@ guard_session() {
     # Not the terminal's signals, and not that for writing to it from behind.
     trap '' HUP INT QUIT TERM TSTP TTOU
     trap - EXIT
-    machine_pid=''
     while read -r guard_name guard_value; do
         case $guard_name in
             machine) machine_pid=$guard_value ;;
@@ -37,11 +37,23 @@ guard_session() {
             done) exit 0 ;;
         esac
     done
-    # One that was suspended goes on, to its end.
-    [ -z "$machine_pid" ] || kill -TERM "$machine_pid" 2>/dev/null || :
-    [ -z "$machine_pid" ] || kill -CONT "$machine_pid" 2>/dev/null || :
+    end_machine
     restore_terminal
     rm -rf "$scratch"
+}
+
+# Ends the machine, also one that was suspended, and returns when it is gone: what it
+# still writes to the terminal comes before that is put in order.
+end_machine() {
+    [ -n "$machine_pid" ] || return 0
+    kill -TERM "$machine_pid" 2>/dev/null || return 0
+    kill -CONT "$machine_pid" 2>/dev/null || :
+    ends_within 20 "$machine_pid" || kill -KILL "$machine_pid" 2>/dev/null || :
+}
+
+machine_ended() {
+    machine_pid=''
+    tell_guard machine
 }
 
 tell_guard() { (echo "$*" >&7) 2>/dev/null || :; }
@@ -56,6 +68,7 @@ close_session() {
     for child in $children; do
         kill "$child" 2>/dev/null || :
     done
+    end_machine
     restore_terminal
     rm -rf "$scratch"
     unlock
@@ -407,11 +420,10 @@ run_interactive() {
     exec 8>&- 9>&-
     tell_guard "machine $machine_pid"
     trap suspend TSTP
-    children="$children $machine_pid"
     exec 5>&-
     wait_for_machine
     trap '' TSTP
-    tell_guard machine
+    machine_ended
     # Answers that the guest no longer reads must not hold the keeper up.
     cat <>"$scratch/save.in" >/dev/null 7>&- &
     children="$keeper $logger $!"
@@ -473,7 +485,6 @@ run_turn() {
     open_log
     "$qemu" "$@" </dev/null >/dev/null 2>"$scratch/qemu.log" 4>&- 6<&- 7>&- &
     machine_pid=$!
-    children="$children $machine_pid"
     tell_guard "machine $machine_pid"
     exec 5>&- 8>&- 9>&-
     send_order 2>/dev/null 7>&- &
@@ -486,6 +497,7 @@ run_turn() {
     [ "$reader_status" = 0 ] || kill "$machine_pid" 2>/dev/null || :
     session_status=0
     wait "$machine_pid" 2>/dev/null || session_status=$?
+    machine_ended
     close_log
     [ "$reader_status" = 0 ] || die 1 "standard output did not take all of the answer [ZE-61]"
     if [ "$turn" = batch ]; then

@@ -62,10 +62,9 @@ run_vfkit() {
     stty raw opost -echo isig intr '^]' quit undef susp undef || :
     vfkit "$@" <&3 3<&- 7>&- &
     machine_pid=$!
-    children=$machine_pid
     tell_guard "machine $machine_pid"
     wait_for_machine
-    children=''
+    machine_ended
     restore_terminal
     [ "$session_status" = 0 ] || die 6 "vfkit ended with status $session_status"
     exit 0

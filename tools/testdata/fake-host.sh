@@ -11,7 +11,8 @@
 # FAKE_RUNS           accel:cpu pairs that run a guest; a pair with "hang:"
 #                     before it never returns, one with "old:" has no AVX2
 # FAKE_GUEST          how the guest behaves: answers, refuses, silent, saves,
-#                     saves-again, floods, panics, killed, waits, fails
+#                     saves-again, floods, panics, killed, waits, kills-TERM,
+#                     kills-KILL, fails
 # FAKE_FULL           a file: while it exists, tee finds the disk full
 # FAKE_VFKIT          what vfkit says of its version
 # FAKE_CLONES         "no": a file's clone cannot be made
@@ -207,6 +208,16 @@ x'; do
             printf 'and so on\n' >&4
             exec sleep 60
             ;;
+        kills-*)
+            # Kills what runs it, and ends when that has begun to wait for it, or is gone.
+            waits=$(grep -c '^sleep' "$FAKE_LOG") || :
+            trap 'ends=1' TERM
+            kill -"${FAKE_GUEST#kills-}" "$PPID"
+            while [ -z "${ends:-}" ] || { [ -e "$control.in" ] && [ "$(grep -c '^sleep' "$FAKE_LOG")" = "$waits" ]; }; do
+                sleep 0.01
+            done
+            echo "the guest's last words"
+            ;;
         locked)
             echo 'qemu-system-aarch64: -device virtio-blk-device,drive=session: Failed to get "write" lock' >&2
             echo 'Is another process using the image [/x]?' >&2
@@ -300,7 +311,7 @@ run_curl() {
 
 arguments=$*
 case $name in
-    uname | sysctl | sw_vers | brew | stty | qemu-system-* | curl | shasum | vfkit | podman | build.sh | deps.sh)
+    uname | sysctl | sw_vers | brew | stty | sleep | qemu-system-* | curl | shasum | vfkit | podman | build.sh | deps.sh)
         printf '%s %s\n' "$name" "$*" >>"$FAKE_LOG"
         ;;
     *) refuse_gnu "$@" ;;
