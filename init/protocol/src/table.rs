@@ -200,7 +200,11 @@ pub const PARAMS: &[Param] = &[
         help: "System prompt.",
         when: When::Always,
         set: |c, v| {
-            v.clone_into(&mut c.chat.system);
+            c.chat.system = if v == "none" {
+                String::new()
+            } else {
+                v.to_owned()
+            };
             Ok(())
         },
         get: |c| c.chat.system.clone(),
@@ -432,7 +436,9 @@ mod tests {
     fn every_default_can_be_given() {
         for p in PARAMS {
             let mut config = Config::default();
-            let text = p.default_text();
+            // As the documents have it.
+            let text = Some(p.default_text()).filter(|text| !text.is_empty());
+            let text = text.unwrap_or_else(|| "none".to_owned());
             // These two have no word for "none": they are just not given.
             if matches!(p.name, "model" | "prompt") {
                 continue;

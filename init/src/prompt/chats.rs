@@ -44,6 +44,7 @@ impl Chat {
 
     /// Goes on with a conversation that has been read.
     pub(super) fn switch_to(&mut self, key: Key) {
+        self.give_held_back();
         self.change(|shelf| Ok(shelf.switch(key)));
         self.show_current();
     }
@@ -84,6 +85,7 @@ impl Chat {
             // Nothing of it is set any more, either.
             self.put_in_force(&Settings::default());
             self.session.restore(Vec::new());
+            self.give_held_back();
         }
         self.screen.quiet(&format!("deleted: {about}"));
     }

@@ -116,7 +116,9 @@ fn set(chat: &mut Chat, param: &'static Param, value: &str) {
             return chat.screen.complain(&error);
         }
     };
-    if let Err(error) = chat.session.grammar(&change.config.chat) {
+    if matches!(param.name, "grammar" | "format")
+        && let Err(error) = chat.session.grammar(&change.config.chat)
+    {
         return chat.screen.complain(&error);
     }
     let value = (param.get)(&change.config);

@@ -9,6 +9,8 @@ use super::{Chat, show};
 pub(super) struct Room {
     /// It did not fit, until a command makes room.
     held: Option<String>,
+    /// Nothing has been answered since.
+    is_newest: bool,
     /// `/drop` was given: it goes on until the held message fits.
     dropping: bool,
 }
@@ -17,11 +19,12 @@ impl Room {
     /// The message fits, or has come back for another reason.
     pub(super) fn settle(&mut self) {
         self.dropping = false;
+        self.is_newest = false;
     }
 
-    /// Whether a message waits.
+    /// Whether a message waits, and none has been answered since.
     pub(super) fn is_wanted(&self) -> bool {
-        self.held.is_some()
+        self.held.is_some() && self.is_newest
     }
 
     /// Takes the message that waits.
@@ -59,7 +62,15 @@ impl Chat {
              the line."
         });
         self.room.held = Some(text);
+        self.room.is_newest = true;
         self.screen.open();
+    }
+
+    /// The message that waits for room is another conversation's: it is in the line again.
+    pub(super) fn give_held_back(&mut self) {
+        if let Some(text) = self.room.take() {
+            self.give_back(&text);
+        }
     }
 
     /// Forgets the oldest message and its answer, and says so.

@@ -2,10 +2,11 @@
 //! or not at all, and in no other file's place.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 
 use protocol::Message;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::host::Host;
 use crate::ports::saves::Saves;
@@ -64,7 +65,7 @@ pub(super) fn save(
 fn write_new(folder: &Path, name: &str, body: &[u8]) -> io::Result<String> {
     fs::create_dir_all(folder)?;
     let beside = folder.join(format!(".{name}.{}.part", std::process::id()));
-    let written = write_flushed(&beside, body).and_then(|()| link_free(folder, name, &beside));
+    let written = write_flushed(&beside, body).and_then(|()| name_free(folder, name, &beside));
     // Its name is gone when it has another; after an error nothing of it stays.
     let _ = fs::remove_file(&beside);
     written
@@ -76,21 +77,43 @@ fn write_flushed(path: &Path, body: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// A second name for `beside`: a link fails where a rename would overwrite.
-fn link_free(folder: &Path, name: &str, beside: &Path) -> io::Result<String> {
+/// Gives `beside` that name, if nothing has it: a link fails where a rename would
+/// overwrite. A file system without links is asked for a rename that fails, too.
+fn name_new(beside: &Path, name: &Path) -> io::Result<()> {
+    match fs::hard_link(beside, name) {
+        Err(e)
+            if matches!(
+                e.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(renameat_with(
+                CWD,
+                beside,
+                CWD,
+                name,
+                RenameFlags::NOREPLACE,
+            )?)
+        }
+        linked => linked,
+    }
+}
+
+/// Gives `beside` the name, or the name with the first free number.
+fn name_free(folder: &Path, name: &str, beside: &Path) -> io::Result<String> {
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
     for number in 1_u32.. {
         let free = match number {
             1 => name.to_owned(),
             n => format!("{stem}-{n}.{extension}"),
         };
-        match fs::hard_link(beside, folder.join(&free)) {
+        match name_new(beside, &folder.join(&free)) {
             Ok(()) => return Ok(free),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e),
         }
     }
-    Err(io::ErrorKind::AlreadyExists.into())
+    Err(ErrorKind::AlreadyExists.into())
 }
 
 #[cfg(test)]

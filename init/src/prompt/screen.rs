@@ -23,6 +23,10 @@ pub(super) struct Screen {
     tty: Tty,
     editor: Prompt,
     colour: bool,
+    /// Columns and rows as the parameters have them.
+    given: (Option<u16>, Option<u16>),
+    /// Of those what is so whatever the terminal says.
+    fixed: (Option<u16>, Option<u16>),
     answer: Option<AnswerView>,
     /// The line stays closed until something has happened.
     held: bool,
@@ -35,22 +39,30 @@ impl Screen {
     /// # Errors
     /// The terminal's.
     pub(super) fn new(host: Host, tty: Tty, params: &ScreenParams, limits: Limits) -> Self {
-        let given = given_size(params).or_else(|| tty.size());
+        let given = (params.cols, params.rows);
+        let known = tty.size();
+        let columns = given.0.or(known.map(|size| size.columns));
+        let rows = given.1.or(known.map(|size| size.rows));
+        let size = columns
+            .zip(rows)
+            .map(|(columns, rows)| Size { columns, rows });
         let colour = has_colour(params.color, host);
         let look = Look {
             placeholder: "Send a message (/help for help)".to_owned(),
             colour,
             ..Look::default()
         };
-        let mut editor = Prompt::new(given, look, limits);
+        let mut editor = Prompt::new(size, look, limits);
         // A size from the host is right at the start only: a window that is
         // resized heals at the next prompt. The kernel's own is always right.
-        editor.set_asking(tty.size().is_none());
+        editor.set_asking(known.is_none());
         Self {
             host,
             tty,
             editor,
             colour,
+            given,
+            fixed: if known.is_some() { given } else { (None, None) },
             answer: None,
             held: false,
             out: Vec::new(),
@@ -61,11 +73,21 @@ impl Screen {
     pub(super) fn set_up(&mut self, params: &ScreenParams) {
         self.colour = has_colour(params.color, self.host);
         self.editor.set_colour(self.colour);
-        let size = given_size(params).or_else(|| self.tty.size());
-        self.editor.set_asking(size.is_none());
-        if let Some(size) = size {
-            self.resize(size);
+        let given = (params.cols, params.rows);
+        if given.0 != self.given.0 {
+            self.fixed.0 = given.0;
         }
+        if given.1 != self.given.1 {
+            self.fixed.1 = given.1;
+        }
+        if given == self.given {
+            return;
+        }
+        self.given = given;
+        let known = self.tty.size();
+        let is_fixed = self.fixed.0.is_some() && self.fixed.1.is_some();
+        self.editor.set_asking(known.is_none() && !is_fixed);
+        self.resize(known.unwrap_or(self.editor.size()));
     }
 
     /// The window has changed: the kernel knows its size.
@@ -77,6 +99,10 @@ impl Screen {
 
     /// The terminal is of this size now.
     pub(super) fn resize(&mut self, size: Size) {
+        let size = Size {
+            columns: self.fixed.0.unwrap_or(size.columns),
+            rows: self.fixed.1.unwrap_or(size.rows),
+        };
         self.editor.set_size(size, &mut self.out);
         if let Some(answer) = &mut self.answer {
             answer.set_size(size);
@@ -373,12 +399,6 @@ impl Screen {
             }
         }
     }
-}
-
-/// Columns and rows as parameters give them.
-fn given_size(params: &ScreenParams) -> Option<Size> {
-    let (columns, rows) = (params.cols?, params.rows?);
-    Some(Size { columns, rows })
 }
 
 /// Whether attributes may be used. The machine cannot know what terminal the

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use protocol::memory::mib;
-use protocol::{Config, ModelInfo, PARAMS, Param, TurnStats};
+use protocol::{Config, ModelInfo, PARAMS, Param, Role, TurnStats};
 
 use super::screen::Screen;
 use crate::host;
@@ -203,9 +203,10 @@ pub(super) fn models(screen: &mut Screen, session: &Session<Engine>, models: &Mo
 /// `/think`: what the model thought before its last answer.
 pub(super) fn thought(screen: &mut Screen, session: &Session<Engine>) {
     let mut messages = session.messages().iter().rev();
-    match messages.find_map(|m| m.reasoning.as_deref()) {
+    let last = messages.find(|m| m.role == Role::Assistant);
+    match last.and_then(|m| m.reasoning.as_deref()) {
         Some(text) => screen.quiet(text),
-        None => screen.complain("no answer in this conversation came with reasoning"),
+        None => screen.complain("the last answer came without reasoning"),
     }
 }
 

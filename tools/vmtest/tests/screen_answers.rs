@@ -401,6 +401,11 @@ fn a_message_that_does_not_fit_can_be_edited_or_given_a_larger_context() {
     chat.type_keys("\r");
     let _ = chat.expect("it is too long even alone", ANSWER);
     let _ = chat.expect_prompt(SOON);
+    // It waits, and what is answered meanwhile can be answered again.
+    for line in ["Short?", "/regen"] {
+        let said = chat.ask(line, ANSWER);
+        assert!(said.contains("A short answer"), "{line}: {said}");
+    }
     chat.type_keys("/edit\r");
     let _ = chat.expect_screen("the message in the line", SOON, |screen| {
         screen.cursor.0 == 39 && screen.rows[0].contains("word word")

@@ -1,5 +1,7 @@
 //! The commands, as they are typed and as the screen shows what they do.
 
+use std::fs;
+
 use vmtest::{
     ANSWER, Chat, Disks, LOAD, MODEL_NAME, OrFail, PlainCommand, SOON, grammar_of, model,
     native_executable,
@@ -52,6 +54,16 @@ fn a_conversation_is_taken_back_edited_answered_again_and_forgotten() {
         "{cleared}"
     );
     assert!(chat.ask("/context", SOON).contains("the context is empty"));
+}
+
+#[test]
+fn what_has_to_do_with_no_grammar_is_set_although_the_grammar_is_gone() {
+    let chat = Chat::start(&["--grammar", "yes"], &[("yes.gbnf", "root ::= \"yes\"\n")]);
+    fs::remove_file(chat.folder().path("yes.gbnf")).or_fail("remove the grammar");
+    let said = chat.ask("/set temp 0.5", SOON);
+    assert!(said.contains("temp is 0.5"), "{said}");
+    let said = chat.ask("/set format json", SOON);
+    assert!(said.contains("[ZE-17]"), "{said}");
 }
 
 #[test]
@@ -112,10 +124,7 @@ fn what_is_wrong_says_what_would_be_right() {
             "/exit now",
             "/exit takes no operand; // sends a line that begins with /",
         ),
-        (
-            "/think",
-            "no answer in this conversation came with reasoning",
-        ),
+        ("/think", "the last answer came without reasoning"),
         ("/model nowhere", "nowhere"),
     ] {
         let said = chat.ask(line, SOON);

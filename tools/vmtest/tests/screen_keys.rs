@@ -397,3 +397,37 @@ fn keys_typed_before_the_model_is_ready_or_while_it_answers_are_kept() {
         );
     }
 }
+
+#[test]
+fn a_size_is_given_at_the_start_or_by_one_of_its_parameters() {
+    // Who starts a machine says how large its window is then: the terminal itself is asked
+    // later, and knows better.
+    let serial = Seat {
+        size: (50, 20),
+        size_is_known: false,
+        ..Seat::default()
+    };
+    let chat = Chat::start_at(serial, &["--cols", "30", "--rows", "10"], &[]);
+    let words = "0123456789".repeat(4);
+    let row = format!(">>> {words}");
+    let _ = chat.ask("/show temp", SOON);
+    chat.type_line("/set color off");
+    let _ = chat.expect("color is off", SOON);
+    chat.set_hints(false);
+    let _ = chat.expect_prompt(SOON);
+    chat.type_keys(&words);
+    let _ = chat.expect_line(&row, row.len());
+    drop(chat);
+
+    let chat = Chat::start_at(seat(50, 20), &["--cols", "30"], &[]);
+    chat.type_keys(&words);
+    let _ = chat.expect_line("67890123456789", 14);
+    chat.ctrl_c();
+    let _ = chat.ask("/set cols 25", SOON);
+    chat.type_keys(&words);
+    let _ = chat.expect_line("1234567890123456789", 19);
+    chat.ctrl_c();
+    let _ = chat.ask("/set cols auto", SOON);
+    chat.type_keys(&words);
+    let _ = chat.expect_line(&row, row.len());
+}

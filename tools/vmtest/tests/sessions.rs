@@ -245,6 +245,28 @@ fn conversations_are_listed_left_copied_named_and_deleted() {
 }
 
 #[test]
+fn a_message_that_waits_for_room_is_no_other_conversation_s() {
+    let desk = Desk::saying(&["yes"]);
+    let (command, _) = desk.open();
+    let _ = command.ask("One?", ANSWER);
+    let _ = command.ask("/new", SOON);
+    let _ = command.ask("Two?", ANSWER);
+    command.paste(&"long ".repeat(20_000));
+    command.type_keys("\r");
+    let _ = command.expect("The message is not sent yet", ANSWER);
+    let _ = command.expect_prompt(SOON);
+    command.type_line("/chat 1");
+    let _ = command.expect_screen("the message in the line", SOON, |screen| {
+        screen.cursor.0 == 39 && screen.rows[0].contains("long long")
+    });
+    command.ctrl_c();
+    let _ = command.expect_prompt(SOON);
+    let _ = command.ask("/undo", SOON);
+    assert_eq!(desk.said(&command), [""; 0]);
+    leave(command);
+}
+
+#[test]
 fn what_is_deleted_is_gone_from_the_file() {
     let desk = Desk::saying(&["yes"]);
     let (command, _) = desk.open();
