@@ -14,6 +14,7 @@ mod command;
 mod console;
 mod constraint;
 mod disk;
+mod errand;
 mod host;
 mod input;
 mod job;

@@ -2,107 +2,110 @@
 //! them is meant, to answer or to guess ahead: the same in the machine and in the plain
 //! command.
 
+use std::mem;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::attached::Text;
 use protocol::{PartFile, Start};
 
-use crate::disk::{self, Choice, DiskError, Finder, Found, ModelFile};
+use crate::disk::{self, Choice, DiskError, Finder, Found, ModelFile, Watch};
+use crate::errand::Errand;
 use crate::host::{Host, warn};
 
 /// Disks appear within milliseconds; a hot-plugged one has this long.
 const DISK_DEADLINE: Duration = Duration::from_secs(5);
 /// How often devices are looked for while none has a model.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A disk that has not answered for this long is told of.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Where nobody can be asked, it is given up after this time.
+const PATIENCE_MAX: Duration = Duration::from_secs(60);
 
 /// The models of this machine, or of the path that was given.
 pub(crate) struct Models {
     host: Host,
-    /// `zosia.model` or `--model`.
-    wanted: Option<String>,
-    /// `zosia.draft_model` or `--draft-model`.
-    draft: Option<String>,
-    search: Option<Search>,
+    wanted: Wanted,
+    /// What looks on disks, if there are any to look on.
+    finder: Option<Arc<Mutex<Finder>>>,
+    look: Look,
+    /// The disk that is being looked at.
+    at: Watch,
     found: Found,
     /// A line for each model that cannot be used, where others can.
     passed: Vec<String>,
     settled: bool,
 }
 
-struct Search {
-    finder: Finder,
-    began: Instant,
+/// Whether the disks are being looked at.
+enum Look {
+    /// They are to be.
+    Due,
+    /// They are.
+    UnderWay {
+        errand: Errand<Looked>,
+        began: Instant,
+        /// Whether it was told that one of them does not answer.
+        told: bool,
+    },
+    /// They have been.
+    Done,
 }
 
-impl Models {
-    /// Looks on every disk until there is what is wanted, or a deadline has passed.
-    pub(crate) fn on_disks(host: Host, finder: Finder, start: &Start) -> Self {
+/// What was found, and a line for each model that is passed over.
+type Looked = (Found, Vec<String>);
+
+/// Which models are asked for.
+#[derive(Clone)]
+struct Wanted {
+    /// `zosia.model` or `--model`.
+    model: Option<String>,
+    /// `zosia.draft_model` or `--draft-model`.
+    draft: Option<String>,
+}
+
+impl Wanted {
+    /// Looks until there is what is wanted, or for so long.
+    fn look_on_disks(&self, finder: &mut Finder, patience: Duration) -> Looked {
         let began = Instant::now();
-        Self {
-            search: Some(Search { finder, began }),
-            ..Self::given(host, Found::default(), start)
+        loop {
+            let found = finder.scan();
+            if self.is_there(&found, began.elapsed(), patience) {
+                return self.pass_over_unusable(found);
+            }
+            sleep(LOOK_EVERY);
         }
     }
 
-    /// These and no others.
-    pub(crate) fn given(host: Host, found: Found, start: &Start) -> Self {
-        Self {
-            host,
-            wanted: start.model.clone(),
-            draft: start.draft_model.clone(),
-            search: None,
-            found,
-            passed: Vec::new(),
-            settled: false,
-        }
-    }
-
-    /// How long to wait before the next [`Models::look`]; `None`: no need.
-    pub(crate) fn next_look(&self) -> Option<Duration> {
-        (!self.settled).then_some(LOOK_EVERY)
-    }
-
-    /// Looks once, unless it is known already; `true`, once, when it becomes
-    /// known.
-    pub(crate) fn look(&mut self) -> bool {
-        if self.settled {
-            return false;
-        }
-        self.settled = true;
-        if let Some(search) = &mut self.search {
-            self.found = search.finder.scan();
-            let elapsed = search.began.elapsed();
-            let is_settled = |found: &Found, wanted: Option<&str>| {
-                Finder::is_settled(found, wanted, elapsed, DISK_DEADLINE)
-            };
-            let mut others = self.found.clone();
-            others.models.retain(|model| !self.is_draft(model));
-            self.settled = is_settled(&others, self.wanted.as_deref())
-                && (self.draft.is_none() || is_settled(&self.found, self.draft.as_deref()));
-        }
-        if self.settled {
-            self.pass_over_unusable();
-        }
-        self.settled
+    fn is_there(&self, found: &Found, elapsed: Duration, patience: Duration) -> bool {
+        let is_settled = |found: &Found, wanted: &Option<String>| {
+            Finder::is_settled(found, wanted.as_deref(), elapsed, patience)
+        };
+        let mut others = found.clone();
+        others
+            .models
+            .retain(|model| !self.is_draft(&found.models, model));
+        is_settled(&others, &self.model) && (self.draft.is_none() || is_settled(found, &self.draft))
     }
 
     /// One that is asked for by its name is not passed over.
-    fn pass_over_unusable(&mut self) {
-        if self.wanted.is_none() {
-            let draft = self.draft().and_then(Result::ok).cloned();
-            self.found
-                .models
-                .retain(|model| draft.as_ref() != Some(model));
-            self.passed = self.found.pass_over_unusable();
-            self.found.models.extend(draft);
+    fn pass_over_unusable(&self, mut found: Found) -> Looked {
+        if self.model.is_some() {
+            return (found, Vec::new());
         }
+        let draft = self.draft(&found.models).and_then(Result::ok).cloned();
+        found.models.retain(|model| draft.as_ref() != Some(model));
+        let passed = found.pass_over_unusable();
+        found.models.extend(draft);
+        (found, passed)
     }
 
     /// The model that is to guess ahead, if one is asked for, or why there is none.
-    fn draft(&self) -> Option<Result<&ModelFile, String>> {
+    fn draft<'m>(&self, models: &'m [ModelFile]) -> Option<Result<&'m ModelFile, String>> {
         let wanted = self.draft.as_deref()?;
-        Some(match disk::choose(&self.found.models, Some(wanted)) {
+        Some(match disk::choose(models, Some(wanted)) {
             Ok(Choice::One(model)) => Ok(model),
             Ok(Choice::Several(_)) => Err(format!(
                 "{wanted} names several models; give the device or the path [ZE-22]"
@@ -111,14 +114,171 @@ impl Models {
         })
     }
 
-    fn is_draft(&self, model: &ModelFile) -> bool {
-        self.draft() == Some(Ok(model))
+    fn is_draft(&self, models: &[ModelFile], model: &ModelFile) -> bool {
+        self.draft(models) == Some(Ok(model))
+    }
+}
+
+fn unanswered(disk: &str, waited: Duration) -> String {
+    let seconds = waited.as_secs();
+    format!("{disk} has not answered for {seconds} s; check the disk, or take it away [ZE-23]")
+}
+
+impl Models {
+    /// Looks on every disk until there is what is wanted, or a deadline has passed.
+    pub(crate) fn on_disks(host: Host, finder: Finder, start: &Start) -> Self {
+        Self {
+            at: finder.at.clone(),
+            finder: Some(Arc::new(Mutex::new(finder))),
+            ..Self::given(host, Found::default(), start)
+        }
+    }
+
+    /// These and no others.
+    pub(crate) fn given(host: Host, found: Found, start: &Start) -> Self {
+        Self {
+            host,
+            wanted: Wanted {
+                model: start.model.clone(),
+                draft: start.draft_model.clone(),
+            },
+            finder: None,
+            look: Look::Due,
+            at: Watch::default(),
+            found,
+            passed: Vec::new(),
+            settled: false,
+        }
+    }
+
+    /// What to poll to learn that the disks have been looked at, and how long to wait for
+    /// that before [`Models::late`] tells something.
+    pub(crate) fn awaited(&self) -> Option<(BorrowedFd<'_>, Option<Duration>)> {
+        let Look::UnderWay {
+            errand,
+            began,
+            told,
+        } = &self.look
+        else {
+            return None;
+        };
+        let patience = (!told).then(|| PATIENCE.saturating_sub(began.elapsed()));
+        Some((errand.fd(), patience))
+    }
+
+    /// Whether they are being looked at, or are to be.
+    pub(crate) fn is_looking(&self) -> bool {
+        !matches!(self.look, Look::Done)
+    }
+
+    /// Whether they have been looked at before.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Looks, and waits so long for that; `true`, once each time, when it is known what
+    /// there is.
+    ///
+    /// # Errors
+    /// One line: it cannot be looked.
+    pub(crate) fn look(&mut self, within: Duration) -> Result<bool, String> {
+        if matches!(self.look, Look::Due) {
+            self.look = Look::Done;
+            let Some(finder) = self.finder.clone() else {
+                let found = mem::take(&mut self.found);
+                (self.found, self.passed) = self.wanted.pass_over_unusable(found);
+                self.settled = true;
+                return Ok(true);
+            };
+            self.look = self.begin_look(finder)?;
+        }
+        let Look::UnderWay {
+            errand,
+            began,
+            told,
+        } = mem::replace(&mut self.look, Look::Done)
+        else {
+            return Ok(false);
+        };
+        match errand.wait(within) {
+            Ok((found, passed)) => {
+                (self.found, self.passed, self.settled) = (found, passed, true);
+                Ok(true)
+            }
+            Err(errand) => {
+                self.look = Look::UnderWay {
+                    errand,
+                    began,
+                    told,
+                };
+                Ok(false)
+            }
+        }
+    }
+
+    fn begin_look(&self, finder: Arc<Mutex<Finder>>) -> Result<Look, String> {
+        let wanted = self.wanted.clone();
+        let patience = if self.settled {
+            Duration::ZERO
+        } else {
+            DISK_DEADLINE
+        };
+        let errand = Errand::start(move || {
+            let mut finder = finder.lock().unwrap_or_else(PoisonError::into_inner);
+            wanted.look_on_disks(&mut finder, patience)
+        })?;
+        Ok(Look::UnderWay {
+            errand,
+            began: Instant::now(),
+            told: false,
+        })
+    }
+
+    /// A line, once, if a disk keeps everything waiting.
+    pub(crate) fn late(&mut self) -> Option<String> {
+        let at = self.at.get();
+        let Look::UnderWay { began, told, .. } = &mut self.look else {
+            return None;
+        };
+        let waited = began.elapsed();
+        if *told || waited < PATIENCE {
+            return None;
+        }
+        *told = true;
+        Some(unanswered(&at, waited))
+    }
+
+    /// The disks that were attached or taken away since are to be looked for; whether
+    /// there is a [`Models::look`] to wait for.
+    pub(crate) fn look_again(&mut self) -> bool {
+        if self.finder.is_some() && !self.is_looking() {
+            self.look = Look::Due;
+        }
+        self.is_looking()
+    }
+
+    /// Waits until it is known which models there are.
+    ///
+    /// # Errors
+    /// One line: a disk does not answer.
+    pub(crate) fn settle(&mut self) -> Result<(), String> {
+        let began = Instant::now();
+        while !self.settled {
+            self.look(PATIENCE)?;
+            if began.elapsed() >= PATIENCE_MAX && !self.settled {
+                return Err(unanswered(&self.at.get(), PATIENCE_MAX));
+            }
+            if let Some(line) = self.late() {
+                warn(&line);
+            }
+        }
+        Ok(())
     }
 
     /// The files of the model that guesses ahead for `model`, or why there is none, if one
     /// is asked for.
     pub(crate) fn draft_for(&self, model: &ModelFile) -> Option<Result<Vec<PartFile>, String>> {
-        let draft = self.draft()?;
+        let draft = self.wanted.draft(&self.found.models)?;
         Some(draft.and_then(|draft| {
             if draft.path == model.path {
                 return Err(format!(
@@ -130,24 +290,9 @@ impl Models {
         }))
     }
 
-    /// Looks again, for disks that were attached or taken away since.
-    pub(crate) fn look_again(&mut self) {
-        if let Some(search) = &mut self.search {
-            self.found = search.finder.scan();
-            self.pass_over_unusable();
-        }
-    }
-
     /// A line for each model that cannot be used, where others can.
     pub(crate) fn passed(&self) -> &[String] {
         &self.passed
-    }
-
-    /// Waits until it is known which models there are.
-    pub(crate) fn settle(&mut self) {
-        while !self.settled && !self.look() {
-            sleep(LOOK_EVERY);
-        }
     }
 
     /// All of them.
@@ -178,16 +323,16 @@ impl Models {
     pub(crate) fn choose(&self, name: Option<&str>) -> Result<Choice<'_>, DiskError> {
         if self.found.models.is_empty() {
             let patience = self
-                .search
+                .finder
                 .as_ref()
                 .map_or(Duration::ZERO, |_| DISK_DEADLINE);
             self.found.clone().or_why_not(patience)?;
         }
-        let choice = disk::choose(&self.found.models, name.or(self.wanted.as_deref()))?;
+        let choice = disk::choose(&self.found.models, name.or(self.wanted.model.as_deref()))?;
         let Choice::Several(mut models) = choice else {
             return Ok(choice);
         };
-        models.retain(|model| !self.is_draft(model));
+        models.retain(|model| !self.wanted.is_draft(&self.found.models, model));
         Ok(match models.as_slice() {
             [one] => Choice::One(one),
             _ => Choice::Several(models),
@@ -199,7 +344,7 @@ impl Models {
     /// # Errors
     /// One line: there is none, none of that name, or several.
     pub(crate) fn only(&mut self) -> Result<ModelFile, String> {
-        self.settle();
+        self.settle()?;
         for line in &self.passed {
             warn(line);
         }
@@ -220,6 +365,10 @@ impl Models {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
     use crate::disk::Origin;
 
@@ -288,6 +437,43 @@ mod tests {
             given(&["a.gguf"], None, None).draft_for(&found(&["a"]).models[0]),
             None
         );
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer_keeps_nobody_waiting() {
+        let root = std::env::temp_dir().join(format!("zosia-stalled-{}", std::process::id()));
+        let sys = root.join("sys/class/block/vda");
+        fs::create_dir_all(&sys).unwrap();
+        fs::create_dir_all(root.join("dev")).unwrap();
+        fs::write(sys.join("size"), "8\n").unwrap();
+        // Opening a pipe waits for its other end.
+        let disk = root.join("dev/vda");
+        mknodat(CWD, &disk, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let finder = Finder::with_roots(root.join("sys"), root.join("dev"), |_, _| {
+            unreachable!("nothing is mounted")
+        });
+        let mut models = Models::on_disks(Host::Command, finder, &Start::default());
+        while models.at.get() != "vda" {
+            assert_eq!(models.look(Duration::ZERO), Ok(false));
+        }
+        assert!(models.look_again(), "it is still being looked at");
+        assert_eq!(models.look(Duration::ZERO), Ok(false));
+        assert_eq!(models.late(), None, "it has not waited for long");
+        let Look::UnderWay { began, .. } = &mut models.look else {
+            panic!("it is not under way");
+        };
+        *began = began.checked_sub(PATIENCE).unwrap();
+        let line = models.late().unwrap();
+        assert!(line.starts_with("vda has not answered for 5 s;"), "{line}");
+        assert_eq!(models.late(), None, "it is told once");
+
+        // It answers now: a pipe has no place to read at.
+        let _other_end = File::options().write(true).open(&disk).unwrap();
+        while !models.look(Duration::ZERO).unwrap() {}
+        let notes = models.notes();
+        assert!(notes[0].contains("vda cannot be read"), "{notes:?}");
+        assert_eq!(models.look(Duration::ZERO), Ok(false), "it is told once");
+        fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]

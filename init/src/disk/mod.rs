@@ -22,6 +22,7 @@ use std::io;
 use std::iter;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub(crate) use given::model_from_path;
@@ -135,9 +136,32 @@ fn list(names: &[String]) -> String {
 /// Mounts a device with a file system read-only and tells where.
 type Mount = fn(&Path, FileSystem) -> Result<PathBuf, MountError>;
 
+/// Which disk is being looked at, for who waits.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Watch(Arc<Mutex<String>>);
+
+impl Watch {
+    fn set(&self, disk: &str) {
+        let mut at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        disk.clone_into(&mut at);
+    }
+
+    /// Its name, or `a disk` where it is not known.
+    pub(crate) fn get(&self) -> String {
+        let at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if at.is_empty() {
+            "a disk".to_owned()
+        } else {
+            at.clone()
+        }
+    }
+}
+
 /// Looks for models; remembers what it has looked at.
 #[derive(Debug)]
 pub(crate) struct Finder {
+    /// What it looks at.
+    pub(crate) at: Watch,
     sys_root: PathBuf,
     dev_root: PathBuf,
     mount: Mount,
@@ -160,6 +184,7 @@ impl Finder {
         mount: Mount,
     ) -> Self {
         Self {
+            at: Watch::default(),
             sys_root: sys_root.into(),
             dev_root: dev_root.into(),
             mount,
@@ -181,6 +206,7 @@ impl Finder {
         };
         for device in &devices {
             if !self.seen.contains_key(&device.name) {
+                self.at.set(&device.shown());
                 match self.examine(device) {
                     Ok(on_device) => {
                         self.seen.insert(device.name.clone(), on_device);
@@ -204,6 +230,7 @@ impl Finder {
                 found.unread.extend(on_device.unread.iter().cloned());
             }
         }
+        self.at.set("");
         parts::join(&mut found, &mut self.parts);
         found
     }

@@ -106,10 +106,13 @@ pub(crate) fn run(job: Job, given: Given) -> io::Result<bool> {
         )
         .map_err(|e| named(&e, "the terminal cannot be used")),
         Job::Diag => {
-            models.settle();
-            let text = diagnose::diagnosis(&config, &models);
+            let settled = models.settle();
+            let mut text = diagnose::diagnosis(&config, &models);
+            if let Err(why) = &settled {
+                text = format!("{text}note: {why}\n");
+            }
             outputs.answer.write_all(text.as_bytes())?;
-            Ok(true)
+            Ok(settled.is_ok())
         }
         Job::Selftest => match load_only(host, config, budget, &mut models) {
             Ok(mut session) => selftest::run(host, &mut session, &mut outputs.answer),

@@ -3,8 +3,8 @@
 use protocol::{Param, When};
 
 use super::commands::{self, Command};
+use super::errands::Next;
 use super::{Chat, save, show};
-use crate::disk::{self, Choice};
 
 /// Carries out a command.
 pub(super) fn execute(chat: &mut Chat, command: Command) {
@@ -66,8 +66,8 @@ pub(super) fn execute(chat: &mut Chat, command: Command) {
                 chat.screen.complain("the model is not ready");
             }
         }
-        Command::Model(name) => model(chat, name.as_deref()),
-        Command::Read(names) => chat.read(&names),
+        Command::Model(name) => chat.look_and(Next::Model(name)),
+        Command::Read(names) => chat.read(names),
         Command::Template => {
             if !chat.session.render() {
                 chat.screen.complain("the model is not ready");
@@ -129,27 +129,5 @@ fn set(chat: &mut Chat, param: &'static Param, value: &str) {
     chat.session.apply(change);
     if param.name == "ctx" {
         chat.send_held();
-    }
-}
-
-fn model(chat: &mut Chat, name: Option<&str>) {
-    chat.models.look_again();
-    let Some(name) = name else {
-        return show::models(&mut chat.screen, &chat.session, &chat.models);
-    };
-    match chat.models.choose(Some(name)) {
-        // What would be refused is, while the model in use still is.
-        Ok(Choice::One(model)) => match disk::header_of(model) {
-            // The checksum that was given is the first model's.
-            Ok(_) => {
-                let draft = chat.models.draft_for(model);
-                chat.session.load(model.clone(), None, draft);
-            }
-            Err(why) => chat.screen.complain(&format!("{}: {why}", model.name)),
-        },
-        Ok(Choice::Several(_)) => chat.screen.complain(&format!(
-            "{name} names several models; give the device or the path"
-        )),
-        Err(e) => chat.screen.complain(&e.to_string()),
     }
 }

@@ -6,6 +6,7 @@ mod chats;
 mod commands;
 mod contexts;
 mod draft;
+mod errands;
 mod execute;
 mod kept;
 mod reading;
@@ -39,6 +40,7 @@ use crate::session::{Phase, Session};
 use crate::supervisor::Engine;
 use crate::timeline::Timeline;
 use draft::Drafts;
+use errands::Waits;
 use kept::Keeping;
 use reading::Reading;
 use room::Room;
@@ -79,6 +81,7 @@ pub(crate) fn run(
         screen,
         room: Room::default(),
         reading: Reading::default(),
+        waits: None,
         drafts: Drafts::new(),
         saves: Saves::default(),
         timeline,
@@ -131,6 +134,8 @@ struct Chat {
     screen: Screen,
     room: Room,
     reading: Reading,
+    /// What the line is closed for, if a disk is read.
+    waits: Option<Waits>,
     drafts: Drafts,
     saves: Saves,
     /// Where conversations are kept, if anywhere.
@@ -168,6 +173,7 @@ impl Chat {
         }
         self.await_session();
         self.screen.open();
+        self.find_models(Duration::ZERO);
     }
 
     fn step(&mut self) -> io::Result<()> {
@@ -189,11 +195,12 @@ impl Chat {
         self.look_after_engine();
         self.give_line_back();
         self.give_up_saving();
-        self.find_models();
+        self.find_models(Duration::ZERO);
         // What is done leads to something to tell, and what is told lets typed keys
         // through: nothing of either is left to a wait. Keys are read in between, whatever
         // comes.
-        self.unsettled = self.take_updates() | self.take_actions() | self.take_news();
+        self.unsettled =
+            self.take_updates() | self.take_actions() | self.take_news() | self.take_errands();
         self.size_texts();
         self.draft();
         self.keep_context();
@@ -219,7 +226,7 @@ impl Chat {
     fn wait(&self) -> io::Result<bool> {
         let deadlines = [
             self.screen.timeout(),
-            self.models.next_look(),
+            self.look_due(),
             self.draft_due(),
             self.line_due(),
             self.keeping.as_ref().and_then(Keeping::due),
@@ -247,6 +254,7 @@ impl Chat {
                         .map(|fd| (fd, PollFlags::IN)),
                 )
                 .chain(self.keeping.iter().map(|k| (k.fd(), PollFlags::IN)))
+                .chain(self.errand_fds().map(|fd| (fd, PollFlags::IN)))
                 .collect();
         let mut fds: Vec<PollFd<'_>> = wanted
             .iter()
@@ -283,10 +291,20 @@ impl Chat {
         Ok(())
     }
 
-    fn find_models(&mut self) {
-        if !self.models.look() {
-            return;
+    /// Looks whether it is known which models there are, and waits so long for that.
+    fn find_models(&mut self, within: Duration) {
+        if let Some(line) = self.models.late() {
+            self.screen.complain(&line);
         }
+        let is_first = !self.models.is_settled();
+        match self.models.look(within) {
+            Ok(true) if is_first => self.show_found(),
+            Ok(_) => {}
+            Err(why) => self.screen.complain(&why),
+        }
+    }
+
+    fn show_found(&mut self) {
         self.timeline.mark("disks");
         if self.session.config().engine.log >= LogLevel::Info {
             for note in self.models.notes() {

@@ -3,11 +3,14 @@
 //! other, whenever it is ready.
 
 use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 
 use texts::Document;
 
+use super::errands::Next;
 use super::{Chat, show};
 use crate::attached::{self, Text};
+use crate::errand::Errand;
 use crate::session::Phase;
 use protocol::Size;
 
@@ -19,6 +22,8 @@ const NAMED_MAX: usize = 4;
 pub(super) struct Reading {
     next: Vec<Document>,
     waiting: VecDeque<Sizing>,
+    /// One of those that are listed, which is being read.
+    fetched: Option<(Text, Errand<Result<attached::Reading, String>>)>,
     asked: Option<Sizing>,
 }
 
@@ -57,6 +62,28 @@ impl Reading {
         let message = self.with(typed);
         self.forget();
         message
+    }
+
+    fn has(&self, text: &Text) -> bool {
+        self.next.iter().any(|document| document.name == text.name)
+    }
+
+    /// What to poll to learn that a text has been read that can be sized then.
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        let fetched = self.fetched.as_ref().filter(|_| self.asked.is_none());
+        fetched.map(|(_, errand)| errand.fd())
+    }
+
+    /// The text that is listed next, if it has been read.
+    fn take_fetched(&mut self) -> Option<(Text, Result<attached::Reading, String>)> {
+        let (text, errand) = self.fetched.take()?;
+        match errand.end() {
+            Ok(read) => Some((text, read)),
+            Err(errand) => {
+                self.fetched = Some((text, errand));
+                None
+            }
+        }
     }
 
     /// The engine has gone that was asked for a size.
@@ -101,19 +128,16 @@ impl Chat {
     }
 
     /// `/read`, with what stands behind it.
-    pub(super) fn read(&mut self, operand: &str) {
-        match operand {
-            "" => self.list_texts(),
-            "none" => {
-                self.screen.quiet("the next message goes without reading");
-                self.reading.forget();
-            }
-            names => self.read_named(names),
+    pub(super) fn read(&mut self, operand: String) {
+        if operand == "none" {
+            self.screen.quiet("the next message goes without reading");
+            self.reading.forget();
+        } else {
+            self.look_and(Next::Read(operand));
         }
     }
 
-    fn list_texts(&mut self) {
-        self.models.look_again();
+    pub(super) fn list_texts(&mut self) {
         for why in self.models.unread() {
             self.screen.complain(why);
         }
@@ -149,11 +173,33 @@ impl Chat {
         self.reading.waiting.extend(listed);
     }
 
-    fn read_named(&mut self, operand: &str) {
-        self.models.look_again();
+    pub(super) fn read_named(&mut self, operand: &str) {
+        let mut texts: Vec<Text> = Vec::new();
         for name in attached::split_names(self.models.texts(), operand) {
-            if let Err(why) = self.read_one(&name) {
-                self.screen.complain(&why);
+            match attached::find(self.models.texts(), &name) {
+                Ok(text) if self.reading.has(text) || texts.contains(text) => {
+                    let name = &text.name;
+                    let line = format!("{name} goes with your next message already");
+                    self.screen.complain(&line);
+                }
+                Ok(text) => texts.push(text.clone()),
+                Err(why) => self.screen.complain(&why),
+            }
+        }
+        if texts.is_empty() {
+            return;
+        }
+        let read = u64::try_from(self.reading.bytes()).unwrap_or(u64::MAX);
+        let left = self.session.budget().prompt_bytes.saturating_sub(read);
+        self.read_texts(texts, left);
+    }
+
+    /// Texts have been read, or cannot be.
+    pub(super) fn take_texts(&mut self, texts: Vec<(Text, Result<attached::Reading, String>)>) {
+        for (text, read) in texts {
+            match read {
+                Ok(reading) => self.take_text(&text, reading),
+                Err(why) => self.screen.complain(&why),
             }
         }
         if !self.reading.next.is_empty() {
@@ -161,14 +207,7 @@ impl Chat {
         }
     }
 
-    fn read_one(&mut self, name: &str) -> Result<(), String> {
-        let text = attached::find(self.models.texts(), name)?;
-        if self.reading.next.iter().any(|d| d.name == text.name) {
-            return Err(format!("{} goes with your next message already", text.name));
-        }
-        let read = u64::try_from(self.reading.bytes()).unwrap_or(u64::MAX);
-        let left = self.session.budget().prompt_bytes.saturating_sub(read);
-        let reading = text.read(left)?;
+    fn take_text(&mut self, text: &Text, reading: attached::Reading) {
         for line in &reading.notices {
             self.screen.tell(line);
         }
@@ -182,40 +221,65 @@ impl Chat {
         }
         self.reading.next.push(reading.document);
         self.reading.waiting.push_back(Sizing::Read(name));
-        Ok(())
+    }
+
+    /// What to poll for [`Chat::size_texts`].
+    pub(super) fn reading_fd(&self) -> Option<BorrowedFd<'_>> {
+        let is_ready = self.session.phase() == Phase::Ready;
+        self.reading.fd().filter(|_| is_ready)
     }
 
     /// Has the next text sized, if the engine has time for it.
     pub(super) fn size_texts(&mut self) {
         while self.reading.asked.is_none() && self.session.phase() == Phase::Ready {
-            let Some(sizing) = self.reading.waiting.pop_front() else {
+            let Some((sizing, message)) = self.next_to_size() else {
                 return;
             };
-            if self.ask_size(&sizing) {
+            let is_asked = match sizing {
+                Sizing::Next => self.session.size_next(message),
+                _ => self.session.size(message),
+            };
+            if is_asked {
                 self.reading.asked = Some(sizing);
             }
         }
     }
 
-    fn ask_size(&mut self, sizing: &Sizing) -> bool {
-        match sizing {
-            Sizing::Listed(text) => match text.read(self.session.budget().prompt_bytes) {
-                Ok(reading) => self.session.size(texts::compose(&[reading.document], "")),
-                Err(why) => {
-                    self.screen.tell(&format!("                 {why}"));
-                    false
+    /// The next text, and the message to be sized for it.
+    fn next_to_size(&mut self) -> Option<(Sizing, String)> {
+        loop {
+            if let Some(read) = self.reading.take_fetched() {
+                match read {
+                    (text, Ok(reading)) => {
+                        let message = texts::compose(&[reading.document], "");
+                        return Some((Sizing::Listed(text), message));
+                    }
+                    (_, Err(why)) => self.screen.tell(&format!("                 {why}")),
                 }
-            },
-            Sizing::Read(name) => {
-                let mut next = self.reading.next.iter();
-                let document = next.find(|document| document.name == *name);
-                document.is_some_and(|document| {
-                    let text = texts::compose(std::slice::from_ref(document), "");
-                    self.session.size(text)
-                })
             }
-            Sizing::Next => self.session.size_next(self.reading.with("")),
-            Sizing::Forgotten => false,
+            match self.reading.waiting.pop_front()? {
+                // One after the other.
+                listed @ Sizing::Listed(_) if self.reading.fetched.is_some() => {
+                    self.reading.waiting.push_front(listed);
+                    return None;
+                }
+                Sizing::Listed(text) => {
+                    let (read, most) = (text.clone(), self.session.budget().prompt_bytes);
+                    match Errand::start(move || read.read(most)) {
+                        Ok(errand) => self.reading.fetched = Some((text, errand)),
+                        Err(why) => self.screen.complain(&why),
+                    }
+                }
+                Sizing::Read(name) => {
+                    let mut next = self.reading.next.iter();
+                    if let Some(document) = next.find(|document| document.name == name) {
+                        let message = texts::compose(std::slice::from_ref(document), "");
+                        return Some((Sizing::Read(name), message));
+                    }
+                }
+                Sizing::Next => return Some((Sizing::Next, self.reading.with(""))),
+                Sizing::Forgotten => {}
+            }
         }
     }
 
@@ -249,7 +313,7 @@ impl Chat {
             }
             Some(Sizing::Forgotten) | None => {}
         }
-        if self.reading.waiting.is_empty() {
+        if self.reading.waiting.is_empty() && self.reading.fetched.is_none() {
             // Counting has ended the draft that was under way.
             self.drafts.forget();
         }

@@ -10,7 +10,7 @@ const HEEDING: Duration = Duration::from_millis(200);
 
 impl Chat {
     pub(super) fn stop(&mut self) {
-        if self.stop_waiting() {
+        if self.stop_waiting() || self.stop_errand() {
             return;
         }
         self.session.cancel();

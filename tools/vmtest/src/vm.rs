@@ -70,6 +70,16 @@ impl Exit {
     }
 }
 
+/// Bytes a second that QEMU lets through: all, and so few that a second request of a page
+/// waits for 16 seconds, also where the limit is taken back meanwhile.
+const NO_LIMIT: u64 = 0;
+const STALLED: u64 = 256;
+
+/// What QEMU calls the limits of a disk that was plugged in.
+fn limits_of(name: &str) -> String {
+    format!("limits-of-{name}")
+}
+
 impl Vm {
     /// Switches the machine on.
     #[must_use]
@@ -135,11 +145,30 @@ impl Vm {
     /// Plugs this file into the slot, as a disk.
     #[track_caller]
     pub fn plug_in(&mut self, path: &Path) {
+        self.plug_in_with(path, NO_LIMIT);
+    }
+
+    /// The same, and the disk does not answer, but for its very first bytes.
+    #[track_caller]
+    pub fn plug_in_stalled(&mut self, path: &Path) {
+        self.plug_in_with(path, STALLED);
+    }
+
+    #[track_caller]
+    fn plug_in_with(&mut self, path: &Path, bytes_per_s: u64) {
         self.plugged += 1;
         let name = format!("plugged{}", self.plugged);
+        let limits = json!({ "bps-read": bytes_per_s });
+        let group =
+            json!({ "qom-type": "throttle-group", "id": limits_of(&name), "limits": limits });
+        self.monitor.execute("object-add", &group);
         let file = json!({ "driver": "file", "filename": path, "read-only": true });
+        let limited = json!({
+            "driver": "throttle", "throttle-group": limits_of(&name), "read-only": true,
+            "file": file,
+        });
         let disk = json!({
-            "driver": "raw", "node-name": name, "read-only": true, "file": file,
+            "driver": "raw", "node-name": name, "read-only": true, "file": limited,
         });
         self.monitor.execute("blockdev-add", &disk);
         let device =
@@ -153,6 +182,16 @@ impl Vm {
             );
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// The disk that was plugged in last answers again, or does not any more.
+    pub fn set_stalled(&mut self, is_stalled: bool) {
+        let group = limits_of(&format!("plugged{}", self.plugged));
+        let limits = json!({ "bps-read": if is_stalled { STALLED } else { NO_LIMIT } });
+        self.monitor.execute(
+            "qom-set",
+            &json!({ "path": format!("/objects/{group}"), "property": "limits", "value": limits }),
+        );
     }
 
     /// Takes away what [`Vm::plug_in`] has plugged in.

@@ -150,9 +150,9 @@ fn texts_are_listed_with_their_tokens_and_what_cannot_be_read_with_the_reason() 
     assert_eq!(tokens_told(&told, "texts/my notes.txt"), listed);
     chat.type_line("/read wide.txt '-x␛[31m.md' latin.txt texts/nots.md");
     for words in [
+        "zosia: texts/nots.md: nothing of that name is attached; did you mean",
         "texts/wide.txt was UTF-16 and is read as UTF-8",
         "zosia: texts/latin.txt is not UTF-8 text: see byte 3 [ZE-61]",
-        "zosia: texts/nots.md: nothing of that name is attached; did you mean",
         "-x␛[31m.md · ",
     ] {
         let _ = chat.expect(words, SOON);

@@ -60,6 +60,48 @@ fn a_disk_that_is_pulled_out_is_told_and_used_again_when_it_is_back() {
 }
 
 #[test]
+fn a_disk_that_does_not_answer_keeps_nobody_from_the_prompt() {
+    let disks = Disks::new();
+    let file = disks.tiny(&tiny());
+    let spec = VmSpec::new().disk(Drive::File(file.clone())).with_slot();
+    let mut vm = Vm::at_prompt(&spec);
+    let _ = vm.expect(TINY_NAME, LOAD);
+
+    let fault = Fault::begins(5, "a disk that is plugged in does not answer");
+    vm.plug_in_stalled(&file);
+    loop {
+        vm.type_line("/model");
+        // Until it is there, the others are listed.
+        let seen = vm.expect_any(&["looking at the disks", "MiB vda"], SOON);
+        if seen.contains("looking") {
+            break;
+        }
+        let _ = vm.expect_prompt(SOON);
+    }
+    let _ = vm.expect("[ZE-23]", SOON);
+    fault.told(&vm.last_fault(), "Ctrl-C gives the command up; the prompt");
+    vm.ctrl_c();
+    let _ = vm.expect("the disks were not looked at", SOON);
+    let _ = vm.expect_prompt(SOON);
+    let answer = vm.ask("Hello?", TURN);
+    assert!(answer.contains("Here I am."), "{answer}");
+
+    vm.set_stalled(false);
+    while !vm.ask("/model", SOON).contains("MiB vdb") {}
+
+    let fault = Fault::begins(5, "a disk stops answering, and its model is asked for");
+    vm.set_stalled(true);
+    vm.type_line("/model vdb");
+    let _ = vm.expect("looking at vdb", SOON);
+    vm.ctrl_c();
+    let _ = vm.expect("the model in use stays", SOON);
+    let _ = vm.expect_prompt(SOON);
+    let answer = vm.ask("And now?", TURN);
+    assert!(answer.contains("Here I am."), "{answer}");
+    fault.is_harmless("Ctrl-C gives the command up; the model in use goes on");
+}
+
+#[test]
 fn an_engine_that_dies_again_and_again_is_not_started_for_ever() {
     let disks = Disks::new();
     let file = disks.tiny(&tiny().without_end());
