@@ -12,7 +12,8 @@
 #   --package NAME  for a package of this system, which NAME removes again
 #   --destdir DIR put everything under DIR, for making a package
 #
-# What is there already of an earlier installation is replaced, and nothing else.
+# What is there already of an earlier installation is replaced, and nothing else. EFI
+# files that the checkout has in out/ are taken along, but not into a package.
 set -eu
 
 # Where this file is, not a link to it.
@@ -64,6 +65,16 @@ install_completion() { # SHELL PLACE
 
 remove_completion() { rm -f "$prefix/$2"; }
 
+take_efi_files() {
+    for file in "$top"/out/zosia*.efi; do
+        [ -f "$file" ] || continue
+        mkdir -p "$home.new/out"
+        rm -f "$home.new/out/${file##*/}.sources"
+        cp "$file" "$home.new/out/"
+        [ ! -f "$file.sources" ] || cp "$file.sources" "$home.new/out/"
+    done
+}
+
 is_ours() { [ "$(readlink "$1")" = ../lib/zosia/tools/run.sh ]; }
 
 # --- taking it back -----------------------------------------------------------------
@@ -112,8 +123,10 @@ for part in $parts; do cp -R "$top/$part" "$home.new/"; done
 # What others' builds may have left among the sources.
 rm -rf "$home.new/tools/fuzz" "$home.new/init/target"
 printf 'prefix=%s\npackage=%s\n' "$prefix" "$package" >"$home.new/$mark"
-# What was built there is kept.
+# What was built there is kept, and the EFI files that the checkout has are taken along:
+# a Mac may have no way to others. A package is the same, whatever was built.
 [ ! -d "$home/out" ] || mv "$home/out" "$home.new/out"
+[ -n "$package" ] || take_efi_files
 rm -rf "$home"
 mv "$home.new" "$home"
 ln -sf ../lib/zosia/tools/run.sh "$destdir$prefix/bin/zosia"

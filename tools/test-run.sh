@@ -295,6 +295,12 @@ macs() {
     machine mac sysctl curl shasum qemu-system-aarch64 podman
     try mac_with_containers_builds_in_one 0 run.sh -p x "$model"
     logged "build.sh --arch aarch64 --container"
+    mv "$checkout/out" "$work/hidden"
+    try what_a_container_built_is_kept 0 run.sh -p x "$model"
+    logged "-kernel $HOME/.cache/zosia/efi/$(made_from)/zosia.efi"
+    logged_not build.sh
+    rm -r "$HOME/.cache/zosia/efi"
+    mv "$work/hidden" "$checkout/out"
     rm "$checkout/out/hidden"
     made_from >"$checkout/out/zosia.efi.sources"
 }
@@ -1317,10 +1323,14 @@ installations() {
     says "installed: $their/bin/zosia; to take it back: zosia --uninstall"
     says "$their/bin is not in your PATH"
     [ -L "$their/bin/zosia" ] || fail "it is no link"
+    # With the EFI file of the checkout: nothing here could build one.
+    try installed_run_at_once 0 "$their/bin/zosia" -p x "$model"
+    logged "-kernel $their/lib/zosia/out/zosia.efi"
+    says_not "other sources"
     echo old >"$their/lib/zosia/old"
-    mkdir "$their/lib/zosia/out"
-    : >"$their/lib/zosia/out/zosia.efi"
+    mv "$checkout/out" "$checkout/hidden"
     try install_again 0 install.sh
+    mv "$checkout/hidden" "$checkout/out"
     [ ! -e "$their/lib/zosia/old" ] || fail "something of the old one is left"
     [ ! -e "$their/lib/zosia.new" ] || fail "half of it is left"
     try installed_help 0 "$their/bin/zosia" --help

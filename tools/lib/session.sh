@@ -162,7 +162,8 @@ provide_efi() {
     else
         die 3 "$efi_name $release_version cannot be fetched from $release_url, and building it takes a container tool; check the network, or: brew install podman && podman machine init --now"
     fi
-    [ "$build_top" = "$top" ] || keep_efi "$efi_key" "$build_top/out/${efi##*/}"
+    # What was built in a container is kept in that one's store.
+    [ "$host_os/$build_top" = "Linux/$top" ] || keep_efi "$efi_key" "$build_top/out/${efi##*/}"
     find_made_efi "$efi_key" "$efi" || [ -f "$efi" ] || die 3 "the build left no $efi"
 }
 
