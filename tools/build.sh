@@ -11,7 +11,7 @@
 #   --kernel-tests  out/kernel-tests instead: the tests of ggml's kernels, linked
 #                 with the very objects that are in out/init
 #   --container   the artefacts, built in a Debian container by docker, podman
-#                 or Apple's container: for machines that are not Linux
+#                 or Apple's container: for machines that are not Debian
 #   --locked      fail where the pinned source of the kernel cannot be had any
 #                 more, instead of building the newest one and saying so
 #
@@ -182,8 +182,18 @@ in_container() {
     show "$engine" build --tag zosia-build --file tools/Containerfile . >&2 ||
         die 1 "$engine could not make the image; see above"
     # shellcheck disable=SC2086 # one word or none
-    show "$engine" run --rm --volume "$top:/zosia" --volume zosia-cache:/cache \
-        --env ZOSIA_JOBS="${ZOSIA_JOBS:-}" zosia-build tools/build.sh --arch "$archs" $locked
+    set -- tools/build.sh --arch "$archs" $locked
+    options=
+    if [ "$(uname -s)" = Linux ]; then
+        # SELinux would keep the container out of the checkout, and what its root makes is
+        # to be whose the checkout is, as the container sees it.
+        options='--security-opt label=disable'
+        # shellcheck disable=SC2016 # of the container's shell
+        set -- sh -c 'status=0; "$@" || status=$?; [ ! -d out ] || chown -R --reference=. out; exit $status' sh "$@"
+    fi
+    # shellcheck disable=SC2086 # words
+    show "$engine" run --rm --volume "$top:/zosia" --volume zosia-cache:/cache $options \
+        --env ZOSIA_JOBS="${ZOSIA_JOBS:-}" zosia-build "$@"
 }
 
 what=efi
@@ -224,7 +234,11 @@ if [ "$what" = native ]; then archs=$(own_arch); fi
 [ "$archs" != all ] || archs='aarch64 x86_64'
 rust_targets=
 for arch in $archs; do
-    if [ "$what" = native ]; then "$top/tools/deps.sh" native; else "$top/tools/deps.sh" "build-$arch"; fi
+    case $what in
+        native) "$top/tools/deps.sh" native ;;
+        efi) "$top/tools/deps.sh" "build-$arch" ;;
+        *) "$top/tools/deps.sh" "init-$arch" ;;
+    esac
     rust_targets="$rust_targets $arch-unknown-linux-gnu"
 done
 find_rust || die 1 "no Rust for$rust_targets: run tools/deps.sh build"

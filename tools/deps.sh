@@ -4,6 +4,7 @@
 # Usage: tools/deps.sh [GROUP]...
 #
 #   native  what tools/build.sh --native needs: compilers, Rust
+#   init    what tools/build.sh --init needs: these, and Python
 #   build   what tools/build.sh needs: these, and the kernel's source
 #   fetch   what fetches a model
 #   run     this, QEMU and its UEFI firmware
@@ -11,15 +12,16 @@
 #   bench   both of these, and what bench/ compares with
 #   docs    mkdocs
 #
-# native, build and run are for this machine's own architecture; build-aarch64,
-# build-x86_64, run-aarch64 and run-x86_64 say which, and test needs both.
+# native, init, build and run are for this machine's own architecture; init-aarch64,
+# build-x86_64, run-aarch64 and so on say which, and test needs both.
 #
 # Without GROUP: build and run. On Debian 12 or newer the packages are installed
 # with apt, as root or with sudo, after showing the command; a suite of the same
 # archive (security, backports) or the architecture arm64 is added where a
 # package is only there. Who may not do that is told what an administrator has to
-# do. Elsewhere it says what to install and fails. When everything is there, it
-# does nothing and says nothing.
+# do. Elsewhere it says what to install and fails; there the EFI file is built in a
+# container, as the kernel's source is a package of Debian's. When everything is there,
+# it does nothing and says nothing.
 set -eu
 
 # Where this file is, not a link to it.
@@ -186,23 +188,34 @@ need_native() {
     find_rust || rust_missing=yes
 }
 
+# need_init ARCH: and what lists its parts.
+need_init() {
+    need_native "$1"
+    need python3 python3
+}
+
 # need_build ARCH: and what the kernel takes.
 need_build() {
-    need_native "$1"
+    need_init "$1"
     need bc bc
     need bison bison
     need flex flex
     need xz-utils xz
     need perl perl
-    need python3 python3
+    need dpkg dpkg-deb
     if [ "$1" = x86_64 ]; then
         # What the kernel's build checks its objects with, and packs it with.
         need_file libelf-dev /usr/include/libelf.h
         need lz4 lz4
     fi
-    # The kernel's source is a package; kernel/build.sh fetches it by itself.
-    if debian_codename >/dev/null && [ ! -f "$cache/kernel/$(pinned sha256).deb" ]; then
-        has_source || source_missing=yes
+    # The kernel's source is a package; kernel/build.sh fetches it by itself, where there is
+    # apt.
+    if [ ! -f "$cache/kernel/$(pinned sha256).deb" ]; then
+        if debian_codename >/dev/null; then
+            has_source || source_missing=yes
+        else
+            [ -f "${ZOSIA_KERNEL_SOURCE:-}" ] || source_missing=yes
+        fi
     fi
 }
 
@@ -347,10 +360,10 @@ for group in "$@"; do
             usage
             exit 0
             ;;
-        native | build | run) "need_$group" "$(tools_arch)" ;;
-        build-aarch64 | build-x86_64 | run-aarch64 | run-x86_64) "need_${group%-*}" "${group#*-}" ;;
+        native | init | build | run) "need_$group" "$(tools_arch)" ;;
+        init-aarch64 | init-x86_64 | build-aarch64 | build-x86_64 | run-aarch64 | run-x86_64) "need_${group%-*}" "${group#*-}" ;;
         fetch | test | bench | docs) "need_$group" ;;
-        *) die 2 "unknown group $group; groups are native, build, fetch, run, test, bench and docs" ;;
+        *) die 2 "unknown group $group; groups are native, init, build, fetch, run, test, bench and docs" ;;
     esac
 done
 [ -n "$packages$rust_missing$source_missing$lints_missing" ] || exit 0
@@ -365,7 +378,9 @@ if ! codename=$(debian_codename); then
     [ -z "$rust_missing" ] ||
         say "please install Rust 1.$rust_needs or newer with rustup, then: rustup target add$rust_targets"
     [ -z "$lints_missing" ] || say "please install: rustup component add rustfmt clippy"
-    [ -z "$commands$rust_missing$lints_missing" ] || exit 1
+    [ -z "$source_missing" ] ||
+        say "the EFI file is built on Debian, whose package the kernel's source is: build in a container (tools/build.sh --container), which takes podman or docker, or do without a virtual machine (tools/run.sh --native)"
+    [ -z "$commands$rust_missing$lints_missing$source_missing" ] || exit 1
     exit 0
 fi
 

@@ -79,10 +79,11 @@ intel_mac() {
     printf '%s: %s\n' hw.physicalcpu 6 hw.memsize 17179869184 kern.hv_support 1 >"$FAKE_SYSCTL"
 }
 
+# Debian, of which apt is what is looked at.
 linux() { # ARCH RAM_GIB RUNS
     guest=$1
     FAKE_OS=Linux FAKE_ARCH=$1 FAKE_RUNS=$3
-    machine linux lscpu getconf sha256sum qemu-system-aarch64 qemu-system-x86_64
+    machine linux apt-get lscpu getconf sha256sum qemu-system-aarch64 qemu-system-x86_64
     echo "MemTotal: $(($2 * 1048576)) kB" >"$work/proc/meminfo"
 }
 
@@ -458,6 +459,17 @@ linuxes() {
     rm -r "$ZOSIA_CACHE"
     ZOSIA_CACHE=''
     made_from >"$checkout/out/zosia.efi.sources"
+    # The kernel's source is a package of Debian's.
+    rm "$prefix/bin/apt-get"
+    mv "$checkout/out" "$work/hidden"
+    try another_linux_without_containers 3 run.sh -p x "$model"
+    says "there is no EFI file here yet, and it is built on Debian or in a container: install podman or docker; or do without a virtual machine: $checkout/tools/run.sh --native; or have it built elsewhere (tools/build.sh --arch aarch64), and give it: --efi FILE"
+    [ ! -e "$checkout/out" ] || fail "something was built"
+    ln -s "$tools/testdata/fake-host.sh" "$prefix/bin/podman"
+    try another_linux_builds_in_a_container 0 run.sh -p x "$model"
+    logged "build.sh --arch aarch64 --container"
+    rm -r "$checkout/out" "$HOME/.cache/zosia/efi"
+    mv "$work/hidden" "$checkout/out"
     try chosen_efi_file_is_not_built 3 run.sh --efi "$work/none.efi" -p x "$model"
     says "none.efi cannot be read"
 

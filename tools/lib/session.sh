@@ -124,22 +124,31 @@ wait_for_machine() {
     done
 }
 
+# Whether the EFI file is built on this machine: its kernel's source is a package of
+# Debian's. Elsewhere a container does it.
+builds_efi() { [ "$host_os" = Linux ] && have apt-get; }
+
+has_containers() { have docker || have podman || have container; }
+
 # Ends, before anything is fetched, where there is no way to an EFI file.
 require_efi() {
-    if [ "$host_os" = Linux ] || [ -n "$dry_run$(release_pin version)" ] || have docker || have podman || have container; then return 0; fi
+    if builds_efi || [ -n "$dry_run$(release_pin version)" ] || has_containers; then return 0; fi
     if [ -f "$top/out/$efi_name" ] || find_made_efi "$(sources_key)" "$top/out/$efi_name"; then return 0; fi
+    [ "$host_os" != Linux ] ||
+        die 3 "there is no EFI file here yet, and it is built on Debian or in a container: install podman or docker; or do without a virtual machine: $0 --native; or have it built elsewhere (tools/build.sh --arch $arch), and give it: --efi FILE"
     efi_tools=podman
     [ "$vmm" != qemu ] || have "${ZOSIA_QEMU:-$qemu_name}" || efi_tools="qemu podman"
     die 3 "there is no EFI file here yet: brew install $efi_tools && podman machine init --now; or have it built on Linux (tools/build.sh --arch $arch), and give it: --efi FILE"
 }
 
-# Builds the EFI file where there is none that was made from these sources. A Mac
-# takes that of the release, or from the container build; what it has, it keeps.
+# Builds the EFI file where there is none that was made from these sources. A machine that
+# cannot, as a Mac, takes that of the release, or from the container build; what it has,
+# it keeps.
 provide_efi() {
     efi_key=$(sources_key)
     if find_made_efi "$efi_key" "$efi"; then return 0; fi
     if [ -f "$efi" ]; then
-        if [ "$host_os" != Linux ]; then
+        if ! builds_efi; then
             [ ! -f "$efi.sources" ] ||
                 say "out/$efi_name was made from other sources than are here; to rebuild it: tools/build.sh --arch $arch --container"
             return 0
@@ -147,7 +156,7 @@ provide_efi() {
         efi_why="what is there was made from other sources"
     else
         efi_why="it does not exist"
-        if [ "$host_os" != Linux ] && fetch_release; then return 0; fi
+        if ! builds_efi && fetch_release; then return 0; fi
     fi
     if [ -n "$dry_run" ]; then
         say "would build out/$efi_name: $efi_why"
@@ -155,15 +164,17 @@ provide_efi() {
     fi
     say "building out/$efi_name: $efi_why"
     choose_build_top
-    if [ "$host_os" = Linux ]; then
+    if builds_efi; then
         show "$build_top/tools/build.sh" --arch "$arch" >&2 || die 3 "the build failed; see above, or build elsewhere and use --efi FILE"
-    elif have docker || have podman || have container; then
+    elif has_containers; then
         show "$build_top/tools/build.sh" --arch "$arch" --container >&2 || die 3 "the build in a container failed; see above"
+    elif [ "$host_os" = Linux ]; then
+        die 3 "$efi_name $release_version cannot be fetched from $release_url, and building it takes a container tool; check the network, or install podman or docker"
     else
         die 3 "$efi_name $release_version cannot be fetched from $release_url, and building it takes a container tool; check the network, or: brew install podman && podman machine init --now"
     fi
     # What was built in a container is kept in that one's store.
-    [ "$host_os/$build_top" = "Linux/$top" ] || keep_efi "$efi_key" "$build_top/out/${efi##*/}"
+    { builds_efi && [ "$build_top" = "$top" ]; } || keep_efi "$efi_key" "$build_top/out/${efi##*/}"
     find_made_efi "$efi_key" "$efi" || [ -f "$efi" ] || die 3 "the build left no $efi"
 }
 

@@ -311,7 +311,7 @@ run_curl() {
 
 arguments=$*
 case $name in
-    uname | sysctl | sw_vers | brew | stty | sleep | qemu-system-* | curl | shasum | vfkit | podman | build.sh | deps.sh)
+    uname | sysctl | sw_vers | brew | apt-get | stty | sleep | qemu-system-* | curl | shasum | vfkit | podman | build.sh | deps.sh)
         printf '%s %s\n' "$name" "$*" >>"$FAKE_LOG"
         ;;
     *) refuse_gnu "$@" ;;
@@ -332,7 +332,7 @@ case $name in
         }
         ;;
     sw_vers) echo 15.5 ;;
-    brew) ;;
+    brew | apt-get) ;;
     stty)
         # A Mac's stty -g is one word of fields and only that is taken back.
         case $* in
