@@ -1116,6 +1116,17 @@ downloads() {
     linux x86_64 16 ''
     try default_of_an_emulator 0 run.sh --dry-run
     says "would fetch smollm2-135m"
+    try default_of_the_plain_command 0 run.sh --native --dry-run
+    says "would fetch qwen3.5-9b"
+    : >"$work/kvm"
+    FAKE_RUNS='kvm:host'
+    try default_with_kvm 0 run.sh --dry-run
+    says "would fetch qwen3.5-9b"
+    for emulated in --accel=tcg --arch=aarch64; do
+        try "default with $emulated" 0 run.sh --dry-run "$emulated"
+        says "would fetch smollm2-135m"
+    done
+    rm "$work/kvm"
     gguf "$LLAMA_CACHE/some-Q8_0.gguf" 5000
     gguf "$LLAMA_CACHE/small-Q8_0.gguf" 50
     try default_that_is_here 0 run.sh --dry-run

@@ -101,18 +101,27 @@ require_ram() { # NAME NEED_MIB
 # Whether this machine runs a model of BYTES well: half of its RAM is enough, and each
 # core has two gigabytes to read for a token at most. Emulated it is only the smallest.
 runs_well() { # BYTES
-    if host_accelerates; then
+    if [ -n "$well_at_speed" ]; then
         [ $(($1 / 1000000)) -le $((2000 * well_cores)) ] && [ $(($(model_ram_mib "$1" 4096) * 2)) -le "$well_ram" ]
     else
         [ "$1" -lt 200000000 ]
     fi
 }
 
-# choose_default sets model to that which is meant where none is named: the largest
-# here that this machine runs well, whoever keeps it, else the largest of the catalogue.
+# Whether what is to be started is not emulated: the plain command, or a guest of this
+# machine's own kind.
+at_own_speed() {
+    [ -n "$native_wanted" ] || { [ "$arch" = "$own_arch" ] && [ "$accel_wanted" != tcg ] && host_accelerates; }
+}
+
+# choose_default, of run.sh alone, sets model to that which is meant where none is named:
+# the largest here that this machine runs well, whoever keeps it, else the largest of the
+# catalogue.
 choose_default() {
     well_cores=$(host_cores)
     well_ram=$(host_ram_mib)
+    well_at_speed=''
+    ! at_own_speed || well_at_speed=1
     default_bytes=0 model=''
     for default_name in $(known_names); do
         find_named "$default_name"
