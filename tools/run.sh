@@ -383,10 +383,16 @@ fi
 # What is encrypted on the disk stays nowhere in the machine when it is off.
 [ -z "$session" ] || ! is_encrypted || parameters="$parameters init_on_free=1"
 [ -z "$encrypt" ] || parameters="$parameters zosia.encrypt=on"
-parameters="$parameters$model_append$append"
+own_parameters=$parameters$model_append
+parameters=$own_parameters$model_system$append
 parameters_bytes=$(printf %s "$parameters" | wc -c | tr -d ' ')
 # A PC's kernel has 50 bytes of its own before them.
 if [ "$arch" = x86_64 ]; then parameters_max=1997; else parameters_max=2047; fi
+if [ "$parameters_bytes" -gt "$parameters_max" ] && [ -n "$model_system" ]; then
+    say "the model's system prompt is left out, as with it the parameters take $parameters_bytes bytes and the kernel keeps $parameters_max; /system TEXT sets one at the prompt, and --native takes any"
+    parameters=$own_parameters$append
+    parameters_bytes=$(printf %s "$parameters" | wc -c | tr -d ' ')
+fi
 [ "$parameters_bytes" -le "$parameters_max" ] ||
     die 2 "the parameters take $parameters_bytes bytes and the kernel keeps $parameters_max; put long ones on a disk (zosia-disk --append) [ZE-53]"
 

@@ -1233,8 +1233,10 @@ owners_have() {
     printf '{"model_family":"phi3","file_type":"Q4_0"}' >"$OLLAMA_MODELS/blobs/sha256-$(digest 6)"
     printf '{"stop":["<|end|>"],"temperature":0.2,"top_k":7}' >"$OLLAMA_MODELS/blobs/sha256-$(digest 7)"
     printf '100 %% of "it"\n' >"$OLLAMA_MODELS/blobs/sha256-$(digest 8)"
+    awk 'BEGIN { for (i = 0; i < 250; i++) printf "ten bytes " }' >"$OLLAMA_MODELS/blobs/sha256-$(digest 10)"
     manifest registry.ollama.ai/library/phi3.5/latest model:5 template:9 params:7
     manifest registry.ollama.ai/me/mine/v1 model:5 projector:9 system:8
+    manifest registry.ollama.ai/me/talks/v1 model:5 params:7 system:10
     manifest hf.co/some/Thing/Q4 model:5
     manifest registry.ollama.ai/library/tuned/latest model:5 adapter:9
     manifest registry.ollama.ai/library/gone/latest model:4
@@ -1273,7 +1275,8 @@ owners() {
         'phi3 Q4_0            ollama:hf.co/some/Thing:Q4' \
         'phi3 Q4_0            ollama:phi3.5:latest' \
         'phi3 Q4_0            ollama:tuned:latest' \
-        'phi3 Q4_0            ollama:me/mine:v1' | cmp -s - "$work/listed" || fail "the list differs: $(cat "$work/listed")"
+        'phi3 Q4_0            ollama:me/mine:v1' \
+        'phi3 Q4_0            ollama:me/talks:v1' | cmp -s - "$work/listed" || fail "the list differs: $(cat "$work/listed")"
     grep -q 'passed over  *hf:some/Repo-GGUF:mmproj-F16.gguf' "$work/out" || fail "the projector is not told"
 
     try hf 0 run.sh --dry-run hf:some/Repo-GGUF
@@ -1298,6 +1301,21 @@ owners() {
     try ollama_of_a_user 0 run.sh --dry-run ollama:me/mine:v1
     prints 'zosia.system="100 %25 of %22it%22"'
     says "ollama:me/mine:v1 has a projector for images"
+    try ollama_with_a_system_prompt_of_the_users 0 run.sh --dry-run --append zosia.system=Brief. ollama:me/mine:v1
+    prints "zosia.sha256=$(digest 5) zosia.system=Brief.'"
+    says_not "settings for this model are taken"
+    try ollama_with_a_long_system_prompt 0 run.sh --dry-run ollama:me/talks:v1
+    prints "zosia.sha256=$(digest 5) zosia.temp=0.2 zosia.top_k=7'"
+    says "the model's system prompt is left out, as with it the parameters take 26"
+    try ollama_with_too_long_parameters 2 run.sh --dry-run --append "zosia.system=$(head -c 2500 "$OLLAMA_MODELS/blobs/sha256-$(digest 10)" | tr ' ' _)" ollama:me/talks:v1
+    says "the parameters take 26"
+    linux aarch64 16 ''
+    ZOSIA_NATIVE=$work/native
+    try ollama_with_a_long_system_prompt_natively 0 run.sh --native --dry-run ollama:me/talks:v1
+    prints "'--system=ten bytes ten bytes "
+    says_not "left out"
+    ZOSIA_NATIVE=''
+    mac 4 16 qemu-system-aarch64
     try ollama_from_elsewhere 0 model.sh path ollama:hf.co/some/Thing:Q4
     try ollama_with_an_adapter 4 run.sh ollama:tuned
     says "is a model with an adapter"

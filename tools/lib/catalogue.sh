@@ -30,9 +30,10 @@ catalogue_names() { sed -n "s/^\([a-z0-9][^$tab]*\)$tab.*/\1/p" "$catalogue" | t
 
 # find_model ARG, a file or a name, sets model_name, model_file, model_bytes,
 # model_sha256 (may be empty), model_source (empty: nothing to fetch),
-# model_append (parameters that go with it), and of a model in parts what find_parts does.
+# model_append and model_system (parameters that go with it), and of a model in parts what
+# find_parts does.
 find_model() {
-    model_append='' model_rest='' rest_bytes=0
+    model_append='' model_system='' model_rest='' rest_bytes=0
     if [ ! -e "$1" ]; then
         find_owned "$1" || find_named "$1" ||
             die 4 "there is no file $1, and no model of that name; the catalogue has: $(catalogue_names)"

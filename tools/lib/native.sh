@@ -29,7 +29,7 @@ provide_native() {
 # The words of --append as flags, quoted for a shell: zosia.temp=0 is --temp=0.
 # Quotes and %XX are what the guest makes of them.
 native_flags() {
-    printf '%s\n' "$model_append$append" | LC_ALL=C awk '
+    printf '%s\n' "$model_append$model_system$append" | LC_ALL=C awk '
         function value(hex) { return index("0123456789abcdef", tolower(substr(hex, 1, 1))) * 16 + index("0123456789abcdef", tolower(substr(hex, 2))) - 17 }
         function end_word() {
             if (word ~ /^zosia\./) {

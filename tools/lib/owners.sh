@@ -231,7 +231,7 @@ kept_sha256() { # FILE
 use_owned() {
     [ -r "$2" ] || die 4 "$2, which is $1, cannot be read; check its permissions"
     model_name=$1 model_file=$(absolute "$2") model_source='' model_licence='' model_sha256=${3:-}
-    model_append='' model_bytes=$(file_bytes "$model_file")
+    model_append='' model_system='' model_bytes=$(file_bytes "$model_file")
     [ "$model_bytes" -gt 0 ] || die 4 "$2, which is $1, is empty; fetch it again there"
     find_parts "$1"
 }
@@ -339,8 +339,9 @@ find_ollama() {
     take_settings "$ollama_store"
 }
 
-# What Ollama sets for this model, as parameters in model_append. Its template is in
-# a language of its own; the model's file has one too.
+# What Ollama sets for this model, as parameters in model_append, and in model_system the
+# system prompt, if the user has given none. Its template is in a language of its own; the
+# model's file has one too.
 take_settings() { # STORE
     settings_file=$1/blobs/sha256-$(layer_digest params)
     [ ! -f "$settings_file" ] ||
@@ -355,12 +356,13 @@ take_settings() { # STORE
             }
             ($1 in zosia) && $2 ~ /^[0-9.]+$/ { printf " zosia.%s=%s", zosia[$1], $2 }')
     settings_file=$1/blobs/sha256-$(layer_digest system)
+    case " ${append:-}" in *" zosia.system="*) settings_file='' ;; esac
     if [ -f "$settings_file" ]; then
         # A quotation mark has no place in a quoted value, but as its number.
         settings_system=$(percent_encode "$(sed 's/%/%25/g' "$settings_file")" | sed 's/"/%22/g')
-        model_append="$model_append zosia.system=\"$settings_system\""
+        model_system=" zosia.system=\"$settings_system\""
     fi
-    [ -z "$model_append" ] || say "Ollama's settings for this model are taken:$model_append"
+    [ -z "$model_append$model_system" ] || say "Ollama's settings for this model are taken:$model_append$model_system"
 }
 
 look_in_ollama() { # NAME STORE
