@@ -397,6 +397,7 @@ fi
     die 2 "the parameters take $parameters_bytes bytes and the kernel keeps $parameters_max; put long ones on a disk (zosia-disk --append) [ZE-53]"
 
 [ -z "$session" ] || make_session
+lock_session
 
 # What a conversation shows is kept nowhere unless that is asked for.
 choose_console_log
@@ -422,8 +423,6 @@ if [ "$vmm" = vfkit ]; then
     eval "set -- \"\$@\" $other_disks"
     if [ -n "$session" ]; then
         set -- "$@" --device "virtio-blk,path=$session_file,deviceId=zosia-session"
-        # vfkit itself does not say whose it is.
-        [ -n "$dry_run" ] || lock "$session_file" "using this session" refuse
     fi
     if [ -n "$dry_run" ]; then
         quote vfkit "$@"

@@ -567,6 +567,18 @@ sessions() {
     says "would make the session $HOME/Library/Application Support/zosia/work.session"
     try session_with_vfkit 0 run.sh --dry-run --vmm vfkit --session "$work/s" "$model"
     prints "virtio-blk,path=$work/s,deviceId=zosia-session"
+    # QEMU's own lock tells vfkit nothing, nor vfkit QEMU; a flock that somebody installed
+    # is not what both look at.
+    ln -s "$tools/testdata/fake-host.sh" "$prefix/bin/flock"
+    ln -s $$ "$work/s.pid"
+    try session_that_vfkit_has 6 run.sh -p x --session "$work/s" "$model"
+    says "process $$ is using this session: s (if it is another program, remove $work/s.pid)"
+    logged_not "-name zosia"
+    rm "$work/s.pid"
+    try session_that_vfkit_had 0 run.sh -p x --session "$work/s" --log "$work/kept" "$model"
+    printed_exactly 'Paris is the capital.\n'
+    [ ! -L "$work/s.pid" ] || fail "its lock is left"
+    rm "$work/s"
 }
 
 natively() {

@@ -60,6 +60,13 @@ grow_session() {
         die 3 "the session $session_file cannot grow; is it writable, and are files of $keeping_mib MiB allowed there?"
 }
 
+# On a Mac two kinds of machine may have the file, and vfkit neither says whose it is nor
+# asks. One lock for both, whatever is installed there, and held by no descriptor.
+lock_session() {
+    if [ -z "$session" ] || [ -n "$dry_run" ] || [ "$host_os" != Darwin ]; then return 0; fi
+    lock_by_link "$session_file" "using this session" refuse
+}
+
 # Another machine, or the plain command, has it: QEMU's own lock says so.
 session_is_in_use() {
     [ -n "$session" ] && grep -q 'Failed to get .* lock' "$scratch/qemu.log"

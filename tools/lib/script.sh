@@ -96,7 +96,12 @@ lock() {
         }
         return 0
     fi
-    # Without flock, as on macOS: a link that names the process that holds it.
+    # As on macOS.
+    lock_by_link "$@"
+}
+
+# The same without flock: a link that names the process that holds it.
+lock_by_link() {
     lock_told=
     lock_lost=0
     until ln -s $$ "$1.pid" 2>/dev/null; do
