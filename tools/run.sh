@@ -190,8 +190,17 @@ esac
 case $turn:$prompt in text:*[![:space:]]*) ;; text:*) usage_error "-p needs a text that is not empty" ;; esac
 [ "$turn" = batch ] || [ -z "$output$resume$parallel" ] || usage_error "--output, --resume and --parallel go with --batch"
 [ -z "$resume" ] || [ -n "$output" ] || usage_error "--resume goes with --output FILE"
-[ "$batch" != - ] || batch=/dev/stdin
-[ "$turn" != batch ] || [ -r "$batch" ] || die 2 "--batch: $batch cannot be read"
+case $turn:$batch in
+    # Not opened by its name, which on Linux begins at the beginning, and fails for a socket.
+    batch:- | batch:/dev/stdin)
+        batch=-
+        (: 6<&0) 2>/dev/null || die 2 "--batch: standard input cannot be read"
+        ;;
+    batch:*)
+        [ -r "$batch" ] || die 2 "--batch: $batch cannot be read"
+        [ ! -d "$batch" ] || die 2 "--batch: $batch is a directory; name a file, with one JSON object a line"
+        ;;
+esac
 if [ "$vmm" = vfkit ]; then
     [ -z "$turn" ] || usage_error "-p and --batch need --vmm qemu"
     [ "$accel_wanted$cpu_wanted$log$firmware_wanted" = 1 ] ||

@@ -600,6 +600,12 @@ natively() {
     printed_exactly "<--draft-model=$work/small.gguf><-p><x><--><$model>"
     try native_batch 7 run.sh --native --batch "$work/batch" "$model"
     printed_exactly "<--batch><$work/batch><--><$model>"
+    # Standard input as it is: opened again it would begin at its beginning.
+    for batch in - /dev/stdin; do
+        input=$work/batch
+        try "native batch from $batch" 7 run.sh --native --batch "$batch" "$model"
+        printed_exactly "<--batch><-><--><$model>"
+    done
     logged_not qemu-system
     try native_without_a_machine 2 run.sh --native --mem 4G "$model"
     says "--native has no machine"
@@ -703,6 +709,14 @@ turns_here() {
         try "batch from $batch" 1 run.sh --batch "$batch" "$model"
         says '1 of 2 prompts were answered'
     done
+
+    try batch_that_is_a_directory 2 run.sh --batch "$work" "$model"
+    says "--batch: $work is a directory"
+    # As far as it is read, the machine gets it, and the line that ends it.
+    input=$work
+    try batch_that_cannot_be_read_to_its_end 1 run.sh --batch - "$model"
+    says '0 of 0 prompts were answered'
+    says "--batch: standard input could not be read to its end"
 
     results=$work/results
     rm -f "$results" "$results.new"

@@ -259,7 +259,7 @@ write_frame() {
 # knows, how many results are kept, and "terminal" if progress is shown at one.
 open_batch() {
     case $batch in
-        /dev/stdin) exec 6<&0 ;;
+        -) exec 6<&0 ;;
         *) exec 6<"$batch" ;;
     esac
     kept=0
@@ -290,13 +290,14 @@ keep_results() {
     mv "$output.part" "$output"
 }
 
-# Sends the order when the guest has asked for it, as read_turn_port tells.
+# Sends the order when the guest has asked for it, as read_turn_port tells. The line that
+# ends a batch is sent however its lines end: the guest would wait for it.
 send_order() {
     asked=$(cat "$scratch/asked")
     [ -n "$asked" ] || return 0
     if [ "$turn" = batch ]; then
         printf '%s\n' "$batch_head"
-        cat <&6
+        cat <&6 || : >"$scratch/unread"
         printf '\n%s\n' "${scratch##*/}"
     else
         cat "$scratch/frame"
@@ -534,6 +535,8 @@ report_batch() {
             die 1 "not answered: the guest powered off without a result [ZE-63]"
             ;;
     esac
+    [ "$batch" != - ] || batch="standard input"
+    [ ! -e "$scratch/unread" ] || die 1 "--batch: $batch could not be read to its end; the lines up to there were asked"
     [ "${told% *}" = "${told#* }" ] || exit 1
 }
 
