@@ -1435,6 +1435,25 @@ installations() {
     logged "build.sh "
     logged "-kernel $ZOSIA_CACHE/efi/$(made_from)/zosia.efi"
     [ ! -e "$work/usr/lib/zosia/out" ] || fail "something was written beside the package's files"
+    # While another builds in the copy, it is waited for, and what it has built is taken.
+    rm -r "$ZOSIA_CACHE/efi"
+    ln -s $$ "$ZOSIA_CACHE/sources.pid"
+    : >"$ZOSIA_CACHE/sources/building"
+    case_name=package_that_another_builds checks=$((checks + 1))
+    : >"$FAKE_LOG"
+    : >"$work/err"
+    # shellcheck disable=SC2086 # a shell may be two words
+    PATH=$prefix/bin $shell "$work/usr/bin/zosia" -p x "$model" </dev/null >"$work/out" 2>"$work/err" &
+    script_pid=$!
+    await grep -q "waiting for process $$, which is building zosia.efi" "$work/err" || fail "it does not wait"
+    [ -e "$ZOSIA_CACHE/sources/building" ] || fail "what is being built is gone"
+    mkdir -p "$ZOSIA_CACHE/efi/$(made_from)"
+    : >"$ZOSIA_CACHE/efi/$(made_from)/zosia.efi"
+    rm "$ZOSIA_CACHE/sources.pid"
+    wait "$script_pid" || fail "status $?"
+    logged_not build.sh
+    logged "-kernel $ZOSIA_CACHE/efi/$(made_from)/zosia.efi"
+    left_nothing
     FAKE_OUT=$checkout/out ZOSIA_CACHE=''
     rm -rf "$work/cache" "${work:?}/usr" "$HOME" "$HF_HUB_CACHE" "$LLAMA_CACHE" "$OLLAMA_MODELS"
 }

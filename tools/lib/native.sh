@@ -18,12 +18,17 @@ provide_native() {
         # Together, as somebody else may have to be asked to install it.
         ! have apt-get || "$tools/deps.sh" native fetch >&2 || die 3 "building out/native/init takes what is missing here; see above"
         say "building out/native/init"
-        choose_build_top
-        show "$build_top/tools/build.sh" --native >&2 || die 3 "the build failed; see above"
-        keep_efi "$efi_key" "$build_top/out/native/init"
+        choose_build_top "$native"
+        [ -z "$build_top" ] || build_native
         find_made_efi "$efi_key" "$native" || die 3 "the build left no $native"
     fi
     native=$efi
+}
+
+build_native() {
+    show "$build_top/tools/build.sh" --native >&2 || die 3 "the build failed; see above"
+    keep_efi "$efi_key" "$build_top/out/native/init"
+    unlock
 }
 
 # The words of --append as flags, quoted for a shell: zosia.temp=0 is --temp=0.

@@ -163,7 +163,8 @@ provide_efi() {
         return 0
     fi
     say "building out/$efi_name: $efi_why"
-    choose_build_top
+    choose_build_top "$efi"
+    [ -n "$build_top" ] || return 0
     if builds_efi; then
         show "$build_top/tools/build.sh" --arch "$arch" >&2 || die 3 "the build failed; see above, or build elsewhere and use --efi FILE"
     elif has_containers; then
@@ -175,15 +176,24 @@ provide_efi() {
     fi
     # What was built in a container is kept in that one's store.
     { builds_efi && [ "$build_top" = "$top" ]; } || keep_efi "$efi_key" "$build_top/out/${efi##*/}"
+    unlock
     find_made_efi "$efi_key" "$efi" || [ -f "$efi" ] || die 3 "the build left no $efi"
 }
 
-# Sets build_top, where to build, which leaves files there: in a copy of all, if these
-# are a package's.
-choose_build_top() {
+# Sets build_top, where to build FILE, which leaves files there: in a copy of all, if these
+# are a package's. That copy is one process's at a time, until it unlocks it, when what was
+# built is kept; build_top is empty, and efi set, if another has built FILE meanwhile.
+choose_build_top() { # FILE
     build_top=$top
     if [ -w "$top" ] && ! grep -q '^package=.' "$top/installed" 2>/dev/null; then return 0; fi
     build_top=${efi_store%/*}/sources/$efi_key
+    mkdir -p "${efi_store%/*}"
+    lock "${build_top%/*}" "building ${1##*/}"
+    if find_made_efi "$efi_key" "$1"; then
+        build_top=''
+        unlock
+        return 0
+    fi
     rm -rf "${build_top%/*}"
     mkdir -p "$build_top"
     cp -R "$top/." "$build_top"
