@@ -175,7 +175,6 @@ case $parallel in '' | [1-8]) ;; *) usage_error "--parallel $parallel: not a num
 case $accel_wanted in '' | auto) accel_wanted='' ;; hvf | kvm | tcg) ;; *) usage_error "--accel $accel_wanted: not hvf, kvm or tcg" ;; esac
 case $arch_wanted in '' | aarch64 | x86_64) ;; *) usage_error "--arch $arch_wanted: not aarch64 or x86_64" ;; esac
 case $vmm in qemu | vfkit) ;; *) usage_error "--vmm $vmm: not qemu or vfkit" ;; esac
-[ -z "$json" ] || [ "$turn" = text ] || usage_error "--json goes with -p"
 [ -z "$encrypt" ] || [ -n "$session" ] || usage_error "--encrypt goes with --session"
 [ -z "$session" ] || [ "$turn" != batch ] || usage_error "--batch keeps no conversation: leave out --session"
 # What is not typed at a terminal, or not read at one, is one turn, if the machine talks.
@@ -187,6 +186,7 @@ case " $append" in
         fi
         ;;
 esac
+[ -z "$json" ] || [ "$turn" = text ] || usage_error "--json goes with -p"
 case $turn:$prompt in text:*[![:space:]]*) ;; text:*) usage_error "-p needs a text that is not empty" ;; esac
 [ "$turn" = batch ] || [ -z "$output$resume$parallel" ] || usage_error "--output, --resume and --parallel go with --batch"
 [ -z "$resume" ] || [ -n "$output" ] || usage_error "--resume goes with --output FILE"

@@ -642,7 +642,9 @@ refusals() {
     try bad_accelerator 2 run.sh --accel warp
     try empty_prompt 2 run.sh -p '' "$model"
     try two_models 2 run.sh "$model" "$model"
-    try json_without_prompt 2 run.sh --json "$model"
+    try json_of_a_batch 2 run.sh --json --batch /dev/null "$model"
+    says "--json goes with -p"
+    try json_of_a_measurement 2 run.sh --json --append zosia.mode=bench "$model"
     for blank in '   ' "$(printf ' \t\n')"; do
         try blank_prompt 2 run.sh -p "$blank" "$model"
     done
@@ -683,6 +685,11 @@ turns_here() {
     try what_is_not_typed_is_one_turn 0 run.sh "$model"
     got_prompt 'from a pipe'
     printed_exactly 'Paris is the capital.\n'
+
+    input=$work/in
+    try what_is_not_typed_in_json 0 run.sh --json "$model"
+    got_prompt 'from a pipe'
+    prints '{"answered":true,'
 
     printf 'line 1\nline 2\n' >"$work/in"
     input=$work/in
