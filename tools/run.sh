@@ -155,6 +155,8 @@ while [ $# -gt 0 ]; do
             model=$2
             shift
             ;;
+        # As the plain command has them.
+        --[a-z]*) usage_error "unknown option $1; a parameter goes behind --append, as 'zosia.$(printf %s "${1#--}" | tr - _)=VALUE' (a file of that name: -- $1)" ;;
         -*) usage_error "unknown option $1 (a file of that name: -- $1)" ;;
         *)
             [ -z "$model" ] || usage_error "more than one MODEL: $model and $1"

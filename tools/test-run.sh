@@ -636,6 +636,9 @@ refusals() {
     try behind_two_dashes 0 run.sh --dry-run -- "$model"
     prints "file=$model"
     try unknown_option 2 run.sh --fast
+    says "unknown option --fast"
+    try flag_of_the_plain_command 2 run.sh --repeat-penalty=5 "$model"
+    says "unknown option --repeat-penalty; a parameter goes behind --append, as 'zosia.repeat_penalty=VALUE' (a file of that name: -- --repeat-penalty)"
     try bad_number 2 run.sh --threads x
     says "--threads x"
     try bad_size 2 run.sh --mem 4T
