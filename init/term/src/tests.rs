@@ -347,6 +347,28 @@ fn a_history_search_is_shown() {
     assert_eq!(bench.feed(b"\x7f\r").sent(), [("tell me a story", false)]);
 }
 
+#[test]
+fn a_history_search_hides_what_the_empty_line_suggests() {
+    let look = Look {
+        placeholder: "Send a message".to_owned(),
+        ..Look::default()
+    };
+    let mut bench = Bench::new(60, 6);
+    bench.prompt = Prompt::new(Some(bench.prompt.size()), look, Limits::default());
+    bench.prompt.open();
+    bench.prompt.history_add("tell me a story", false);
+    let mut screen = Screen::new(bench.prompt.size());
+    for (keys, row) in [
+        ("", ">>> Send a message"),
+        ("\x12", "(history: )"),
+        ("sto", "(history: sto) tell me a story"),
+        ("\x07", ">>> Send a message"),
+    ] {
+        screen.process(&bench.feed(keys.as_bytes()).paint());
+        assert_eq!(screen.rows()[0], row);
+    }
+}
+
 /// A whole screen in colour, and what moves the cursor about in it: what is not
 /// shown is not sent.
 const SCREEN_BYTES: usize = 80 * 24 * 4;

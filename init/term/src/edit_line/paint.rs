@@ -120,6 +120,7 @@ impl Prompt {
         };
         if let [row] = rows.as_mut_slice()
             && self.editor.text().is_empty()
+            && self.editor.search(&self.history).is_none()
             && self.look.colour
         {
             row.push_text(
