@@ -37,7 +37,8 @@ impl History {
     /// Adds a line, unless it is blank or the same as the newest.
     pub(crate) fn add(&mut self, text: &str, literal: bool) {
         let blank = text.trim().is_empty();
-        let same = self.entries.back().is_some_and(|last| last.text == text);
+        let is_last = |last: &Entry| (last.text.as_str(), last.literal) == (text, literal);
+        let same = self.entries.back().is_some_and(is_last);
         if blank || same || text.len() > self.bytes_max {
             return;
         }
@@ -92,6 +93,16 @@ mod tests {
         assert_eq!(lines, ["one", "two", "one"]);
         assert_eq!(history.find_before("one", 2), Some((0, 0)));
         assert_eq!(history.find_from("o", 1), Some((1, 2)));
+    }
+
+    #[test]
+    fn a_command_and_the_same_text_as_a_message_are_two() {
+        let mut history = History::new(1 << 20);
+        for literal in [false, true, true, false] {
+            history.add("/exit", literal);
+        }
+        let literal: Vec<_> = history.entries.iter().map(|line| line.literal).collect();
+        assert_eq!(literal, [false, true, false]);
     }
 
     #[test]

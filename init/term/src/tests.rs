@@ -230,6 +230,27 @@ fn a_recalled_paste_is_still_no_command() {
 }
 
 #[test]
+fn a_killed_or_changed_paste_is_still_no_command() {
+    for (keys, sent) in [
+        ("\x03\x19", ("/exit", true)),
+        ("\x15\x19", ("/exit", true)),
+        ("\x1b\x7f\x17\x19", ("/exit", true)),
+        ("\x01\x0b\x19\x19\x1by", ("/exit/exit", true)),
+        ("x\x15a\x19\x01\x04", ("/exitx", true)),
+        ("\x01/system \x15\x19", ("/system /exit", false)),
+        ("\x01/help \x03\x19\x05\x1b\x7f\x08", ("/help ", false)),
+        ("\x15\x19\x1f\x19", ("/exit", true)),
+        ("\x01\x1b[C\x14\x02\x14", ("/exit", true)),
+        ("\x01\x1bl", ("/exit", true)),
+    ] {
+        let mut bench = Bench::new(80, 24);
+        let bytes = ["\x1b[200~/exit\x1b[201~", keys, "\r"].concat();
+        bench.feed(bytes.as_bytes());
+        assert_eq!(bench.sent(), [sent], "{keys:?}");
+    }
+}
+
+#[test]
 fn what_is_typed_while_an_answer_streams_waits() {
     let mut bench = Bench::new(80, 24);
     bench.feed(b"one\rtwo\rthr").feed(b"ee\x03");

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Edit, Editor, Outcome, PASTED_MAX};
+use super::{Edit, Editor, Outcome, PASTED_MAX, Passage};
 
 impl Editor {
     pub(super) fn replace(&mut self, range: Range<usize>, new: &str, is_paste: bool) -> Outcome {
@@ -111,6 +111,30 @@ impl Editor {
         }
     }
 
+    /// What stands at `range`.
+    pub(super) fn passage(&self, range: &Range<usize>) -> Passage {
+        let by = |at: usize| at.clamp(range.start, range.end).saturating_sub(range.start);
+        let pasted = self.pasted.iter().map(|r| by(r.start)..by(r.end));
+        Passage {
+            text: self.slice(range.clone()).to_owned(),
+            pasted: pasted.filter(|r| !r.is_empty()).collect(),
+        }
+    }
+
+    /// All of the text, which is to be set then.
+    pub(super) fn take_passage(&mut self) -> Passage {
+        Passage {
+            text: std::mem::take(&mut self.text),
+            pasted: std::mem::take(&mut self.pasted),
+        }
+    }
+
+    /// Whether any of `range` was pasted.
+    fn has_pasted(&self, range: &Range<usize>) -> bool {
+        let mut pasted = self.pasted.iter();
+        pasted.any(|r| r.start < range.end && range.start < r.end)
+    }
+
     pub(super) fn note_change(&mut self, at: usize) {
         self.changed_from = Some(self.changed_from.map_or(at, |from| from.min(at)));
     }
@@ -134,13 +158,15 @@ impl Editor {
             return Outcome::Bell;
         }
         let swapped = [self.slice(middle..end), self.slice(start..middle)].concat();
-        self.replace(start..end, &swapped, false)
+        let is_paste = self.has_pasted(&(start..end));
+        self.replace(start..end, &swapped, is_paste)
     }
 
     pub(super) fn recase(&mut self, case: impl Fn(&str) -> String) -> Outcome {
         let range = self.cursor..self.word_right();
         let new = case(self.slice(range.clone()));
-        self.replace(range, &new, false)
+        let is_paste = self.has_pasted(&range);
+        self.replace(range, &new, is_paste)
     }
 }
 

@@ -2,34 +2,36 @@
 
 use std::ops::Range;
 
-use super::{Editor, KILLS_MAX, Outcome};
+use super::{Editor, KILLS_MAX, Outcome, Passage};
 
 impl Editor {
     pub(super) fn kill(&mut self, range: Range<usize>, joins: bool) -> Outcome {
         if range.is_empty() {
             return Outcome::Bell;
         }
-        let killed = self.slice(range.clone()).to_owned();
+        let killed = self.passage(&range);
         let last = if joins { self.kills.pop_front() } else { None };
         let last = last.unwrap_or_default();
-        self.keep_kill(if range.start < self.cursor {
-            killed + &last
+        let (mut first, second) = if range.start < self.cursor {
+            (killed, last)
         } else {
-            last + &killed
-        });
+            (last, killed)
+        };
+        first.append(&second);
+        self.keep_kill(first);
         let outcome = self.delete(range);
         self.killing = true;
         outcome
     }
 
-    pub(super) fn keep_kill(&mut self, killed: String) {
+    pub(super) fn keep_kill(&mut self, killed: Passage) {
         self.kills.push_front(killed);
         self.kills.truncate(KILLS_MAX);
-        let mut bytes: usize = self.kills.iter().map(String::len).sum();
+        let mut bytes: usize = self.kills.iter().map(|kill| kill.text.len()).sum();
         // The newest is kept whatever its size: it is a part of the line.
         while bytes > self.limits.kill_bytes && self.kills.len() > 1 {
             let oldest = self.kills.pop_back().unwrap_or_default();
-            bytes = bytes.saturating_sub(oldest.len());
+            bytes = bytes.saturating_sub(oldest.text.len());
         }
     }
 
@@ -63,11 +65,17 @@ impl Editor {
         self.yank_over(range, &kill, index)
     }
 
-    fn yank_over(&mut self, range: Range<usize>, kill: &str, index: usize) -> Outcome {
+    fn yank_over(&mut self, range: Range<usize>, kill: &Passage, index: usize) -> Outcome {
         let start = range.start;
-        let outcome = self.replace(range.clone(), kill, false);
+        let outcome = self.replace(range.clone(), &kill.text, false);
         self.yanked = match outcome {
-            Outcome::Changed => Some((start..start.saturating_add(kill.len()), index)),
+            Outcome::Changed => {
+                let by = |at: usize| at.saturating_add(start);
+                let pasted = kill.pasted.iter().map(|r| by(r.start)..by(r.end));
+                self.pasted.extend(pasted);
+                self.pasted.sort_by_key(|r| r.start);
+                Some((start..by(kill.text.len()), index))
+            }
             // A line that is full has taken nothing, and what was there still is.
             _ => (!range.is_empty()).then_some((range, index)),
         };

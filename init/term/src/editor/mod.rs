@@ -113,6 +113,23 @@ struct Cycle {
     chosen: Option<usize>,
 }
 
+/// A text, and which ranges of it were pasted: sorted, apart from one another.
+#[derive(Debug, Clone, Default)]
+struct Passage {
+    text: String,
+    pasted: Vec<Range<usize>>,
+}
+
+impl Passage {
+    fn append(&mut self, other: &Passage) {
+        let by = self.text.len();
+        let moved = other.pasted.iter();
+        let moved = moved.map(|r| r.start.saturating_add(by)..r.end.saturating_add(by));
+        self.pasted.extend(moved);
+        self.text.push_str(&other.text);
+    }
+}
+
 /// The state of one edit line.
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
@@ -125,7 +142,7 @@ pub(crate) struct Editor {
     undo: VecDeque<Edit>,
     /// The memory that `undo` takes.
     undo_bytes: usize,
-    kills: VecDeque<String>,
+    kills: VecDeque<Passage>,
     killing: bool,
     yanked: Option<(Range<usize>, usize)>,
     goal: Option<usize>,

@@ -15,8 +15,8 @@ impl Editor {
         if self.text.is_empty() {
             return Outcome::Interrupted;
         }
-        let text = std::mem::take(&mut self.text);
-        self.keep_kill(text);
+        let cleared = self.take_passage();
+        self.keep_kill(cleared);
         self.clear();
         Outcome::Cleared
     }
