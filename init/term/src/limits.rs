@@ -9,7 +9,8 @@ pub struct Limits {
     pub paste_bytes: usize,
     /// The text in the line.
     pub text_bytes: usize,
-    /// What can be taken back. The oldest is forgotten.
+    /// What can be taken back, and edited lines that were left for others. The
+    /// oldest is forgotten.
     pub undo_bytes: usize,
     /// What was cut and can be put back. The oldest is forgotten.
     pub kill_bytes: usize,

@@ -150,6 +150,19 @@ fn keys_edit() {
         ("draft\x1b[A", "second\nline|"),
         ("draft\x10\x10\x10", "first line|"),
         ("draft\x10\x10\x10\x0e\x0e\x0e", "draft|"),
+        ("draft\x10!\x1b[5~?\x1b[6~\x1b[6~", "draft|"),
+        ("draft\x10!\x1b[5~?\x1b[6~", "second\nline!|"),
+        (
+            "\x1b[A!\x1b[6~\x1b[5~\x1b[5~?\x1b[6~\x1b[5~",
+            "first line?|",
+        ),
+        ("\x1b[A!\x12fir\x05\x1b[B", "second\nline!|"),
+        // What a search shows is what it takes; the edited line is not lost.
+        ("\x1b[5~!\x12sec\x05", "second|\nline"),
+        ("\x1b[5~!\x12sec\x05\x1b[5~\x1b[6~", "second\nline!|"),
+        // Nor is a change back to what was sent.
+        ("\x1b[5~!\x1b[5~\x1b[6~\x7f\x1b[5~\x1b[6~", "second\nline|"),
+        ("\x1b[5~!\x1b[5~\x03\x1b[5~", "second\nline|"),
         ("draft\x12fir", "draft|"),
         ("draft\x12fir\x05", "first line|"),
         ("draft\x12line\x12\x1b[C", "first l|ine"),
@@ -579,6 +592,27 @@ fn what_was_cut_and_sent_is_bounded() {
     assert_eq!(bench.prompt.text(), "c".repeat(60));
     bench.feed(b"\x15\x1b[A\x1b[A\x1b[A");
     assert_eq!(bench.prompt.text(), "c".repeat(60));
+}
+
+#[test]
+fn edited_lines_are_kept_within_bounds_and_the_draft_always() {
+    let mut bench = Bench::with_limits(SMALL);
+    for line in ["line 0", "line 1", "line 2", "line 3"] {
+        bench.prompt.history_add(line, false);
+    }
+    let edit = "y".repeat(100);
+    bench.feed(edit.as_bytes());
+    for _ in 0..4 {
+        bench.feed(b"\x1b[5~").feed(edit.as_bytes());
+    }
+    for line in ["line 1", "line 2", "line 3"] {
+        bench.feed(b"\x1b[6~");
+        let is_kept = line != "line 1";
+        let shown = [line, if is_kept { &edit } else { "" }].concat();
+        assert_eq!(bench.prompt.text(), shown);
+    }
+    bench.feed(b"\x1b[6~");
+    assert_eq!(bench.prompt.text(), edit);
 }
 
 /// A source of numbers that a seed repeats.

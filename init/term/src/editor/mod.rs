@@ -13,7 +13,7 @@ mod motion;
 mod recall;
 mod send;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::slice::SliceIndex;
 
@@ -114,13 +114,29 @@ struct Cycle {
 }
 
 /// A text, and which ranges of it were pasted: sorted, apart from one another.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Passage {
     text: String,
     pasted: Vec<Range<usize>>,
 }
 
 impl Passage {
+    fn new(text: &str, literal: bool) -> Self {
+        let pasted = Some(0..text.len()).filter(|all| literal && !all.is_empty());
+        Passage {
+            text: text.to_owned(),
+            pasted: pasted.into_iter().collect(),
+        }
+    }
+
+    /// The memory that it takes.
+    fn bytes(&self) -> usize {
+        let pasted = size_of_val(self.pasted.as_slice());
+        size_of::<Self>()
+            .saturating_add(self.text.len())
+            .saturating_add(pasted)
+    }
+
     fn append(&mut self, other: &Passage) {
         let by = self.text.len();
         let moved = other.pasted.iter();
@@ -140,14 +156,16 @@ pub(crate) struct Editor {
     pasted: Vec<Range<usize>>,
     limits: Limits,
     undo: VecDeque<Edit>,
-    /// The memory that `undo` takes.
+    /// The memory that `undo` and `left` take.
     undo_bytes: usize,
     kills: VecDeque<Passage>,
     killing: bool,
     yanked: Option<(Range<usize>, usize)>,
     goal: Option<usize>,
     recalled: Option<usize>,
-    draft: Option<(String, Vec<Range<usize>>)>,
+    /// Lines that were left for others with their edits, by where in the history
+    /// they stand; the draft does not.
+    left: BTreeMap<Option<usize>, Passage>,
     search: Option<Search>,
     cycle: Option<Cycle>,
     changed_from: Option<usize>,
@@ -212,14 +230,15 @@ impl Editor {
     /// Replaces the text, as for editing an earlier message. The cursor goes to
     /// its end.
     pub(crate) fn set_text(&mut self, text: &str, literal: bool) {
-        text.clone_into(&mut self.text);
+        self.set_passage(Passage::new(text, literal));
+    }
+
+    fn set_passage(&mut self, Passage { text, pasted }: Passage) {
+        self.text = text;
+        self.pasted = pasted;
         self.cursor = self.text.len();
-        self.pasted.clear();
-        if literal && !self.text.is_empty() {
-            self.pasted.push(0..self.text.len());
-        }
         self.undo.clear();
-        self.undo_bytes = 0;
+        self.undo_bytes = self.left.values().map(Passage::bytes).sum();
         self.changed_from = Some(0);
         self.killing = false;
         self.yanked = None;

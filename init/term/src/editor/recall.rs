@@ -2,7 +2,7 @@
 
 use super::super::history::History;
 use super::super::keys::Key;
-use super::{Editor, Outcome, Search};
+use super::{Editor, Outcome, Passage, Search};
 
 impl Editor {
     pub(super) fn recall_before(&mut self, history: &History) -> Outcome {
@@ -20,20 +20,31 @@ impl Editor {
         }
     }
 
-    pub(super) fn recall(&mut self, index: usize, history: &History) -> Outcome {
-        if self.recalled.is_none() {
-            self.draft = Some((self.text.clone(), self.pasted.clone()));
-        }
-        if let Some(entry) = history.get(index) {
-            self.set_text(&entry.text, entry.literal);
-            self.recalled = Some(index);
-        } else {
-            let (text, pasted) = self.draft.take().unwrap_or_default();
-            self.set_text(&text, false);
-            self.pasted = pasted;
-            self.recalled = None;
-        }
+    /// Goes to the line at `index`, beyond the last to the draft, as it was left.
+    fn recall(&mut self, index: usize, history: &History) -> Outcome {
+        self.leave(history);
+        self.recalled = Some(index).filter(|index| *index < history.len());
+        let left = self.left.remove(&self.recalled);
+        let line = left.or_else(|| sent(history, index)).unwrap_or_default();
+        self.set_passage(line);
         Outcome::Changed
+    }
+
+    /// Keeps the draft, or a line that was edited. Where that is too much the oldest
+    /// line is forgotten, and the draft is not.
+    fn leave(&mut self, history: &History) {
+        let line = self.take_passage();
+        let before = self.recalled.and_then(|index| sent(history, index));
+        if before.is_none_or(|before| before != line) {
+            self.left.insert(self.recalled, line);
+        }
+        let mut bytes: usize = self.left.values().map(Passage::bytes).sum();
+        while bytes > self.limits.undo_bytes
+            && let Some((&oldest, line)) = self.left.range(Some(0)..).next()
+        {
+            bytes = bytes.saturating_sub(line.bytes());
+            self.left.remove(&oldest);
+        }
     }
 
     pub(super) fn start_search(&mut self) -> Outcome {
@@ -92,8 +103,17 @@ impl Editor {
     pub(super) fn accept_search(&mut self, history: &History) {
         let found = self.search.take().and_then(|search| search.found);
         if let Some((index, at)) = found {
-            self.recall(index, history);
+            // As it was found, whatever has been edited in it.
+            self.leave(history);
+            self.recalled = Some(index);
+            self.set_passage(sent(history, index).unwrap_or_default());
             self.set_cursor(at);
         }
     }
+}
+
+/// The line at `index` as it was sent.
+fn sent(history: &History, index: usize) -> Option<Passage> {
+    let entry = history.get(index)?;
+    Some(Passage::new(&entry.text, entry.literal))
 }

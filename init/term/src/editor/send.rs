@@ -22,9 +22,9 @@ impl Editor {
     }
 
     pub(super) fn clear(&mut self) {
+        self.left.clear();
         self.set_text("", false);
         self.recalled = None;
-        self.draft = None;
     }
 
     pub(super) fn enter(&mut self) -> Outcome {
