@@ -312,6 +312,30 @@ fn the_terminal_is_asked_for_its_size() {
 }
 
 #[test]
+fn the_screen_is_cleared_only_while_the_line_is_open() {
+    let mut prompt = Prompt::new(None, Look::default(), Limits::default());
+    let mut painted = |bytes: &[u8], opens| {
+        let mut out = Vec::new();
+        if opens {
+            prompt.open();
+        }
+        prompt.feed(bytes);
+        while prompt.next_action(&no_completion).is_some() {}
+        prompt.paint(&mut out);
+        let out = String::from_utf8(out).unwrap();
+        let query = String::from_utf8(super::size::QUERY.to_vec()).unwrap();
+        (out.contains("\x1b[2J"), out.contains(&query))
+    };
+    assert_eq!(painted(b"", true), (false, true));
+    assert_eq!(painted(b"\x0c", false), (true, true));
+    // The answer is not wiped, neither now nor when it has ended.
+    assert_eq!(painted(b"\x0chi\r\x0c", false), (false, true));
+    assert_eq!(painted(b"\x0c", false), (false, true));
+    assert_eq!(painted(b"", false), (false, false));
+    assert_eq!(painted(b"", true), (false, true));
+}
+
+#[test]
 fn a_key_at_the_end_costs_one_byte() {
     let mut bench = Bench::new(80, 24);
     bench.feed(b"hello").paint();

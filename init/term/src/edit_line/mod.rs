@@ -202,6 +202,11 @@ impl Prompt {
                         self.actions.push_back(Action::Resized(size));
                     }
                 }
+                // What is above a closed line is the answer's, and stays.
+                Key::Ctrl('l') => {
+                    self.clear_screen = self.is_open;
+                    self.ask = true;
+                }
                 Key::Ctrl('z') => self.actions.push_back(Action::Suspend),
                 Key::Ctrl('c') if !self.is_open && self.secret.is_none() => {
                     self.waiting.push(key, usize::MAX);
@@ -247,7 +252,7 @@ impl Prompt {
     }
 
     /// The next thing to do. Keys wait while the prompt is closed, but for those that
-    /// are not of the line: Ctrl-C, Ctrl-O, Ctrl-Z, and a Ctrl-D after nothing.
+    /// are not of the line: Ctrl-C, Ctrl-L, Ctrl-O, Ctrl-Z, and a Ctrl-D after nothing.
     pub fn next_action(&mut self, completer: &Completer<'_>) -> Option<Action> {
         loop {
             if let Some(action) = self.actions.pop_front() {
@@ -288,17 +293,13 @@ impl Prompt {
                 self.choices = choices;
                 None
             }
-            Outcome::Redraw => {
-                self.clear_screen = true;
-                self.ask = true;
-                None
-            }
             Outcome::Submit(submission) => {
                 let typed = submission.typed.as_ref().unwrap_or(&submission.text);
                 self.history
                     .add(typed, submission.literal && submission.typed.is_none());
                 self.sent = Some(typed.clone());
                 self.is_open = false;
+                self.clear_screen = false;
                 self.take_stop();
                 Some(Action::Submit(submission))
             }

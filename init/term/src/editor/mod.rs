@@ -41,8 +41,6 @@ pub(crate) enum Outcome {
     Cleared,
     /// Ctrl-D on an empty line.
     Eof,
-    /// Ctrl-L: repaint everything.
-    Redraw,
     /// The key could do nothing.
     Bell,
     /// The text would have become longer than the line holds.
@@ -313,7 +311,6 @@ impl Editor {
             Key::Alt('c') => self.recase(change::capitalize),
             Key::Ctrl('_') => self.undo(),
             Key::Ctrl('c') => self.interrupt(),
-            Key::Ctrl('l') => Outcome::Redraw,
             // Ctrl-S and Ctrl-Q do no harm; nor does what is unknown.
             _ => Outcome::None,
         }
