@@ -260,6 +260,12 @@ impl Decoder {
                 keys.push_back(Key::PasteProblem(PasteProblem::Unfinished));
             }
         }
+        if self.partial.starts_with(b"\x1b\x1b") {
+            // The first was a key. The second may begin a mark, or be another.
+            self.partial.remove(0);
+            keys.push_back(Key::Esc);
+            return;
+        }
         let partial = std::mem::take(&mut self.partial);
         if std::mem::take(&mut self.after_escape) {
             // Nothing more came: these were keys, all of them.

@@ -48,7 +48,12 @@ fn parse_escape(data: &[u8], rest: &[u8]) -> Parsed {
             None => Parsed::Incomplete,
             Some(b'M') => Parsed::Key(3, Key::Enter),
             Some(&c @ (b'A'..=b'D' | b'F' | b'H')) => Parsed::Key(3, plain(&[0x1b, b'[', c])),
-            Some(b'P'..=b'S' | b'a'..=b'z') => Parsed::Key(3, Key::Ignored),
+            // rxvt: Ctrl.
+            Some(&c @ b'a'..=b'd') => {
+                let key = plain(&[0x1b, b'[', c.to_ascii_uppercase()]);
+                Parsed::Key(3, modified(key, Modifiers::from_code(5)))
+            }
+            Some(b'P'..=b'S' | b'e'..=b'z') => Parsed::Key(3, Key::Ignored),
             Some(_) => Parsed::Key(2, Key::Alt('O')),
         },
         Some(b'\r' | b'\n') => Parsed::Key(2, Key::Newline),
@@ -57,9 +62,28 @@ fn parse_escape(data: &[u8], rest: &[u8]) -> Parsed {
             Some((used, c)) => Parsed::Key(used.saturating_add(1), Key::Alt(c)),
             None => Parsed::Incomplete,
         },
+        Some(0x1b) => parse_alt(rest),
         // Escape was a key of its own; what follows is the next.
         Some(..0x20) => Parsed::Key(1, Key::Esc),
         Some(&c) => Parsed::Key(2, plain(&[0x1b, c])),
+    }
+}
+
+/// Of rxvt and others: Alt is an Escape before the key's sequence, with which
+/// `rest` begins. Where Alt means nothing the Escape was a key of its own.
+fn parse_alt(rest: &[u8]) -> Parsed {
+    let parsed = match rest.get(1) {
+        None => Parsed::Incomplete,
+        Some(b'[' | b'O') => parse(rest),
+        Some(_) => return Parsed::Key(1, Key::Esc),
+    };
+    match parsed {
+        Parsed::Incomplete => Parsed::Incomplete,
+        Parsed::Key(used, key @ (Key::Left | Key::Right | Key::Delete)) => {
+            let key = modified(key, Modifiers::from_code(3));
+            Parsed::Key(used.saturating_add(1), key)
+        }
+        _ => Parsed::Key(1, Key::Esc),
     }
 }
 

@@ -38,6 +38,13 @@ fn decodes_keys() {
         (b"\x1b[1;5C", Key::WordRight),
         (b"\x1b[1;3D", Key::WordLeft),
         (b"\x1b[1;2D", Key::Left),
+        (b"\x1bOa", Key::Up),
+        (b"\x1bOc", Key::WordRight),
+        (b"\x1bOd", Key::WordLeft),
+        (b"\x1b\x1b[C", Key::WordRight),
+        (b"\x1b\x1b[D", Key::WordLeft),
+        (b"\x1b\x1bOD", Key::WordLeft),
+        (b"\x1b\x1b[3~", Key::DeleteWord),
         (b"\x1b[H", Key::Home),
         (b"\x1bOF", Key::End),
         (b"\x1b[1~", Key::Home),
@@ -67,7 +74,8 @@ fn decodes_keys() {
 
 #[test]
 fn one_byte_at_a_time_decodes_the_same() {
-    let bytes = "aé😀\x1b[1;5C\x1b[200~x\ry\x1b[201~\x1b\rz\x1b[24;80R".as_bytes();
+    let bytes =
+        "aé😀\x1b[1;5C\x1b\x1b[D\x1b\x1bx\x1b[200~x\ry\x1b[201~\x1b\rz\x1b[24;80R".as_bytes();
     let mut split = VecDeque::new();
     let mut decoder = Decoder::new(PASTE_BYTES_MAX);
     for byte in bytes {
@@ -91,6 +99,37 @@ fn a_pause_makes_escape_a_key() {
         decoder.flush(&mut keys);
         assert_eq!(Vec::from(keys), [key]);
     }
+}
+
+#[test]
+fn an_escape_before_what_alt_changes_nothing_of_is_a_key() {
+    let esc = |key| vec![Key::Esc, key];
+    for (bytes, keys_then) in [
+        (&b"\x1b\x1b[A"[..], esc(Key::Up)),
+        (b"\x1b\x1bx", esc(Key::Alt('x'))),
+        (b"\x1b\x1b\r", esc(Key::Newline)),
+        (b"\x1b\x1b[200~a\x1b[201~", esc(Key::Paste("a".to_owned()))),
+        (b"\x1b\x1b\x1b[D", esc(Key::WordLeft)),
+    ] {
+        assert_eq!(keys(bytes), keys_then, "{bytes:?}");
+    }
+    // Pauses make keys of all of them, and a mark may still come in pieces.
+    let esc = Key::Esc;
+    let paste = Key::Paste("a".to_owned());
+    let pieces: &[&[u8]] = &[b"\x1b\x1b", b"[20", b"0~a\x1b[201~"];
+    assert_eq!(slowly(pieces).0, [esc.clone(), paste.clone()]);
+    let pieces: &[&[u8]] = &[b"\x1b\x1b[20", b"0~a\x1b[201~"];
+    assert_eq!(slowly(pieces).0, [esc.clone(), paste]);
+    let (mut keys, mut decoder) = (VecDeque::new(), Decoder::new(PASTE_BYTES_MAX));
+    decoder.feed(b"\x1b\x1b", &mut keys);
+    while decoder.pending() == Some(Pending::Key) {
+        decoder.flush(&mut keys);
+    }
+    assert_eq!(Vec::from(keys), [esc.clone(), esc]);
+    // Nor do many take long, or much of the stack.
+    let (mut keys, mut decoder) = (VecDeque::new(), Decoder::new(PASTE_BYTES_MAX));
+    decoder.feed(&vec![0x1b; 1 << 20], &mut keys);
+    assert_eq!(keys.len(), (1 << 20) - 2);
 }
 
 #[test]
