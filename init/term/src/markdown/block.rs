@@ -29,9 +29,8 @@ pub(super) enum Container {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Leaf {
     None,
-    /// `header`: the cells, where its one line may be a table's first.
     Paragraph {
-        header: Option<usize>,
+        header: Option<Header>,
     },
     Fence {
         mark: char,
@@ -41,6 +40,15 @@ pub(super) enum Leaf {
     Indented,
     Html(HtmlBlock),
     Table,
+}
+
+/// The last line of a paragraph, which may be a table's first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    /// Where it begins in what is undecided.
+    pub at: usize,
+    /// How many it has, once it has ended.
+    pub cells: usize,
 }
 
 /// What a line is.
@@ -66,7 +74,7 @@ pub(super) enum Line {
     Indented,
     Html(HtmlBlock),
     MoreHtml,
-    /// Makes a table of the paragraph before.
+    /// Makes a table of the line before.
     Delimiters(Vec<table::Align>),
     Row,
 }
@@ -237,7 +245,7 @@ impl Blocks {
                 Ok(Some(Line::Code))
             }
             Leaf::Paragraph {
-                header: Some(cells),
+                header: Some(header),
             } => {
                 let mut ahead = *cursor;
                 ahead.take_blanks(CODE_INDENT)?;
@@ -245,7 +253,7 @@ impl Blocks {
                 if ahead.reader.peek()?.is_some() {
                     return Ok(None);
                 }
-                let aligns = table::delimiters(row).filter(|aligns| aligns.len() == *cells);
+                let aligns = table::delimiters(row).filter(|aligns| aligns.len() == header.cells);
                 Ok(aligns.map(Line::Delimiters))
             }
             _ => Ok(None),

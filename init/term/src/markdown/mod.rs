@@ -27,7 +27,7 @@ mod table;
 mod writer;
 
 use super::width::sign;
-use block::{Blocks, Container, HEAD_BYTES_MAX, Head, Leaf, Line};
+use block::{Blocks, Container, HEAD_BYTES_MAX, Head, Header, Leaf, Line};
 use inline::{Extent, Span};
 use live::Live;
 use table::Table;
@@ -228,6 +228,8 @@ impl Markdown {
         self.write_table(true);
         let mut ahead = self.writer.take_bytes();
         self.decide_begun();
+        // It may have begun one.
+        self.write_table(true);
         if self.writer.column() > self.writer.columns() {
             // A row that the terminal wraps cannot be painted over.
             return ahead;
@@ -278,7 +280,11 @@ impl Markdown {
             }
             (Place::Text | Place::Heading, _) => {
                 self.pending.push(c);
-                if self.pending.len() > TABLE_HEAD_BYTES_MAX {
+                let length = |header: &Header| self.pending.len().saturating_sub(header.at);
+                if self
+                    .header()
+                    .is_some_and(|header| length(header) > TABLE_HEAD_BYTES_MAX)
+                {
                     self.forget_header();
                 }
             }
@@ -348,7 +354,9 @@ impl Markdown {
                 self.take_text(&rest);
             }
             Line::Delimiters(aligns) => {
-                let header = std::mem::take(&mut self.pending);
+                let at = self.header().map_or(0, |header| header.at);
+                let header = self.pending.split_off(at);
+                self.commit(Extent::Whole);
                 self.table = Some(Table::new(aligns, header.trim().to_owned(), rest));
                 self.blocks.leaf = Leaf::Table;
                 self.place = Place::Verbatim;
@@ -373,8 +381,7 @@ impl Markdown {
         self.place = Place::Verbatim;
         match *line {
             Line::Text => {
-                let header = rest.trim_start().starts_with('|').then_some(0);
-                self.blocks.leaf = Leaf::Paragraph { header };
+                self.blocks.leaf = Leaf::Paragraph { header: None };
                 self.before = '\n';
                 self.take_text(rest);
             }
@@ -428,6 +435,13 @@ impl Markdown {
     fn take_text(&mut self, rest: &str) {
         self.place = Place::Text;
         let text = rest.trim_start_matches([' ', '\t']);
+        if text.starts_with('|') {
+            // What is before it is written as far as it is known.
+            self.commit(Extent::Decided);
+            let at = self.pending.len();
+            let header = Some(Header { at, cells: 0 });
+            self.blocks.leaf = Leaf::Paragraph { header };
+        }
         let blanks = rest.len().saturating_sub(text.len());
         let blanks = blanks.min(self.writer.columns() / 3);
         self.pending.push_str(&" ".repeat(blanks));
@@ -481,10 +495,11 @@ impl Markdown {
             Place::Text => {
                 self.pending.push('\n');
                 if let Leaf::Paragraph {
-                    header: Some(cells),
+                    header: Some(header),
                 } = &mut self.blocks.leaf
                 {
-                    *cells = table::cells(&self.pending).len();
+                    let line = self.pending.get(header.at..).unwrap_or_default();
+                    header.cells = table::cells(line).len();
                 }
             }
             Place::Heading => {
@@ -510,6 +525,14 @@ impl Markdown {
         self.place = Place::Head;
     }
 
+    /// The line before, where it may be the first of a table.
+    fn header(&self) -> Option<&Header> {
+        match &self.blocks.leaf {
+            Leaf::Paragraph { header } => header.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The line is not the first of a table.
     fn forget_header(&mut self) {
         if let Leaf::Paragraph { header } = &mut self.blocks.leaf {
@@ -520,8 +543,8 @@ impl Markdown {
     /// Writes what is known of a paragraph or a heading.
     fn commit(&mut self, extent: Extent) {
         let is_heading = self.place == Place::Heading;
-        let is_header = matches!(self.blocks.leaf, Leaf::Paragraph { header: Some(_) });
-        if self.pending.is_empty() || (is_heading || is_header) && extent == Extent::Decided {
+        let is_held = is_heading || self.header().is_some();
+        if self.pending.is_empty() || is_held && extent == Extent::Decided {
             return;
         }
         let mut text = self.pending.as_str();
@@ -543,6 +566,7 @@ impl Markdown {
             }
         }
         self.pending.drain(..used);
+        self.forget_header();
     }
 
     /// The spans of a text, and how many bytes of it they are.

@@ -191,6 +191,7 @@ const TABLES: &[&str] = &[
     "| a | b |\n",
     "|---|:-:|\n",
     "| some words of text | *x* |\n",
+    "**x:**\n",
     "| 漢字 | 👍 |\n",
     "a",
     "*",

@@ -127,6 +127,52 @@ fn tables_are_laid_out_at_the_width() {
     assert!(shown.starts_with(head), "{shown:?}");
 }
 
+#[test]
+fn a_table_may_stand_directly_below_text() {
+    let table = "a | b\n--|--\n1 | 2";
+    for (text, shown) in [
+        (
+            "**Prices:**\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+            "Prices:\nTABLE",
+        ),
+        (
+            "x\ny\n| a | b |\n|---|---|\n| 1 | 2 |\n\nz",
+            "x\ny\nTABLE\n\nz",
+        ),
+        // A marker does not reach into it, nor a line break.
+        ("an *x  \n| a | b* |\n|---|---|\n| 1 | 2 |", "an *x\nTABLE"),
+        (
+            "| x | y |\n| a | b |\n|---|---|\n| 1 | 2 |",
+            "| x | y |\nTABLE",
+        ),
+        // No header, so that it goes on.
+        ("an *x\n| a* |\n|---|---|\n", "an x\n| a |\n|---|---|"),
+        ("x\na | b\n|---|---|\n", "x\na | b\n|---|---|"),
+    ] {
+        let table = if text.contains("b*") {
+            table.replace("b\n", "b*\n").replace("|--\n", "|---\n")
+        } else {
+            table.to_owned()
+        };
+        for size in [1, 3, usize::MAX] {
+            let drawn = strip(&render_in_pieces(text, size, 40, true));
+            let drawn = drawn.replace(['│', '┼'], "|").replace('─', "-");
+            let drawn: Vec<&str> = drawn.lines().map(str::trim_end).collect();
+            assert_eq!(drawn.join("\n"), shown.replace("TABLE", &table), "{text:?}");
+        }
+    }
+    let mut seen = Seen::new();
+    for (text, shown) in [
+        ("- **P:**\n", "• P:"),
+        ("  | a | b | ", "• P:\n  | a | b |"),
+        ("\n  |---|--", "• P:\n  a │ b\n  ──┼──"),
+        ("-|\n", "• P:\n  a │ b\n  ──┼──"),
+        ("  | 1 | 2 |\n", "• P:\n  a │ b\n  ──┼──\n  1 │ 2"),
+    ] {
+        assert_eq!(seen.push(text).trim_end(), shown, "{text:?}");
+    }
+}
+
 /// What an emulated terminal of 40 columns and 12 rows shows.
 struct Seen(vt100::Parser, Markdown);
 
@@ -504,6 +550,8 @@ fn hostile_text_takes_no_longer_than_a_plain_one() {
         "`` ` ",
         "| a ",
         "| a |\n|---|\n",
+        "| *a\n",
+        "x\n| a |\n|---|\n\n",
     ] {
         let text = piece.repeat((1 << 18) / piece.len());
         // What takes more than linear time would not end here.
