@@ -15,6 +15,8 @@ const KEY_BYTES_MAX: u64 = 1024;
 const TEXT_BYTES_MAX: u64 = 16 << 20;
 /// Longest text that is kept (a chat template), bytes.
 const KEPT_TEXT_BYTES_MAX: u64 = 1 << 20;
+/// Longest text of [`KEPT_TEXT_END`]: a word, and any number of keys can have one.
+const WORD_BYTES_MAX: u64 = 64;
 /// Longest array; the largest vocabularies have 262 144 tokens, their merges
 /// twice as many.
 const ARRAY_ITEMS_MAX: u64 = 1 << 24;
@@ -164,7 +166,12 @@ impl Metadata {
         const WHAT: &str = "a metadata value";
         match Kind::read(reader)? {
             Kind::Text if KEPT_TEXTS.contains(&key) || key.ends_with(KEPT_TEXT_END) => {
-                let text = reader.string(WHAT, KEPT_TEXT_BYTES_MAX)?;
+                let bytes_max = if KEPT_TEXTS.contains(&key) {
+                    KEPT_TEXT_BYTES_MAX
+                } else {
+                    WORD_BYTES_MAX
+                };
+                let text = reader.string(WHAT, bytes_max)?;
                 match String::from_utf8(text) {
                     Ok(text) => Ok(Value::Text(text)),
                     Err(_) => Err(GgufError::Key {

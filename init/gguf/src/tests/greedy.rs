@@ -104,11 +104,46 @@ fn measure_the_greediest_header() {
         let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     };
-    let greedy = Greedy::new();
     let before = peak_kib();
+    let greedy = Greedy::new();
     let header = check(&greedy, 1 << 40).unwrap();
-    let grown = peak_kib() - before;
     assert_eq!(header.tensors.len() as u64, TENSORS_MAX);
-    assert!(grown < 16 << 10, "{grown} KiB");
     drop(header);
+    let error = check(&Texts, 1 << 40).unwrap_err().to_string();
+    assert!(
+        error.contains("a metadata value has 1048576 bytes"),
+        "{error}"
+    );
+    let grown = peak_kib() - before;
+    assert!(grown < 16 << 10, "{grown} KiB");
+}
+
+/// A header of texts of 1 MiB, each the way to stretch positions of another architecture.
+struct Texts;
+
+impl ReadAt for Texts {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        const TEXT_BYTES: usize = 1 << 20;
+        buf.fill(b'x');
+        let head = Writer {
+            key_count: KEYS_MAX,
+            ..Writer::empty()
+        };
+        let length = (TEXT_BYTES as u64).to_le_bytes();
+        let key = |n: usize| {
+            let name = format!("a{n:04}.rope.scaling.type");
+            Writer::empty().key(&name, 8, &length).keys
+        };
+        let (head, step) = (head.header(), key(0).len() + TEXT_BYTES);
+        let keys = (0..256).map(|n| (head.len() + n * step, key(n)));
+        for (at, bytes) in [(0, head.clone())].into_iter().chain(keys) {
+            for (at, byte) in (at..).zip(bytes) {
+                let at = at.checked_sub(usize::try_from(offset).unwrap());
+                if let Some(there) = at.and_then(|at| buf.get_mut(at)) {
+                    *there = byte;
+                }
+            }
+        }
+        Ok(())
+    }
 }
