@@ -313,6 +313,26 @@ fn whatever_a_template_spends_is_bounded() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn what_has_no_order_is_sorted_somehow_or_refused() {
+    let nan = "{% set n = 'nan'|float %}";
+    let mixed = "[n,7,14,0,7,n,0,7,14,0,n,14,0,7,14,n,7,14,0,7,n]";
+    for sorted in [
+        format!("{mixed}|sort"),
+        format!("{mixed}|sort(reverse=true)"),
+        format!("{{'a': {mixed}}}['a']|map('abs')|sort"),
+    ] {
+        let count = render(&format!("{nan}{{{{ ({sorted})|length }}}}"));
+        assert_eq!(count.as_deref(), Ok("21"), "{sorted}");
+    }
+    let texts = render("{{ ([3, 'a', 1, 2] * 99)|sort }}");
+    let fault = texts.unwrap_err().fault;
+    assert!(
+        matches!(&fault, Fault::Wrong(message) if message.contains("operand types for <")),
+        "{fault:?}"
+    );
+}
+
 /// What is counted is what is needed, or nearly.
 #[test]
 fn whatever_a_template_spends_is_little_memory() {

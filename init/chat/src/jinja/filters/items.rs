@@ -26,40 +26,51 @@ pub(super) fn fold(budget: &Budget, key: Value, sensitive: Option<&Value>) -> Re
 /// equal although nothing in them has an order.
 pub(super) fn sort(
     budget: &Budget,
-    mut keyed: Vec<(Vec<Value>, Value)>,
+    keyed: Vec<(Vec<Value>, Value)>,
     reverse: bool,
     lists: bool,
 ) -> Result<Vec<Value>, Fault> {
-    let mut fault = None;
-    let mut order = |a: &[Value], b: &[Value]| {
+    let order = |a: &[Value], b: &[Value]| {
         for (a, b) in a.iter().zip(b) {
-            if fault.is_some() {
-                break;
-            }
-            let found = budget.equal(a, b).and_then(|equal| {
-                if equal && lists {
-                    Ok(Ordering::Equal)
-                } else {
-                    Ok(budget.order(a, b)?.unwrap_or(Ordering::Equal))
+            if !(budget.equal(a, b)? && lists) {
+                match budget.order(a, b)? {
+                    None | Some(Ordering::Equal) => {}
+                    Some(found) => return Ok(found),
                 }
-            });
-            match found {
-                Ok(Ordering::Equal) => {}
-                Ok(found) => return found,
-                Err(found) => fault = Some(found),
             }
         }
-        Ordering::Equal
+        Ok(Ordering::Equal)
     };
-    if reverse {
-        keyed.sort_by(|a, b| order(&b.0, &a.0));
-    } else {
-        keyed.sort_by(|a, b| order(&a.0, &b.0));
+    let sorted = merge_sort(keyed, &|a, b| {
+        let found = if reverse {
+            order(&a.0, &b.0)
+        } else {
+            order(&b.0, &a.0)
+        };
+        found.map(Ordering::is_lt)
+    })?;
+    Ok(sorted.into_iter().map(|(_, value)| value).collect())
+}
+
+/// Sorts so that what is `after` another, as far as that goes, comes after it. The
+/// standard library's sort panics where keys have no order among them: NaN has none.
+fn merge_sort<T>(
+    mut items: Vec<T>,
+    after: &impl Fn(&T, &T) -> Result<bool, Fault>,
+) -> Result<Vec<T>, Fault> {
+    if items.len() < 2 {
+        return Ok(items);
     }
-    match fault {
-        Some(fault) => Err(fault),
-        None => Ok(keyed.into_iter().map(|(_, value)| value).collect()),
+    let mut merged = Vec::with_capacity(items.len());
+    let right = items.split_off(items.len().div_ceil(2));
+    let mut left = merge_sort(items, after)?.into_iter().peekable();
+    let mut right = merge_sort(right, after)?.into_iter().peekable();
+    while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
+        let first = if after(a, b)? { &mut right } else { &mut left };
+        merged.extend(first.next());
     }
+    merged.extend(left.chain(right));
+    Ok(merged)
 }
 
 /// What an `attribute` argument names in `item`: "a.0.b".
