@@ -104,6 +104,7 @@ fn write_field(
         }
         Err(_) => None,
     };
+    names.budget.spend(args.named.len() / 8)?;
     let found = match index {
         Some(index) => args.positional.get(index),
         None => args

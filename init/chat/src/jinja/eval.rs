@@ -372,8 +372,8 @@ impl Evaluator {
         self.scoped(scope, |evaluator, inner| {
             let mut positional = args.positional.into_iter();
             let mut named = Args {
-                positional: Vec::new(),
                 named: args.named,
+                ..Args::default()
             };
             let mut left_out = Vec::new();
             for (param, default) in &definition.params {
@@ -425,28 +425,31 @@ impl Evaluator {
     }
 
     fn args(&mut self, args: &CallArgs, scope: usize) -> Result<Args, Fault> {
-        let mut positional = self.all(&args.positional, scope)?;
+        let positional = self.all(&args.positional, scope)?;
         let mut named = Vec::new();
         for (name, value) in &args.named {
             named.push((Rc::clone(name), self.eval(value, scope)?));
         }
+        let mut made = Args::new(&self.budget, positional, named)?;
         if let Some(rest) = &args.rest {
             let rest = self.eval(rest, scope)?.iterate(&self.budget)?;
-            positional.extend(rest.items.iter().cloned());
+            made.grow(&self.budget, rest.items.len(), 0)?;
+            made.positional.extend(rest.items.iter().cloned());
         }
         if let Some(rest) = &args.named_rest {
             let rest = self.eval(rest, scope)?;
             let Value::Dict(dict) = &rest else {
                 return wrong("argument after ** must be a mapping");
             };
+            made.grow(&self.budget, 0, dict.entries.len())?;
             for (name, value) in &dict.entries {
                 let Value::Str(name) = name else {
                     return wrong("keywords must be strings");
                 };
-                named.push((Rc::clone(name), value.clone()));
+                made.named.push((Rc::clone(name), value.clone()));
             }
         }
-        Ok(Args { positional, named })
+        Ok(made)
     }
 
     fn all(&mut self, exprs: &[Expr], scope: usize) -> Result<Vec<Value>, Fault> {

@@ -110,7 +110,9 @@ pub(super) fn filter(
         "count" | "length" | "list" | "first" | "last" | "random" | "reverse" | "items"
         | "dictsort" | "batch" | "slice" => sequences::sequence(&budget, name, value, args),
         "format" => {
-            let Args { positional, named } = args;
+            let Args {
+                positional, named, ..
+            } = args;
             if !named.is_empty() && !positional.is_empty() {
                 return wrong("can't handle positional and keyword arguments at the same time");
             }

@@ -54,11 +54,15 @@ fn running(evaluator: &mut Evaluator, id: usize) -> Result<&mut Loop, Fault> {
 /// Goes on until there are `count` items; tells how many there are.
 fn keep(evaluator: &mut Evaluator, id: usize, count: usize) -> Result<usize, Fault> {
     loop {
-        let current = running(evaluator, id)?;
-        let known = current.kept.len();
+        let known = running(evaluator, id)?.kept.len();
         if known >= count {
             return Ok(known);
         }
+        if known.saturating_add(1) < count {
+            // Not the one that is gone through next.
+            evaluator.budget.spend(1)?;
+        }
+        let current = running(evaluator, id)?;
         let Some(item) = current.pull()? else {
             return Ok(known);
         };

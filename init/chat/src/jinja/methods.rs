@@ -129,6 +129,7 @@ pub(super) fn call_method(
                 let [map] = args.bind(name, ["mapping"])?;
                 let mut args = Args::default();
                 if let Some(Value::Dict(dict)) = map {
+                    args.grow(&budget, 0, dict.entries.len())?;
                     for (key, value) in &dict.entries {
                         if let Value::Str(key) = key {
                             args.named.push((Rc::clone(key), value.clone()));
@@ -142,6 +143,7 @@ pub(super) fn call_method(
             "join" => {
                 let [items] = args.bind(name, ["iterable"])?;
                 let items = items.unwrap_or(Value::None).iterate(&budget)?;
+                budget.spend(items.items.len() / 4)?;
                 let mut out = Buffer::new(&budget);
                 for (index, item) in items.items.iter().enumerate() {
                     if index > 0 {
@@ -275,11 +277,12 @@ fn seq_method(budget: &Budget, seq: &Rc<Seq>, name: &str, args: Args) -> Result<
     let wanted = wanted.unwrap_or(Value::None);
     let bounds = [start.unwrap_or(Value::None), stop.unwrap_or(Value::None)];
     let (from, to) = range_of(seq.items.len(), &bounds)?;
+    let within = seq.items.get(from..to).unwrap_or_default();
     let mut count = 0_usize;
-    for (index, item) in seq.items.iter().enumerate() {
-        if index >= from && index < to && budget.equal(item, &wanted)? {
+    for (index, item) in within.iter().enumerate() {
+        if budget.equal(item, &wanted)? {
             if name == "index" {
-                return Ok(usize_value(index));
+                return Ok(usize_value(from.saturating_add(index)));
             }
             count = count.saturating_add(1);
         }

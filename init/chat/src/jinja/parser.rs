@@ -11,6 +11,9 @@ use super::{Fault, wrong};
 const RECURSION_MAX: usize = 56;
 /// Depth of expressions within each other, links of chains included.
 const DEPTH_MAX: usize = 150;
+/// Expressions, names and statements of a template. The largest known have 1500, and each
+/// takes some 200 bytes.
+const PARTS_MAX: usize = 1 << 16;
 
 /// Reads a template. The line of an error is [`Parser::line`].
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(super) struct Parser<'s> {
     pub(super) uses: Uses,
     /// Loops around what is being read.
     pub(super) loops: usize,
+    /// Parts of the template so far.
+    parts: usize,
 }
 
 impl<'s> Parser<'s> {
@@ -38,6 +43,7 @@ impl<'s> Parser<'s> {
             depth: 0,
             uses: Uses::default(),
             loops: 0,
+            parts: 0,
         }
     }
 
@@ -95,6 +101,7 @@ impl<'s> Parser<'s> {
     pub(super) fn name(&mut self) -> Result<Rc<Text>, Fault> {
         if let Token::Name(name) = &self.current {
             let name = Text::literal(name);
+            self.count()?;
             self.take()?;
             return Ok(name);
         }
@@ -127,7 +134,17 @@ impl<'s> Parser<'s> {
         Ok(parsed)
     }
 
-    pub(super) fn expr(&self, node: Node, line: usize) -> Result<Expr, Fault> {
+    /// Counts a part that is kept.
+    pub(super) fn count(&mut self) -> Result<(), Fault> {
+        self.parts = self.parts.saturating_add(1);
+        if self.parts > PARTS_MAX {
+            return Err(Fault::Memory);
+        }
+        Ok(())
+    }
+
+    pub(super) fn expr(&mut self, node: Node, line: usize) -> Result<Expr, Fault> {
+        self.count()?;
         let mut depth = 0;
         node.for_each(&mut |inner| depth = depth.max(inner.depth));
         if depth >= DEPTH_MAX {

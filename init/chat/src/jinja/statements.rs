@@ -23,6 +23,7 @@ impl Parser<'_> {
     fn until(&mut self, ends: &[&str]) -> Result<(Vec<Statement>, String), Fault> {
         let mut statements = Vec::new();
         loop {
+            self.count()?;
             match self.take()? {
                 Token::Data(text) => statements.push(Statement::Data(text)),
                 Token::VariableBegin => {

@@ -149,6 +149,11 @@ fn hostile() -> Vec<(String, &'static str)> {
         let names: Vec<String> = (0..count).map(|at| format!("p{at}")).collect();
         names.join(",")
     };
+    let long_list = |step: &str| {
+        format!(
+            "{{% set l = [1] * 100000 %}}{{% for i in range(100000) %}}{{% for j in range(9) %}}{step}{{% endfor %}}{{% endfor %}}"
+        )
+    };
     let endless = "Endless";
     let memory = "Memory";
     let deep = "deep";
@@ -168,7 +173,7 @@ fn hostile() -> Vec<(String, &'static str)> {
         ),
         (
             list(
-                "{% for i in range(100000) %}{% set x = range(100000)|sort|unique|map('string')|list %}{% endfor %}",
+                "{% for i in range(100000) %}{% set x = range(20000)|sort|unique|map('string')|list %}{% endfor %}",
             ),
             endless,
         ),
@@ -246,10 +251,55 @@ fn hostile() -> Vec<(String, &'static str)> {
             ),
             endless,
         ),
-        (format!("{{{{ a|b{} }}}}", ".c".repeat(400_000)), "unknown"),
+        (format!("{{{{ a|b{} }}}}", ".c".repeat(40_000)), "unknown"),
+        (
+            format!("{{% macro m({}) %}}{{% endmacro %}}", parameters(10_000)),
+            done,
+        ),
         (
             format!("{{% macro m({}) %}}{{% endmacro %}}", parameters(100_000)),
-            done,
+            memory,
+        ),
+        (format!("{{{{ [{}] }}}}", "1,".repeat(500_000)), memory),
+        ("a{##}".repeat(200_000), memory),
+        (format!("{{% set {}a = 1 %}}", "a,".repeat(500_000)), memory),
+        (
+            list("{{ ([1] * 9999)|sort(attribute='a,' * 999) }}"),
+            memory,
+        ),
+        (list("{{ ([1] * 99999)|map(attribute='a')|list }}"), done),
+        (
+            format!(
+                "{{% set l = [1] * 300000 %}}{{{{ {}{{}}{} }}}}",
+                "dict(*l, **".repeat(40),
+                ")".repeat(40)
+            ),
+            memory,
+        ),
+        (long_list("{% set x = l|select %}"), endless),
+        (long_list("{% set x = l|reject %}"), endless),
+        (long_list("{% set x = loop.cycle(*l) %}"), endless),
+        (long_list("{% set x = l.count(1, 5, 5) %}"), endless),
+        (
+            long_list("{% for k in l %}{% set x = loop.length %}{% break %}{% endfor %}"),
+            endless,
+        ),
+        (
+            long_list("{% set x = ([[]] * 9999)|map('map', *l[:9999]) %}"),
+            endless,
+        ),
+        (
+            list(
+                "{% set l = [''] * 50000 %}{% for i in range(100000) %}{% set x = l|join %}{% endfor %}",
+            ),
+            endless,
+        ),
+        (
+            format!(
+                "{{{{ ('{{z}}' * 1000000).format({}z='') }}}}",
+                (0..10_000).map(|n| format!("a{n}=1,")).collect::<String>()
+            ),
+            endless,
         ),
         (
             list("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"),

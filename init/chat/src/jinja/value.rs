@@ -156,9 +156,47 @@ pub(crate) enum Function {
 pub(crate) struct Args {
     pub(crate) positional: Vec<Value>,
     pub(crate) named: Vec<(Rc<Text>, Value)>,
+    pub(crate) charge: Charge,
 }
 
 impl Args {
+    pub(crate) fn new(
+        budget: &Budget,
+        positional: Vec<Value>,
+        named: Vec<(Rc<Text>, Value)>,
+    ) -> Result<Self, Fault> {
+        let mut args = Self {
+            charge: budget.charge(0)?,
+            ..Self::default()
+        };
+        args.grow(budget, positional.len(), named.len())?;
+        (args.positional, args.named) = (positional, named);
+        Ok(args)
+    }
+
+    /// The same once more.
+    pub(crate) fn copy(&self, budget: &Budget) -> Result<Self, Fault> {
+        let mut args = Self::new(budget, Vec::new(), Vec::new())?;
+        args.grow(budget, self.positional.len(), self.named.len())?;
+        args.positional.clone_from(&self.positional);
+        args.named.clone_from(&self.named);
+        Ok(args)
+    }
+
+    /// Counts as many arguments that are to be added.
+    pub(crate) fn grow(
+        &mut self,
+        budget: &Budget,
+        positional: usize,
+        named: usize,
+    ) -> Result<(), Fault> {
+        let bytes = positional.saturating_mul(size_of::<Value>());
+        let named = named.saturating_mul(size_of::<(Rc<Text>, Value)>());
+        let bytes = bytes.saturating_add(named);
+        budget.touch(bytes)?;
+        self.charge.grow(bytes)
+    }
+
     /// The arguments in the order of `names`.
     pub(crate) fn bind<const N: usize>(
         self,
@@ -183,7 +221,6 @@ impl Args {
         Ok(bound)
     }
 
-    /// Takes the named argument.
     /// The length of all that is text.
     pub(crate) fn text_bytes(&self) -> usize {
         let named = self.named.iter().map(|(_, value)| value);
@@ -195,6 +232,7 @@ impl Args {
         texts.map(str::len).fold(0, usize::saturating_add)
     }
 
+    /// Takes the named argument.
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         let at = self
             .named
@@ -365,17 +403,14 @@ impl Value {
     }
 
     /// As [`Self::iterate`], but what is wrong with an item of an iterator comes after
-    /// those before it.
-    pub(crate) fn drain(&self, budget: &Budget) -> Result<(Vec<Self>, Option<Fault>), Fault> {
-        if let Self::Seq(seq) = self
-            && seq.kind == Kind::Iterator
-        {
-            let from = seq.next.replace(seq.items.len());
-            let rest = seq.items.get(from..).unwrap_or_default();
-            budget.reserve(size_of_val(rest))?;
-            return Ok((rest.to_vec(), seq.fault.clone()));
+    /// those before it: its items, and the place of the first.
+    pub(crate) fn drain(&self, budget: &Budget) -> Result<(Rc<Seq>, usize), Fault> {
+        match self {
+            Self::Seq(seq) if seq.kind == Kind::Iterator => {
+                Ok((Rc::clone(seq), seq.next.replace(seq.items.len())))
+            }
+            _ => Ok((self.iterate(budget)?, 0)),
         }
-        Ok((self.iterate(budget)?.items.clone(), None))
     }
 
     pub(crate) fn is_iterable(&self) -> bool {

@@ -9,8 +9,11 @@ use crate::jinja::budget::{Budget, Buffer};
 use crate::jinja::eval::Evaluator;
 use crate::jinja::methods::to_str;
 use crate::jinja::repr::write_repr;
-use crate::jinja::value::{Args, Kind, Text, Value, Why};
+use crate::jinja::value::{Args, Kind, Seq, Value, Why};
 use crate::jinja::{Fault, predicates, wrong};
+
+/// What an item with its keys costs beside them, while it is sorted, too.
+const KEYED_BYTES: usize = 2 * size_of::<(Vec<Value>, Value)>();
 
 /// Texts compare without their case, unless told otherwise.
 pub(super) fn fold(budget: &Budget, key: Value, sensitive: Option<&Value>) -> Result<Value, Fault> {
@@ -73,30 +76,51 @@ fn merge_sort<T>(
     Ok(merged)
 }
 
-/// What an `attribute` argument names in `item`: "a.0.b".
-fn attribute_of(
-    evaluator: &mut Evaluator,
-    item: &Value,
-    attribute: &Value,
-    default: Option<&Value>,
-) -> Result<Value, Fault> {
-    let path = match attribute {
-        Value::None => return Ok(item.clone()),
-        Value::Str(path) => Rc::clone(path),
-        index => return evaluator.item(item, index),
-    };
-    let mut value = item.clone();
-    for part in path.text.split('.') {
-        let key = match part.parse() {
-            Ok(index) if part.bytes().all(|b| b.is_ascii_digit()) => Value::Int(index),
-            _ => Value::Str(Text::literal(part)),
-        };
-        value = evaluator.item(&value, &key)?;
-        if let (true, Some(default)) = (value.is_undefined(), default) {
-            value = default.clone();
+/// What an `attribute` argument names in an item: "a.0.b".
+struct Path {
+    keys: Rc<Seq>,
+    /// A text, of whose parts any may be missing.
+    dotted: bool,
+}
+
+impl Path {
+    fn new(budget: &Budget, attribute: &Value) -> Result<Self, Fault> {
+        let mut keys = Vec::new();
+        match attribute {
+            Value::None => {}
+            Value::Str(path) => {
+                budget.reserve(path.text.len().saturating_mul(size_of::<Value>()))?;
+                for part in path.text.split('.') {
+                    keys.push(match part.parse() {
+                        Ok(index) if part.bytes().all(|b| b.is_ascii_digit()) => Value::Int(index),
+                        _ => budget.text(part)?,
+                    });
+                }
+            }
+            index => keys.push(index.clone()),
         }
+        Ok(Self {
+            keys: budget.seq(Kind::Tuple, keys)?,
+            dotted: matches!(attribute, Value::Str(_)),
+        })
     }
-    Ok(value)
+
+    /// What it names in `item`.
+    fn find(
+        &self,
+        evaluator: &mut Evaluator,
+        item: &Value,
+        default: Option<&Value>,
+    ) -> Result<Value, Fault> {
+        let mut value = item.clone();
+        for key in &self.keys.items {
+            value = evaluator.item(&value, key)?;
+            if let (true, Some(default)) = (self.dotted && value.is_undefined(), default) {
+                value = default.clone();
+            }
+        }
+        Ok(value)
+    }
 }
 
 /// Filters that look at each item, maybe at an attribute of it.
@@ -164,24 +188,29 @@ pub(super) fn over_items(
     let attribute = get("attribute").unwrap_or(Value::None);
     let default = get("default");
     let items = value.iterate(budget)?;
+    let sensitive = get("case_sensitive");
+    let paths = match &attribute {
+        // Attributes to sort by may be several.
+        Value::Str(names) if name == "sort" && names.text.contains(',') => {
+            let names = names.text.split(',');
+            let path = |name: &str| Path::new(budget, &budget.text(name.trim())?);
+            names.map(path).collect::<Result<Vec<_>, Fault>>()?
+        }
+        attribute => vec![Path::new(budget, attribute)?],
+    };
     let mut keyed = Vec::new();
-    // Attributes to sort by may be several.
-    let several =
-        matches!(&attribute, Value::Str(names) if names.text.contains(',')) && name == "sort";
+    let mut charge = budget.charge(0)?;
+    let keys_bytes = paths.len().saturating_mul(size_of::<Value>());
     for item in &items.items {
-        let mut keys = Vec::new();
-        if let (true, Value::Str(names)) = (several, &attribute) {
-            for name in names.text.split(',') {
-                let name = budget.text(name.trim())?;
-                let key = attribute_of(evaluator, item, &name, None)?;
-                keys.push(fold(budget, key, get("case_sensitive").as_ref())?);
-            }
-        } else {
-            let key = attribute_of(evaluator, item, &attribute, default.as_ref())?;
+        budget.spend(1)?;
+        charge.grow(KEYED_BYTES.saturating_add(keys_bytes))?;
+        let mut keys = Vec::with_capacity(paths.len());
+        for path in &paths {
+            let key = path.find(evaluator, item, default.as_ref())?;
             keys.push(if matches!(name, "sum" | "join") {
                 key
             } else {
-                fold(budget, key, get("case_sensitive").as_ref())?
+                fold(budget, key, sensitive.as_ref())?
             });
         }
         keyed.push((keys, item.clone()));
@@ -236,9 +265,9 @@ pub(super) fn over_items(
             evaluator,
             budget,
             keyed,
-            &attribute,
+            paths.first(),
             default.as_ref(),
-            get("case_sensitive").as_ref(),
+            sensitive.as_ref(),
         ),
         _ => {
             let mut best: Option<(Value, Value)> = None;
@@ -267,13 +296,16 @@ fn group(
     evaluator: &mut Evaluator,
     budget: &Budget,
     keyed: Vec<(Vec<Value>, Value)>,
-    attribute: &Value,
+    path: Option<&Path>,
     default: Option<&Value>,
     sensitive: Option<&Value>,
 ) -> Result<Value, Fault> {
     let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
     for item in sort(budget, keyed, false, false)? {
-        let shown = attribute_of(evaluator, &item, attribute, default)?;
+        let shown = match path {
+            Some(path) => path.find(evaluator, &item, default)?,
+            None => item.clone(),
+        };
         let key = fold(budget, shown.clone(), sensitive)?;
         match groups.last_mut() {
             Some((old, items)) if budget.equal(&fold(budget, old.clone(), sensitive)?, &key)? => {
@@ -297,31 +329,31 @@ fn map(
     mut args: Args,
     mapped: &mut Vec<Value>,
 ) -> Result<(), Fault> {
-    let (items, fault) = value.drain(budget)?;
+    let (source, from) = value.drain(budget)?;
+    let items = source.items.iter().skip(from);
     if args.positional.is_empty() {
         let Some(attribute) = args.take("attribute") else {
             return wrong("map requires a filter argument");
         };
         let default = args.take("default");
         let [] = args.bind("map", [])?;
-        for item in &items {
-            mapped.push(attribute_of(evaluator, item, &attribute, default.as_ref())?);
+        let path = Path::new(budget, &attribute)?;
+        for item in items {
+            budget.spend(1)?;
+            mapped.push(path.find(evaluator, item, default.as_ref())?);
         }
     } else {
         let Value::Str(name) = args.positional.remove(0) else {
             return wrong("map requires the name of a filter");
         };
-        for item in &items {
-            let args = Args {
-                positional: args.positional.clone(),
-                named: args.named.clone(),
-            };
+        for item in items {
+            let args = args.copy(budget)?;
             mapped.push(
                 evaluator.deeper(|evaluator| filter(evaluator, &name.text, item.clone(), args))?,
             );
         }
     }
-    fault.map_or(Ok(()), Err)
+    source.fault.clone().map_or(Ok(()), Err)
 }
 
 fn select(
@@ -346,16 +378,15 @@ fn select(
     } else {
         Some(args.positional.remove(0))
     };
-    let (items, fault) = value.drain(budget)?;
-    for item in &items {
-        let looked_at = attribute_of(evaluator, item, &attribute, None)?;
+    let path = Path::new(budget, &attribute)?;
+    let (source, from) = value.drain(budget)?;
+    for item in source.items.iter().skip(from) {
+        budget.spend(1)?;
+        let looked_at = path.find(evaluator, item, None)?;
         let passes = match &test {
             None => looked_at.is_true(),
             Some(test) => {
-                let args = Args {
-                    positional: args.positional.clone(),
-                    named: args.named.clone(),
-                };
+                let args = args.copy(budget)?;
                 let name = test.as_str().unwrap_or_default();
                 predicates::test(evaluator, name, &looked_at, args)?
             }
@@ -364,5 +395,5 @@ fn select(
             kept.push(item.clone());
         }
     }
-    fault.map_or(Ok(()), Err)
+    source.fault.clone().map_or(Ok(()), Err)
 }

@@ -35,6 +35,7 @@ pub(super) fn markup(
         let Value::Dict(dict) = &value else {
             return wrong("xmlattr needs a mapping");
         };
+        budget.spend(dict.entries.len())?;
         for (key, value) in &dict.entries {
             if matches!(value, Value::None | Value::Undefined(_)) {
                 continue;
