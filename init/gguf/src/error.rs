@@ -118,6 +118,17 @@ pub enum GgufError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Weights of a type that llama.cpp does not read.
+    #[error(
+        "tensor {tensor:?} is of type {kind}, a quantization that llama.cpp does not read, \
+         or no longer; use another one of the model, such as Q4_K_M [ZE-10]"
+    )]
+    Quantization {
+        /// The tensor's name.
+        tensor: String,
+        /// ggml's number of its type.
+        kind: u32,
+    },
     /// The disk failed.
     #[error("reading the header failed at byte {at}; check the disk that holds the model [ZE-23]")]
     Read {

@@ -1,6 +1,7 @@
 //! The table of tensors: their types, shapes and places in the file.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use super::GgufError;
 use super::metadata::printable;
@@ -80,6 +81,10 @@ static KINDS: [Option<Kind>; 43] = [
     Some(("q2_0", 64, 18)),
 ];
 
+/// Types that ggml no longer reads (`q4_2`, `q4_0_4_4` and such), and those beyond its own
+/// that `ik_llama.cpp` writes, or a later ggml.
+const OTHERS: [RangeInclusive<u32>; 4] = [4..=5, 31..=33, 36..=38, 43..=399];
+
 /// A tensor's description as the file has it.
 struct Entry {
     name: String,
@@ -149,6 +154,12 @@ fn read_entry<S: ReadAt + ?Sized>(reader: &mut Reader<'_, S>) -> Result<Entry, G
     let kind = reader.u32("a tensor's type")?;
     let known = usize::try_from(kind).ok().and_then(|kind| KINDS.get(kind));
     let Some(&(kind_name, block, block_bytes)) = known.and_then(Option::as_ref) else {
+        if OTHERS.iter().any(|others| others.contains(&kind)) {
+            return Err(GgufError::Quantization {
+                tensor: printable(&name),
+                kind,
+            });
+        }
         let problem = format!("its type {kind} is unknown to this zosia");
         return Err(wrong(&name, problem));
     };

@@ -154,8 +154,22 @@ fn each_refusal_names_what_is_wrong() {
             "too many weights",
         ),
         (small().tensor("t", &[1 << 62], 28, 0), "too many weights"),
-        (small().tensor("t", &[32], 4, 18), "its type 4 is unknown"),
-        (small().tensor("t", &[32], 43, 18), "its type 43 is unknown"),
+        (
+            small().tensor("t", &[32], 4, 18),
+            "\"t\" is of type 4, a quantization that llama.cpp does not read",
+        ),
+        (
+            small().tensor("t", &[32], 31, 18),
+            "\"t\" is of type 31, a quantization that llama.cpp does not read",
+        ),
+        (
+            small().tensor("t", &[32], 139, 18),
+            "use another one of the model, such as Q4_K_M",
+        ),
+        (
+            small().tensor("t", &[32], 400, 18),
+            "its type 400 is unknown",
+        ),
         (
             small().tensor("t", &[32, 8], 12, 144),
             "rows of 32 weights are not whole q4_K blocks (256)",
