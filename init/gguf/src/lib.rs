@@ -91,6 +91,8 @@ pub struct Header {
     pub key_length: Option<u64>,
     /// Width of a value head, if it is not `embedding_length / head_count`.
     pub value_length: Option<u64>,
+    /// No values are kept beside the keys: they are made from these (MLA).
+    pub keys_alone: bool,
     /// Layers at the end that use the keys and values of earlier ones.
     pub shared_kv_layers: u64,
     /// Of as many layers one has attention, and the others a recurrent state.
@@ -132,8 +134,9 @@ impl Header {
     ///
     /// Each layer that has a cache of its own holds, for each token, one key
     /// row of `key_length × head_count_kv` values and one value row of
-    /// `value_length × head_count_kv`, in 2 bytes a value (f16) or 34 bytes for
-    /// 32 values (`q8_0`, rows padded to whole blocks). The head widths default
+    /// `value_length × head_count_kv` (none where keys are all that is kept), in 2 bytes
+    /// a value (f16) or 34 bytes for 32 values (`q8_0`, rows padded to whole blocks). The
+    /// head widths default
     /// to `embedding_length / head_count`. Layers may differ in
     /// `head_count_kv`; layers without attention say 0. Sliding windows are
     /// not deducted (llama.cpp allocates them in full by default): an upper
@@ -142,7 +145,11 @@ impl Header {
     pub fn kv_bytes_per_token(&self, kv: KvType) -> Bytes {
         let layers = self.block_count.unwrap_or(0);
         let key = self.length_of_head(self.key_length);
-        let value = self.length_of_head(self.value_length);
+        let value = if self.keys_alone {
+            Saturating(0)
+        } else {
+            self.length_of_head(self.value_length)
+        };
         (0..layers.saturating_sub(self.shared_kv_layers))
             .map(|layer| {
                 let heads = Saturating(self.head_count_kv_of(layer));
@@ -263,8 +270,13 @@ fn describe(model: File) -> Result<Header, GgufError> {
         head_count_kv: uints("attention.head_count_kv"),
         key_length: uint("attention.key_length"),
         value_length: uint("attention.value_length"),
-        shared_kv_layers: uint("attention.shared_kv_layers").unwrap_or(0),
-        full_attention_interval: uint("full_attention_interval"),
+        keys_alone: keys_alone(&arch, &uint),
+        shared_kv_layers: shared_kv_layers(&arch, &uint),
+        full_attention_interval: uint("full_attention_interval").filter(|_| {
+            // Which layers have no attention may be told layer by layer as well.
+            let told = metadata.has(&of_arch("attention.recurrent_layers"));
+            INTERVALS.contains(&arch.as_str()) && !told
+        }),
         state_values: state_values(&uint).0,
         vocab_tokens,
         chat_template: chat_template(&metadata),
@@ -273,6 +285,32 @@ fn describe(model: File) -> Result<Header, GgufError> {
         tensors: table.tensors,
         arch: arch.clone(),
     })
+}
+
+/// Architectures of which llama.cpp reads `full_attention_interval`.
+const INTERVALS: &[&str] = &["minimax-01", "qwen35", "qwen35moe", "qwen3next", "qwen4exp"];
+/// Architectures of which it keeps the keys of MLA and nothing else: no keys of an
+/// indexer, either.
+const MLA: &[&str] = &["bailingmoe3", "deepseek2", "kimi-k3", "kimi-linear"];
+/// Layers of a Gemma 3n that have a cache, whatever its header says.
+const GEMMA_3N_LAYERS: u64 = 20;
+
+fn keys_alone(arch: &str, uint: &impl Fn(&str) -> Option<u64>) -> bool {
+    let lengths = ["attention.key_length_mla", "attention.value_length_mla"];
+    let is_told = |key: &&str| uint(key).is_some_and(|length| length > 0);
+    MLA.contains(&arch) && lengths.iter().all(is_told)
+}
+
+/// Layers without a cache of their own, as far as llama.cpp reads how many there are.
+fn shared_kv_layers(arch: &str, uint: &impl Fn(&str) -> Option<u64>) -> u64 {
+    match arch {
+        "gemma3n" => {
+            let layers = uint("block_count").unwrap_or(0);
+            layers.saturating_sub(GEMMA_3N_LAYERS)
+        }
+        "gemma4" => uint("attention.shared_kv_layers").unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// Values of a layer's recurrent state: as llama.cpp's `n_embd_r` and `n_embd_s`.

@@ -38,6 +38,7 @@ pub(crate) fn header() -> Header {
         head_count_kv: vec![],
         key_length: None,
         value_length: None,
+        keys_alone: false,
         shared_kv_layers: 0,
         full_attention_interval: None,
         state_values: 0,

@@ -117,6 +117,47 @@ fn kv_bytes_follow_the_heads_of_each_layer() {
 }
 
 #[test]
+fn kv_bytes_are_those_that_llama_cpp_takes_for_the_architecture() {
+    let kv = |arch: &str, numbers: &[(&str, u32)], flags: &[&str]| {
+        let shape = [
+            ("embedding_length", 64),
+            ("attention.head_count", 4),
+            ("attention.head_count_kv", 1),
+            ("attention.key_length", 32),
+            ("attention.value_length", 16),
+        ];
+        let mut writer = Writer::empty().text("general.architecture", arch);
+        for (key, value) in shape.iter().chain(numbers) {
+            writer = writer.u32(&format!("{arch}.{key}"), *value);
+        }
+        for key in flags {
+            writer = writer.array(&format!("{arch}.{key}"), 7, 8, &[0; 8]);
+        }
+        let file = writer.tensor("t", &[1], 0, 4).file();
+        let header = check_bytes(&file).unwrap();
+        header.kv_bytes_per_token(KvType::F16).0
+    };
+    let layer = (32 + 16) * 2;
+    let (layers, shared) = (("block_count", 8), ("attention.shared_kv_layers", 3));
+    assert_eq!(kv("gemma4", &[layers, shared], &[]), 5 * layer);
+    assert_eq!(kv("llama", &[layers, shared], &[]), 8 * layer);
+    assert_eq!(kv("gemma3n", &[layers, shared], &[]), 8 * layer);
+    assert_eq!(kv("gemma3n", &[("block_count", 30)], &[]), 20 * layer);
+    let interval = ("full_attention_interval", 4);
+    let recurrent = "attention.recurrent_layers";
+    assert_eq!(kv("qwen3next", &[layers, interval], &[]), 2 * layer);
+    assert_eq!(kv("llama", &[layers, interval], &[]), 8 * layer);
+    assert_eq!(kv("qwen35", &[layers, interval], &[recurrent]), 8 * layer);
+    let mla = |of_values| {
+        let of_keys = ("attention.key_length_mla", 24);
+        [layers, of_keys, ("attention.value_length_mla", of_values)]
+    };
+    assert_eq!(kv("deepseek2", &mla(8), &[]), 8 * 32 * 2);
+    assert_eq!(kv("deepseek2", &mla(0), &[]), 8 * layer);
+    assert_eq!(kv("llama", &mla(8), &[]), 8 * layer);
+}
+
+#[test]
 fn recurrent_states_are_as_large_as_llama_cpp_makes_them() {
     let state = |numbers: &[(&str, u32)]| {
         let number = |writer: writer::Writer, (key, value): &(&str, u32)| {
