@@ -59,6 +59,9 @@ const PAIRS: &[&str] = &[
 /// Architectures of which llama.cpp divides by the number of heads without looking.
 const DIVIDED_BY_HEADS: &[&str] = &["deepseek2", "olmo2", "phimoe"];
 
+/// Architectures of which llama.cpp takes one expert for none.
+const ONE_EXPERT_IS_NONE: &[&str] = &["hunyuan-dense", "hunyuan_vl"];
+
 /// What ggml's norms divide by is this or more.
 const EPSILONS: &[&str] = &[
     "attention.layer_norm_epsilon",
@@ -131,7 +134,13 @@ pub(super) fn check(metadata: &Metadata, arch: &str) -> Result<(), GgufError> {
         let problem = "it is more than there are layers".to_owned();
         return Err(wrong("nextn_predict_layers", problem));
     }
-    check_experts(&count).map_err(|(key, problem)| wrong(key, problem.into()))
+    // llama.cpp aborts on it: shared layers use those of the last two before them.
+    let own = count("block_count").checked_sub(count("attention.shared_kv_layers"));
+    if arch == "gemma4" && count("block_count") > 0 && own.is_none_or(|own| own < 2) {
+        let problem = "it leaves fewer than two layers a cache of their own".to_owned();
+        return Err(wrong("attention.shared_kv_layers", problem));
+    }
+    check_experts(arch, &count).map_err(|(key, problem)| wrong(key, problem.into()))
 }
 
 /// Positions turn the values of a head by pairs.
@@ -159,9 +168,14 @@ fn check_pairs(count: &impl Fn(&str) -> u64) -> Result<(), (&'static str, String
 
 /// A model has experts and says how many of them are used, or has none; groups
 /// divide them evenly.
-fn check_experts(count: &impl Fn(&str) -> u64) -> Result<(), (&'static str, &'static str)> {
-    let experts = count("expert_count");
-    let used = count("expert_used_count");
+fn check_experts(
+    arch: &str,
+    count: &impl Fn(&str) -> u64,
+) -> Result<(), (&'static str, &'static str)> {
+    let (experts, used) = match (count("expert_count"), count("expert_used_count")) {
+        (0 | 1, _) if ONE_EXPERT_IS_NONE.contains(&arch) => (0, 0),
+        counts => counts,
+    };
     let groups = count("expert_group_count");
     let groups_used = count("expert_group_used_count");
     if used > experts {

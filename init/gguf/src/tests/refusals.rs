@@ -245,9 +245,14 @@ fn each_refusal_names_what_is_wrong() {
 
 /// A model of architecture `a` with these numbers.
 fn numbers(values: &[(&str, u64)]) -> Writer {
-    let writer = Writer::empty().text("general.architecture", "a");
+    numbers_of("a", values)
+}
+
+/// A model of this architecture with these numbers.
+fn numbers_of(arch: &str, values: &[(&str, u64)]) -> Writer {
+    let writer = Writer::empty().text("general.architecture", arch);
     let with = |writer: Writer, (key, value): &(&str, u64)| {
-        let key = format!("a.{key}");
+        let key = format!("{arch}.{key}");
         match u32::try_from(*value) {
             Ok(value) => writer.u32(&key, value),
             Err(_) => writer.key(&key, 10, &value.to_le_bytes()),
@@ -340,6 +345,18 @@ fn numbers_that_llama_cpp_aborts_on_are_refused_with_their_key() {
         ("expert_group_used_count", 2),
     ];
     check_bytes(&numbers(&experts).file()).unwrap();
+    // Of these two llama.cpp takes one expert for none.
+    for arch in ["hunyuan-dense", "hunyuan_vl"] {
+        check_bytes(&numbers_of(arch, &[("expert_count", 1)]).file()).unwrap();
+        let error = refused(&numbers_of(arch, &[("expert_count", 2)]));
+        assert!(error.contains("no expert is used"), "{error}");
+    }
+    let error = refused(&numbers(&[("expert_count", 1)]));
+    assert!(error.contains("no expert is used"), "{error}");
+    let shared = [("block_count", 8), ("attention.shared_kv_layers", 7)];
+    check_bytes(&numbers(&shared).file()).unwrap();
+    let error = refused(&numbers_of("gemma4", &shared));
+    assert!(error.contains("fewer than two layers"), "{error}");
     for (epsilon, good) in [
         (-1.0_f32, false),
         (f32::NAN, false),
