@@ -124,6 +124,15 @@ impl Splitter {
         while self.step(give) {}
     }
 
+    /// What ends the reasoning that the stream is in, where a marker does.
+    #[must_use]
+    pub fn awaits(&self) -> Option<&'static str> {
+        match self.state {
+            State::Reasoning(close) => Some(close),
+            _ => None,
+        }
+    }
+
     /// Gives away the rest: the answer has ended, for whatever reason.
     pub fn finish(&mut self, give: &mut impl FnMut(TextKind, &str)) {
         let held = std::mem::take(&mut self.held);

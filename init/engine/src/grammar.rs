@@ -17,6 +17,7 @@ pub(crate) type Candidate = sys::llama_token_data;
 /// A grammar and how far the answer has got in it.
 pub(crate) struct Grammar<'v> {
     handle: NonNull<sys::llama_sampler>,
+    source: CString,
     vocab: PhantomData<&'v ()>,
 }
 
@@ -37,6 +38,7 @@ impl<'v> Grammar<'v> {
         match NonNull::new(handle.map_err(|e| e.to_string())?) {
             Some(handle) => Ok(Self {
                 handle,
+                source: text,
                 vocab: PhantomData,
             }),
             // Its parser writes what it found to standard error only.
@@ -46,6 +48,12 @@ impl<'v> Grammar<'v> {
                     .to_owned(),
             ),
         }
+    }
+
+    /// Whether its source has the text of `marker` in it.
+    pub(crate) fn spells(&self, marker: &str) -> bool {
+        let mut texts = self.source.as_bytes().windows(marker.len());
+        texts.any(|text| text == marker.as_bytes())
     }
 
     /// Keeps of `candidates` those that the grammar lets follow.

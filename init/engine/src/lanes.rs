@@ -121,11 +121,12 @@ impl<'s, 'm> Lanes<'s, 'm> {
             let why = "more answers at once than there is room for";
             return Err(TurnError::Evaluation(why.to_owned()));
         };
-        let sampler = Sampler::new(&order.sampling, grammar, &tokens);
+        let sampler = Sampler::new(&order.sampling, &tokens);
         let (max_tokens, bytes_max) = (order.sampling.max_tokens, prompter.room().answer_bytes);
+        let utterance = Utterance::new(prompter, splitter, sampler, grammar, max_tokens, bytes_max);
         let mut answer = Answer {
             id: order.id,
-            utterance: Utterance::new(prompter, splitter, sampler, max_tokens, bytes_max),
+            utterance,
             next: 0,
             said: Said::default(),
             started,

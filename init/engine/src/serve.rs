@@ -201,7 +201,7 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
             } => {
                 self.interrupt.begin(number);
                 let vocab = self.prompter.vocab();
-                let mut sampler = Sampler::new(&sampling, None, &[]);
+                let mut sampler = Sampler::new(&sampling, &[]);
                 let work = Work {
                     prefill: prefill_tokens as usize,
                     decode: decode_tokens as usize,
@@ -294,12 +294,13 @@ impl<'s, 'm, W: Write> Server<'s, 'm, W> {
             Err(DecodeError::Interrupted) => return Ok(self.cancelled(&target, started)),
             Err(e) => return Err(TurnError::Evaluation(e.to_string())),
         };
-        let sampler = Sampler::new(sampling, grammar, &target);
+        let sampler = Sampler::new(sampling, &target);
         let generation = Generation {
             utterance: Utterance::new(
                 prompter,
                 splitter,
                 sampler,
+                grammar,
                 sampling.max_tokens,
                 prompter.room().answer_bytes,
             ),

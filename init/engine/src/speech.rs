@@ -72,6 +72,11 @@ impl<'a, 'm> Speech<'a, 'm> {
         ended
     }
 
+    /// What ends the reasoning that the answer is in, where a marker does.
+    pub(crate) fn awaits(&self) -> Option<&'static str> {
+        self.splitter.awaits()
+    }
+
     /// Shows what was held back.
     pub(crate) fn finish(&mut self, show: &mut Show<'_>) {
         let mut text = std::mem::take(&mut self.held_back);

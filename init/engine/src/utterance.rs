@@ -3,16 +3,19 @@
 
 use std::time::Instant;
 
+use super::grammar::Grammar;
 use super::prompter::Prompter;
 use super::sampler::{SampleError, Sampler};
 use super::speech::{Show, Speech};
 use super::vocab::Token;
 use chat::Splitter;
-use protocol::{Stop, TurnError};
+use protocol::{Stop, TextKind, TurnError};
 
 /// An answer so far.
 pub(crate) struct Utterance<'a, 'm> {
     sampler: Sampler<'a>,
+    /// What the answer must obey, as long as what the model reasons before is not at its end.
+    waiting: Option<Grammar<'a>>,
     speech: Speech<'a, 'm>,
     max_tokens: usize,
     /// The longest text, and how long it is, bytes.
@@ -25,16 +28,26 @@ pub(crate) struct Utterance<'a, 'm> {
 
 impl<'a, 'm> Utterance<'a, 'm> {
     /// Nothing said yet. What is said, of at most `max_tokens` and about `bytes_max`
-    /// bytes, is told apart by `splitter`.
+    /// bytes, is told apart by `splitter`. The answer obeys `grammar`. What is reasoned
+    /// before need not, where the prompt has begun it already: a grammar that does not
+    /// have the marker of its end could not let it end.
     pub(crate) fn new(
         prompter: &'a Prompter<'m>,
         splitter: Splitter,
-        sampler: Sampler<'a>,
+        mut sampler: Sampler<'a>,
+        grammar: Option<Grammar<'a>>,
         max_tokens: Option<u32>,
         bytes_max: u64,
     ) -> Self {
+        let mut waiting = grammar;
+        let free =
+            |grammar: &Grammar<'_>| splitter.awaits().is_some_and(|end| !grammar.spells(end));
+        if let Some(grammar) = waiting.take_if(|grammar| !free(grammar)) {
+            sampler.obey(grammar);
+        }
         Self {
             sampler,
+            waiting,
             speech: Speech::new(prompter, splitter),
             max_tokens: max_tokens.map_or(usize::MAX, |max| max as usize),
             bytes_max,
@@ -73,11 +86,20 @@ impl<'a, 'm> Utterance<'a, 'm> {
         }
         self.sampler.accept(token).map_err(evaluation)?;
         self.tokens.push(token);
-        let bytes = &mut self.bytes;
+        let (bytes, waits) = (&mut self.bytes, self.waiting.is_some());
         let has_ended = self.speech.say(&mut |kind, text| {
+            // Behind the marker in one token with it: the grammar does not know of it.
+            if waits && kind == TextKind::Answer {
+                return;
+            }
             *bytes += text.len() as u64;
             show(kind, text);
         });
+        if self.speech.awaits().is_none()
+            && let Some(grammar) = self.waiting.take()
+        {
+            self.sampler.obey(grammar);
+        }
         Ok(if has_ended {
             Err(Stop::EndOfTurn)
         } else if self.bytes > self.bytes_max {

@@ -150,6 +150,19 @@ fn harmony_channels_are_told_apart() {
 }
 
 #[test]
+fn what_ends_the_reasoning_is_awaited_until_it_came() {
+    let mut splitter = think().splitter("<think>\n");
+    let mut give = |_, _: &str| {};
+    for text in ["Hm.", " </thi", "nk"] {
+        splitter.push(text, &mut give);
+        assert_eq!(splitter.awaits(), Some("</think>"));
+    }
+    splitter.push(">", &mut give);
+    assert_eq!(splitter.awaits(), None);
+    assert_eq!(think().splitter("<|assistant|>").awaits(), None);
+}
+
+#[test]
 fn reasoning_streams_as_soon_as_it_is_certain() {
     let mut splitter = think().splitter("<think>");
     let mut given = Vec::new();

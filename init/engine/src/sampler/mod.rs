@@ -59,7 +59,7 @@ pub(crate) enum SampleError {
 
 impl<'v> Sampler<'v> {
     /// A sampler for one answer. `recent` are the tokens before it.
-    pub(crate) fn new(sampling: &Sampling, grammar: Option<Grammar<'v>>, recent: &[Token]) -> Self {
+    pub(crate) fn new(sampling: &Sampling, recent: &[Token]) -> Self {
         let random = match sampling.seed {
             Some(seed) => fastrand::Rng::with_seed(u64::from(seed)),
             None => fastrand::Rng::new(),
@@ -73,11 +73,16 @@ impl<'v> Sampler<'v> {
             repeat_penalty: sampling.repeat_penalty,
             recent: recent.iter().skip(skip).copied().collect(),
             random,
-            grammar,
+            grammar: None,
             candidates: Vec::new(),
             maxima: Vec::new(),
             ranked: Vec::new(),
         }
+    }
+
+    /// What comes from now on is to obey `grammar`.
+    pub(crate) fn obey(&mut self, grammar: Grammar<'v>) {
+        self.grammar = Some(grammar);
     }
 
     /// The next token. Changes the logits of recent tokens in place.

@@ -23,7 +23,7 @@ fn noise(count: usize, seed: u64) -> Vec<f32> {
 fn frequencies(sampling: &Sampling, logits: &[f32], draws: usize) -> Vec<f32> {
     let share = 1.0 / f32::from(u16::try_from(draws).unwrap());
     let mut counts = vec![0.0; logits.len()];
-    let mut sampler = Sampler::new(sampling, None, &[]);
+    let mut sampler = Sampler::new(sampling, &[]);
     for _ in 0..draws {
         let token = sampler.sample(&mut logits.to_vec()).unwrap();
         counts[usize::try_from(token).unwrap()] += share;
@@ -42,12 +42,10 @@ fn greedy_takes_the_first_of_the_largest_wherever_it_is() {
         logits[at] = 99.0;
         logits[999] = 99.0;
         logits[500] = f32::NAN;
-        let got = Sampler::new(&greedy, None, &[])
-            .sample(&mut logits)
-            .unwrap();
+        let got = Sampler::new(&greedy, &[]).sample(&mut logits).unwrap();
         assert_eq!(got, Token::try_from(at).unwrap());
     }
-    let error = Sampler::new(&greedy, None, &[]).sample(&mut [f32::NAN; 70]);
+    let error = Sampler::new(&greedy, &[]).sample(&mut [f32::NAN; 70]);
     assert_eq!(error, Err(SampleError::NotANumber));
 }
 
@@ -60,7 +58,6 @@ fn top_k_collects_what_a_full_sort_would() {
                 top_k,
                 ..sampling()
             },
-            None,
             &[],
         );
         sampler.collect(&logits).unwrap();
@@ -164,7 +161,7 @@ fn the_penalty_hits_recent_tokens_once_each() {
         ..sampling()
     };
     let mut logits = [3.0, 2.0, -1.0];
-    let got = Sampler::new(&greedy, None, &[0, 0, 2])
+    let got = Sampler::new(&greedy, &[0, 0, 2])
         .sample(&mut logits)
         .unwrap();
     assert_eq!((got, logits), (1, [1.5, 2.0, -2.0]));
@@ -175,7 +172,7 @@ fn a_seed_repeats_its_draws() {
     let logits = noise(1000, 9);
     let draw = |seed| {
         let seeded = Sampling { seed, ..sampling() };
-        let mut sampler = Sampler::new(&seeded, None, &[]);
+        let mut sampler = Sampler::new(&seeded, &[]);
         let tokens: Vec<_> = (0..20)
             .map(|_| sampler.sample(&mut logits.clone()).unwrap())
             .collect();

@@ -46,7 +46,7 @@ impl<M: Memory> DraftModel<M> {
         };
         Self {
             sequence,
-            sampler: Sampler::new(&greedy, None, &[]),
+            sampler: Sampler::new(&greedy, &[]),
             vocab_tokens,
             allowance: Duration::ZERO,
             works: true,

@@ -6,7 +6,7 @@ use super::super::*;
 use super::kept::{Store, recall};
 use super::{Session, greedy, load_of, saved, system};
 use chat::{Message, Role};
-use protocol::{Order, Request, Sampling, Spoken, TextKind, TurnStats};
+use protocol::{Order, Request, Sampling, Spoken, Stop, Switch, TextKind, TurnStats};
 use tempfile::NamedTempFile;
 use vmtest::Shape;
 
@@ -236,6 +236,55 @@ fn what_was_reasoned_in_earlier_turns_is_left_out_and_the_rest_kept() {
             other.ask_under(Some(REASONED), question, drawn());
             assert_eq!(reasoned(&mut other).0, said, "{shape:?}");
         }
+    }
+}
+
+/// A form of answers, which says nothing of what is reasoned.
+const FORM: &str = r#"root ::= "{" [a-z] [a-z] [a-z] [a-z] [a-z] [a-z] "}""#;
+
+#[test]
+fn what_is_reasoned_is_free_and_the_answer_behind_it_obeys() {
+    // One of the words that it says ends what is reasoned.
+    let thinking = Shape::Gemma3.thinking();
+    let mut free = ready(&saved(&thinking));
+    let words = answered(&mut free, "What is it?").stats.tokens;
+    let prompt = free.tokens_of(&[system(), Message::new(Role::User, "What is it?")]);
+    let is_new = |token: &&i32| **token > 260 && !prompt.contains(token);
+    let end = words.iter().skip(9).find(is_new).unwrap();
+    let end = usize::try_from(*end).unwrap();
+    let file = saved(&thinking.token(end, b"</think>"));
+    let sampling = drawn();
+    let mut load = load_of(file.path().to_owned());
+    let mut session = Session::ready(load.clone()).0;
+    session.ask_under(Some(FORM), "What is it?", sampling.clone());
+    let (said, alone) = reasoned(&mut session);
+    assert_eq!(alone.stop, Stop::EndOfTurn);
+    assert_eq!((said.len(), &said[..1], &said[7..]), (8, "{", "}"));
+
+    load.params.speculate = Switch::On;
+    let mut guessing = Session::ready(load.clone()).0;
+    guessing.ask_under(Some(FORM), "What is it?", sampling.clone());
+    assert_eq!(reasoned(&mut guessing).1.tokens, alone.tokens);
+
+    load.params.parallel = Some(2);
+    load.budget.engine_bytes = u64::MAX;
+    let mut batch = Session::ready(load).0;
+    for id in 0..2 {
+        batch.request(&Request::Answer(Box::new(Order {
+            id,
+            messages: vec![system(), Message::new(Role::User, "What is it?")],
+            common_bytes: 0,
+            sampling: sampling.clone(),
+            grammar: Some(FORM.to_owned()),
+        })));
+    }
+    for _ in 0..2 {
+        let Event::Answered { result, .. } = batch.event() else {
+            panic!("no answer");
+        };
+        let spoken = result.unwrap();
+        assert_eq!(spoken.stats.tokens, alone.tokens);
+        assert_eq!(spoken.text, said);
     }
 }
 
