@@ -25,6 +25,7 @@ mod measure;
 mod model;
 mod part;
 mod prompter;
+mod runs;
 mod sampler;
 mod sequence;
 mod serve;

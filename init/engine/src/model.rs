@@ -137,6 +137,23 @@ impl<'b> Model<'b> {
         unsafe { sys::llama_model_meta_val_str(self.as_ptr(), key.as_ptr(), nothing, none) >= 0 }
     }
 
+    /// The text that the file's header has under this key, if no longer than a name is.
+    pub(crate) fn name_at(&self, key: &CStr) -> Option<String> {
+        let mut text = [0_u8; 64];
+        // SAFETY: llama.h: a live model, a C string, and a buffer as long as it says,
+        // which is ended by a zero. Negative: there is no such key.
+        let length = unsafe {
+            sys::llama_model_meta_val_str(
+                self.as_ptr(),
+                key.as_ptr(),
+                text.as_mut_ptr().cast(),
+                text.len(),
+            )
+        };
+        let text = text.get(..usize::try_from(length).ok()?)?;
+        Some(String::from_utf8_lossy(text).into_owned())
+    }
+
     /// Number of weights.
     pub(crate) fn parameters(&self) -> u64 {
         // SAFETY: llama.h: a getter of a live model.

@@ -192,11 +192,12 @@ impl<'m> Prompter<'m> {
 
     fn tokenize(&self, rendered: &Rendered<'_>) -> Result<Vec<Token>, TurnError> {
         let mut tokens = Vec::new();
-        if rendered.has_guards() {
+        let text = rendered.text();
+        if rendered.has_guards() || self.vocab.cuts(&text) {
             self.push_segments(rendered, &mut tokens)?;
         } else {
             // As llama.cpp's own tools do it.
-            self.push_text(&rendered.text(), true, &mut tokens)?;
+            self.push_text(&text, true, &mut tokens)?;
         }
         if let Some(bos) = self.bos.filter(|bos| tokens.first() != Some(bos)) {
             tokens.insert(0, bos);

@@ -10,6 +10,7 @@ use llama_cpp_sys_2 as sys;
 
 use super::guarded::{self, Thrown};
 use super::model::Model;
+use super::runs::Kinds;
 
 /// A token's number.
 pub(crate) type Token = sys::llama_token;
@@ -24,6 +25,8 @@ pub(crate) struct Vocab<'m> {
     /// The file says which tokens begin and end a text.
     names_bos: bool,
     names_eos: bool,
+    /// How text is cut before it is tokenized, if it may be.
+    kinds: Option<Kinds>,
     model: PhantomData<&'m Model<'m>>,
 }
 
@@ -70,8 +73,14 @@ impl<'m> Vocab<'m> {
             special: HashMap::new(),
             names_bos: model.has_key(c"tokenizer.ggml.bos_token_id"),
             names_eos: model.has_key(c"tokenizer.ggml.eos_token_id"),
+            kinds: None,
             model: PhantomData,
         };
+        // SAFETY: llama.h: a getter of a live vocabulary.
+        if unsafe { sys::llama_vocab_type(handle) } == sys::LLAMA_VOCAB_TYPE_BPE {
+            let pre = model.name_at(c"tokenizer.ggml.pre");
+            vocab.kinds = Some(Kinds::of(&pre.unwrap_or_default()));
+        }
         for (token, special) in vocab.list_special() {
             vocab.special.entry(special.text).or_insert(token);
         }
@@ -217,6 +226,13 @@ impl<'m> Vocab<'m> {
             .collect()
     }
 
+    /// Whether a run of characters in `text` is so long that it is cut, and with it, it may
+    /// be, what spells a control token.
+    pub(crate) fn cuts(&self, text: &str) -> bool {
+        let pieces = self.kinds.map(|kinds| kinds.pieces(text));
+        pieces.is_some_and(|pieces| pieces.count() > 1)
+    }
+
     /// Appends the tokens of `text`. With `parse_special`, text that spells a
     /// control token becomes it; without, no control token can arise.
     ///
@@ -224,6 +240,19 @@ impl<'m> Vocab<'m> {
     /// A text of more than 2³¹ bytes, one that memory does not suffice for, or one that
     /// this vocabulary has not all tokens for.
     pub(crate) fn tokenize(
+        &self,
+        text: &str,
+        parse_special: bool,
+        tokens: &mut Vec<Token>,
+    ) -> Result<(), VocabError> {
+        let Some(kinds) = self.kinds else {
+            return self.tokenize_piece(text, parse_special, tokens);
+        };
+        let mut pieces = kinds.pieces(text);
+        pieces.try_for_each(|piece| self.tokenize_piece(piece, parse_special, tokens))
+    }
+
+    fn tokenize_piece(
         &self,
         text: &str,
         parse_special: bool,

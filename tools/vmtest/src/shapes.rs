@@ -8,7 +8,7 @@
 use fastrand::Rng;
 
 use crate::gguf_file::{GgufFile, TensorEntry};
-use crate::words::{CHATML, WITHOUT_WORDS, speaking};
+use crate::words::{CHATML, WITHOUT_WORDS, in_byte_pairs, speaking};
 
 /// What [`Shape::thinking`] ends a prompt with.
 const THINKS: &str = "\
@@ -95,6 +95,13 @@ impl Shape {
     #[must_use]
     pub fn thinking(self) -> GgufFile {
         self.with_template(&[CHATML, THINKS].concat(), false)
+    }
+
+    /// The file of a model that cuts text as the pre-tokenizer `pre` has it, and makes the
+    /// same words by byte-pair encoding.
+    #[must_use]
+    pub fn pre_tokenized(self, pre: &str) -> GgufFile {
+        in_byte_pairs(self.file(), TOKENS, pre)
     }
 
     fn arch(self) -> &'static str {

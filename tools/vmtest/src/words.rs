@@ -43,6 +43,32 @@ pub(crate) fn speaking(file: GgufFile, name: &str, tokens: u64, template: &str) 
         .text("tokenizer.chat_template", template)
 }
 
+/// `file`, which has so many `tokens`, with the same words made by byte-pair encoding: its
+/// text is cut before by `pre` (`tokenizer.ggml.pre`).
+pub(crate) fn in_byte_pairs(file: GgufFile, tokens: u64, pre: &str) -> GgufFile {
+    let words = vocabulary(tokens);
+    let (control, words) = words.split_at(CONTROL.len());
+    let words = words.get(256..).unwrap_or_default();
+    // GPT-2 writes bytes that are no visible character as others.
+    let mut unseen = '\u{100}'..;
+    let bytes = (0..=u8::MAX).map(|byte| match byte {
+        b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF => char::from(byte),
+        _ => unseen.next().unwrap_or_default(),
+    });
+    let bytes: Vec<(String, i32)> = bytes.map(|byte| (byte.to_string(), 1)).collect();
+    let all = control.iter().chain(&bytes).chain(words);
+    let texts: Vec<&str> = all.clone().map(|token| token.0.as_str()).collect();
+    let kinds: Vec<u8> = all.flat_map(|token| token.1.to_le_bytes()).collect();
+    let syllables = words.iter().filter(|word| word.0.len() == 2);
+    let merges = syllables.map(|word| format!("{} {}", &word.0[..1], &word.0[1..]));
+    let merges: Vec<String> = merges.collect();
+    file.text("tokenizer.ggml.model", "gpt2")
+        .text("tokenizer.ggml.pre", pre)
+        .texts("tokenizer.ggml.tokens", &texts)
+        .array("tokenizer.ggml.token_type", INT32, tokens, &kinds)
+        .texts("tokenizer.ggml.merges", &merges)
+}
+
 /// Each token's text and type. A tokenizer cuts words in one way only: they have as many
 /// syllables of a consonant and a vowel as there are digits in their number.
 fn vocabulary(tokens: u64) -> Vec<(String, i32)> {

@@ -12,6 +12,7 @@ mod memory;
 mod quality;
 mod rollback;
 mod turns;
+mod unbroken;
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
