@@ -202,7 +202,7 @@ fn load_and_serve(
     draft_model = load::load_draft(machine, draft_files, load, &loaded, interrupt, outbox)?;
     let draft = draft_model.as_ref().and_then(|model| {
         let draft = load::start_draft(model, machine, load, &loaded, interrupt, outbox)?;
-        loaded.info.draft = Some(model.description());
+        loaded.info.draft = Some(model.0.description());
         Some(draft)
     });
     complete(&mut loaded.info);

@@ -130,6 +130,17 @@ impl Header {
         bytes.fold(Saturating(0), |sum, end| sum + end)
     }
 
+    /// The type of the KV cache where `wanted` is asked for: llama.cpp has heads of whole
+    /// blocks only.
+    #[must_use]
+    pub fn kv_type(&self, wanted: KvType) -> KvType {
+        let lengths = [self.key_length, self.value_length].map(|told| self.length_of_head(told));
+        let whole = lengths
+            .iter()
+            .all(|length| length.0.is_multiple_of(Q8_0_BLOCK));
+        if whole { wanted } else { KvType::F16 }
+    }
+
     /// Bytes of KV cache for each token of context.
     ///
     /// Each layer that has a cache of its own holds, for each token, one key
@@ -205,11 +216,14 @@ impl Header {
     }
 }
 
+/// Values of a block of `q8_0`.
+const Q8_0_BLOCK: u64 = 32;
+
 /// Bytes of one row of `values` elements in the KV cache.
 fn row_bytes(values: Saturating<u64>, kv: KvType) -> Bytes {
     match kv {
         KvType::F16 => values * Saturating(2),
-        KvType::Q8_0 => Saturating(values.0.div_ceil(32)) * Saturating(34),
+        KvType::Q8_0 => Saturating(values.0.div_ceil(Q8_0_BLOCK)) * Saturating(34),
     }
 }
 

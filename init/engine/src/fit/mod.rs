@@ -93,6 +93,8 @@ pub(crate) struct Plan {
     pub ctx_max_tokens: u32,
     /// Sequences of that length.
     pub sequences: u32,
+    /// Type of the KV cache.
+    pub kv: KvType,
     /// Memory for recurrent states to go back to.
     pub checkpoint_bytes: u64,
     /// Tokens at the end of a pass that a recurrent state can be taken back by: as many more
@@ -110,7 +112,7 @@ pub(crate) struct Plan {
     "the model needs {need_mib} MiB of memory ({model_mib} for weights, {kv_mib} for a context \
      of {ctx_tokens} tokens, the rest to work in) and {there_mib} MiB are there; \
      give the machine more memory (run.sh --mem {suggested_mib}){} [ZE-30]",
-    if *.f16 { ", or try zosia.kv=q8_0" } else { "" }
+    if *.halves { ", or try zosia.kv=q8_0" } else { "" }
 )]
 pub(crate) struct TooLarge {
     need_mib: u64,
@@ -119,7 +121,8 @@ pub(crate) struct TooLarge {
     ctx_tokens: u32,
     there_mib: u64,
     suggested_mib: u64,
-    f16: bool,
+    /// Another type of the KV cache takes about half as much.
+    halves: bool,
 }
 
 /// There is no room for a second model.
@@ -151,7 +154,16 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
              it may lose the thread beyond them"
         ));
     }
-    let per_token = bytes_per_token(header, wishes.kv, wishes.batch_tokens);
+    let kv_type = header.kv_type(wishes.kv);
+    if kv_type != wishes.kv {
+        notices.push(
+            "zosia.kv=q8_0 takes heads of a multiple of 32 values, which this model does not have; \
+             its KV cache is f16"
+                .to_owned(),
+        );
+    }
+    let halves = kv_type == KvType::F16 && header.kv_type(KvType::Q8_0) == KvType::Q8_0;
+    let per_token = bytes_per_token(header, kv_type, wishes.batch_tokens);
     let model = header.data_bytes();
     let state = header.state_bytes();
     let mut work = work_bytes(header, wishes.batch_tokens) + state;
@@ -184,7 +196,7 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
                 ctx_tokens: least,
                 there_mib: whole_mib(there),
                 suggested_mib,
-                f16: wishes.kv == KvType::F16,
+                halves,
             });
         }
         ctx_tokens = holds;
@@ -193,7 +205,7 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
              memory and {} MiB are there; more memory (run.sh --mem {suggested_mib}) holds them{}",
             mib(need(wanted)),
             whole_mib(there),
-            if wishes.kv == KvType::F16 {
+            if halves {
                 ", zosia.kv=q8_0 halves the need"
             } else {
                 ""
@@ -237,6 +249,7 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
             .min(trained)
             .clamp(ctx_tokens, CTX_TOKENS_MAX.max(ctx_tokens)),
         sequences,
+        kv: kv_type,
         checkpoint_bytes: checkpoints.0,
         rollback_tokens,
         weights,
@@ -259,7 +272,7 @@ fn count_sequences(wanted: Option<u32>, kv: Bytes, beside: Bytes) -> u32 {
 
 /// What is left of `room` beside what is planned for it.
 pub(crate) fn left(header: &Header, wishes: &Wishes, plan: &Plan, room: Room) -> Room {
-    let per_token = bytes_per_token(header, wishes.kv, wishes.batch_tokens);
+    let per_token = bytes_per_token(header, plan.kv, wishes.batch_tokens);
     let kv = per_token * Saturating(plan.ctx_tokens.into()) * Saturating(plan.sequences.into());
     let states = u64::from(plan.rollback_tokens).saturating_add(1);
     let work = work_bytes(header, wishes.batch_tokens) + header.state_bytes() * Saturating(states);
@@ -289,7 +302,8 @@ pub(crate) fn plan_beside(
     batch_tokens: u32,
     left: Room,
 ) -> Result<Plan, TooLargeBeside> {
-    let kv = bytes_per_token(header, kv, batch_tokens) * Saturating(ctx_tokens.into());
+    let kv_type = header.kv_type(kv);
+    let kv = bytes_per_token(header, kv_type, batch_tokens) * Saturating(ctx_tokens.into());
     let own = kv + work_bytes(header, batch_tokens);
     let fits = |need: Bytes, there: Bytes| {
         let (need_mib, there_mib) = (mib(need), whole_mib(there));
@@ -306,6 +320,7 @@ pub(crate) fn plan_beside(
         ctx_tokens,
         ctx_max_tokens: ctx_tokens,
         sequences: 1,
+        kv: kv_type,
         checkpoint_bytes: 0,
         rollback_tokens: 0,
         weights: Weights::Mapped,

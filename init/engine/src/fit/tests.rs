@@ -340,3 +340,26 @@ fn what_attends_to_a_token_is_counted_and_nothing_where_nothing_does() {
     };
     assert_eq!(bytes_per_token(&recurrent, KvType::F16, 128).0, 0);
 }
+
+#[test]
+fn q8_0_is_advised_for_heads_that_its_blocks_fill() {
+    let refused = |header: &Header| {
+        let error = plan(header, &wishes(), room(Some(1000 * MIB))).unwrap_err();
+        error.to_string().contains("q8_0")
+    };
+    let shorter = |header: &Header| {
+        let plan = plan(header, &wishes(), room(Some(1200 * MIB))).unwrap();
+        assert!(plan.notices[0].contains("instead of"), "{plan:?}");
+        plan.notices[0].contains("q8_0")
+    };
+    // 1024 / 8.
+    assert!(refused(&header()) && shorter(&header()));
+    for (key, value) in [(80, 96), (96, 100)] {
+        let odd = Header {
+            key_length: Some(key),
+            value_length: Some(value),
+            ..header()
+        };
+        assert!(!refused(&odd) && !shorter(&odd), "{key} {value}");
+    }
+}

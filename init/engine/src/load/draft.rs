@@ -16,7 +16,7 @@ use crate::sequence::Sequence;
 use crate::speculate::DraftModel;
 use crate::vocab::Vocab;
 use crate::wire::Outbox;
-use protocol::{EngineParams, Event, Load, PartFile, Switch};
+use protocol::{EngineParams, Event, KvType, Load, PartFile, Switch};
 
 /// Tokens that it evaluates at once when it catches up.
 const BATCH_TOKENS: u32 = 64;
@@ -46,7 +46,7 @@ enum Unused {
 }
 
 /// Loads the draft model from `files`, if one is asked for, for the model that is `loaded`
-/// and leaves `left`.
+/// and leaves `left`; and the type of its KV cache.
 ///
 /// # Errors
 /// [`LoadError::Interrupted`].
@@ -57,7 +57,7 @@ pub(crate) fn load_draft<'b>(
     loaded: &Loaded<'_>,
     interrupt: &Interrupt,
     outbox: &mut Outbox<impl Write>,
-) -> Result<Option<Model<'b>>, LoadError> {
+) -> Result<Option<(Model<'b>, KvType)>, LoadError> {
     let Some(draft) = &load.draft else {
         return Ok(None);
     };
@@ -66,7 +66,7 @@ pub(crate) fn load_draft<'b>(
         Ok(parts) => try_load(machine, files, parts, load, loaded, interrupt, outbox),
     };
     match tried {
-        Ok(model) => Ok(Some(model)),
+        Ok(loaded) => Ok(Some(loaded)),
         Err(Unused::Load(LoadError::Interrupted)) => Err(LoadError::Interrupted),
         Err(why) => {
             tell(&why, outbox);
@@ -77,7 +77,7 @@ pub(crate) fn load_draft<'b>(
 
 /// Makes the context in which `model` guesses for the one that is `loaded`.
 pub(crate) fn start_draft<'m>(
-    model: &'m Model<'m>,
+    (model, kv): &'m (Model<'m>, KvType),
     machine: &Machine,
     load: &Load,
     loaded: &Loaded<'m>,
@@ -95,7 +95,7 @@ pub(crate) fn start_draft<'m>(
                 sequences: 1,
                 batch_tokens: BATCH_TOKENS.min(ctx_tokens),
                 outputs: 1,
-                kv: load.params.kv,
+                kv: *kv,
                 pieces: Pieces::Never,
                 rollback_tokens: 0,
                 threads: load.params.threads,
@@ -123,7 +123,7 @@ fn try_load<'b>(
     loaded: &Loaded<'_>,
     interrupt: &Interrupt,
     outbox: &mut Outbox<impl Write>,
-) -> Result<Model<'b>, Unused> {
+) -> Result<(Model<'b>, KvType), Unused> {
     if loaded.info.parallel > 1 {
         return Err(Unused::SideBySide);
     }
@@ -151,7 +151,8 @@ fn try_load<'b>(
     let kv = load.params.kv;
     let plan = fit::plan_beside(&header, ctx_tokens, kv, BATCH_TOKENS, loaded.left)?;
     let mut checked = Checked::new(files, &load, header, plan, loaded.left);
-    Ok(checked.load_model(machine, &load, interrupt, outbox)?)
+    let model = checked.load_model(machine, &load, interrupt, outbox)?;
+    Ok((model, checked.plan.kv))
 }
 
 /// As long as the other's, or what it was trained for, if it says.

@@ -63,7 +63,7 @@ impl Checked {
     ) -> Result<Loaded<'m>, LoadError> {
         let speculate = self.speculation(load.params.speculate);
         let sequences = self.sequences(model);
-        let per_token = self.header.kv_bytes_per_token(load.params.kv);
+        let per_token = self.header.kv_bytes_per_token(self.plan.kv);
         let piece_bytes_max = piece_bytes_max(load);
         // Answers side by side are given away by nobody.
         let pieces = if sequences > 1 {
@@ -80,7 +80,7 @@ impl Checked {
             sequences,
             batch_tokens: BATCH_TOKENS.min(self.plan.ctx_tokens),
             outputs,
-            kv: load.params.kv,
+            kv: self.plan.kv,
             pieces,
             rollback_tokens,
             threads: load.params.threads,
@@ -164,7 +164,7 @@ impl Checked {
     /// What a context of this model computes with.
     fn identity(&self, machine: &Machine, load: &Load, ctx_tokens: u32) -> Identity<'_> {
         let level = machine.backend.level();
-        let (kv, weights) = (load.params.kv, self.plan.weights);
+        let (kv, weights) = (self.plan.kv, self.plan.weights);
         // Llama.cpp chooses by the context's length how positions are rotated.
         let setting = format!("{level} {kv:?} {weights:?} {ctx_tokens}");
         let files = self.files.iter().map(|file| &file.file);

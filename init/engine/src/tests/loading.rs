@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use protocol::PartFile;
+use protocol::{Event, KvType, PartFile};
 use sha2::Digest as _;
-use vmtest::TinyModel;
+use vmtest::{Shape, TinyModel};
 
-use super::{Session, greedy, load_of, test_model};
+use super::{Session, greedy, load_of, saved, test_model};
 
 #[test]
 fn parts_are_one_model_and_each_has_its_checksum() {
@@ -55,6 +55,29 @@ fn parts_are_one_model_and_each_has_its_checksum() {
         error.contains("part 2: this should be part 2 of 3 and is a whole model"),
         "{error}"
     );
+}
+
+#[test]
+fn a_model_whose_heads_fill_no_blocks_answers_with_an_f16_cache() {
+    let file = saved(&Shape::Gemma3.file());
+    let mut load = load_of(file.path().to_owned());
+    load.params.kv = KvType::Q8_0;
+    let mut session = Session::start(load);
+    let mut notices = Vec::new();
+    let info = loop {
+        match session.event() {
+            Event::Ready(info) => break info,
+            Event::Notice(line) => notices.push(line),
+            Event::Progress(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    // Keys and values of two heads of 16, of three layers.
+    assert_eq!(info.kv_bytes, u64::from(info.ctx_tokens) * 3 * 2 * 32 * 2);
+    let told = notices.iter().filter(|line| line.contains("zosia.kv=q8_0"));
+    assert_eq!(told.count(), 1, "{notices:?}");
+    session.ask("What is it?", greedy());
+    assert!(!session.answer().unwrap().0.is_empty());
 }
 
 #[test]
