@@ -47,14 +47,20 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Where the last column of a table begins: behind the last gap of two blanks
-/// in the first part of the line; else where its text begins.
+/// in the first part of the line that no sentence ends before; else where its text
+/// begins.
 fn hang(line: &str) -> usize {
     let indent = line
         .len()
         .saturating_sub(line.trim_start_matches(' ').len());
     let head: String = line.chars().take(48).collect();
-    let gap = head.trim_end().rfind("  ").map(|at| at.saturating_add(2));
-    let hang = gap.filter(|at| *at > indent).unwrap_or(indent);
+    let mut gaps = head.trim_end().rmatch_indices("  ").map(|(at, _)| at);
+    let gap = gaps.find(|at| {
+        let before = head.get(..*at).unwrap_or_default();
+        let before = before.trim_end_matches([' ', '"', '”', ')']);
+        !before.ends_with(['.', '?', '!', ':', '…'])
+    });
+    let hang = gap.map_or(0, |at| at.saturating_add(2)).max(indent);
     cells(line.get(..hang).unwrap_or_default())
 }
 
@@ -79,6 +85,21 @@ mod tests {
                 vec!["  a   one two", "      three"],
             ),
             ("  indented text", 10, vec!["  indented", "  text"]),
+            (
+                "It asks.  I should do",
+                20,
+                vec!["It asks.  I should", "do"],
+            ),
+            (
+                "(So?)  \"Yes!\"  No, not so at all",
+                30,
+                vec!["(So?)  \"Yes!\"  No, not so at", "all"],
+            ),
+            (
+                "a  It asks.  I should",
+                16,
+                vec!["a  It asks.  I", "   should"],
+            ),
             ("abcdefghijklm no", 8, vec!["abcdefgh", "ijklm no"]),
             ("漢字漢字 漢", 6, vec!["漢字漢", "字 漢"]),
             ("a\x1b[2Jb", 20, vec!["a␛[2Jb"]),

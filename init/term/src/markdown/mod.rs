@@ -436,8 +436,6 @@ impl Markdown {
         self.place = Place::Text;
         let text = rest.trim_start_matches([' ', '\t']);
         if text.starts_with('|') {
-            // What is before it is written as far as it is known.
-            self.commit(Extent::Decided);
             let at = self.pending.len();
             let header = Some(Header { at, cells: 0 });
             self.blocks.leaf = Leaf::Paragraph { header };
@@ -543,11 +541,14 @@ impl Markdown {
     /// Writes what is known of a paragraph or a heading.
     fn commit(&mut self, extent: Extent) {
         let is_heading = self.place == Place::Heading;
-        let is_held = is_heading || self.header().is_some();
-        if self.pending.is_empty() || is_held && extent == Extent::Decided {
+        let is_decided = extent == Extent::Decided;
+        if self.pending.is_empty() || is_heading && is_decided {
             return;
         }
-        let mut text = self.pending.as_str();
+        // What may be a table's first line waits.
+        let header = self.header().filter(|_| is_decided).copied();
+        let text = header.and_then(|header| self.pending.get(..header.at));
+        let mut text = text.unwrap_or(&self.pending);
         if is_heading && self.writer.has_colour() {
             text = heading_text(text);
         }
@@ -566,7 +567,12 @@ impl Markdown {
             }
         }
         self.pending.drain(..used);
-        self.forget_header();
+        if let Leaf::Paragraph { header: left } = &mut self.blocks.leaf {
+            *left = header.map(|Header { at, cells }| Header {
+                at: at.saturating_sub(used),
+                cells,
+            });
+        }
     }
 
     /// The spans of a text, and how many bytes of it they are.
