@@ -26,24 +26,53 @@ const MARKERS: [(&str, &str); 12] = [
 /// and many of their templates do not name them.
 const ALWAYS_KNOWN: usize = 1;
 
+/// How a family writes its thinking and its answer as messages.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Dialect {
+    /// All that is not text.
+    marks: &'static [&'static str],
+    /// Those that end a message's header.
+    bodies: &'static [&'static str],
+}
+
 /// gpt-oss: `<|channel|>NAME<|message|>TEXT<|end|><|start|>assistant` ….
-const HARMONY: [&str; 7] = [
-    "<|start|>",
-    "<|channel|>",
-    "<|message|>",
-    "<|constrain|>",
-    "<|end|>",
-    "<|return|>",
-    "<|call|>",
-];
+const HARMONY: Dialect = Dialect {
+    marks: &[
+        "<|start|>",
+        "<|channel|>",
+        "<|message|>",
+        "<|constrain|>",
+        "<|end|>",
+        "<|return|>",
+        "<|call|>",
+    ],
+    bodies: &["<|message|>"],
+};
+/// Solar Open: `<|think|>TEXT<|end|><|begin|>assistant<|content|>TEXT<|flush|>`.
+const SOLAR: Dialect = Dialect {
+    marks: &[
+        "<|begin|>",
+        "<|think|>",
+        "<|content|>",
+        "<|tool_calls|>",
+        "<|end|>",
+        "<|flush|>",
+        "<|calls|>",
+    ],
+    bodies: &["<|think|>", "<|content|>", "<|tool_calls|>"],
+};
+/// What ends a message of either.
+const MESSAGE_END: &str = "<|end|>";
+/// What a header says first.
+const ROLE: &str = "assistant";
 
 /// How a model marks its reasoning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Format {
     /// Opening and closing markers.
     Markers(Vec<(&'static str, &'static str)>),
-    /// The "harmony" channels of gpt-oss.
-    Harmony,
+    /// Messages: the "harmony" of gpt-oss, and what is like it.
+    Messages(&'static Dialect),
 }
 
 impl Format {
@@ -51,7 +80,10 @@ impl Format {
     /// knows `is_token`.
     pub(super) fn of(source: &str, is_token: impl Fn(&str) -> bool) -> Self {
         if source.contains("<|channel|>") && source.contains("<|message|>") {
-            return Self::Harmony;
+            return Self::Messages(&HARMONY);
+        }
+        if source.contains("<|think|>") && source.contains("<|content|>") {
+            return Self::Messages(&SOLAR);
         }
         let known = MARKERS.iter().enumerate().filter(|(index, (open, close))| {
             *index < ALWAYS_KNOWN || source.contains(close) || is_token(open) || is_token(close)
@@ -62,7 +94,7 @@ impl Format {
     /// Whether a token with this text has to reach the splitter as text.
     pub(super) fn names(&self, token: &str) -> bool {
         match self {
-            Self::Harmony => HARMONY.contains(&token),
+            Self::Messages(dialect) => dialect.marks.contains(&token),
             Self::Markers(markers) => markers
                 .iter()
                 .any(|(open, close)| open.starts_with(token) || *close == token),
@@ -73,7 +105,7 @@ impl Format {
     pub(super) fn splitter(&self, prompt: &str) -> Splitter {
         let prompt = prompt.trim_end();
         let (state, markers) = match self {
-            Self::Harmony => (State::Header, Vec::new()),
+            Self::Messages(dialect) => (State::Header(dialect), Vec::new()),
             Self::Markers(markers) => {
                 let open = markers.iter().find(|(open, _)| prompt.ends_with(open));
                 let state = open.map_or(State::Start, |(_, close)| State::Reasoning(close));
@@ -98,10 +130,10 @@ enum State {
     Reasoning(&'static str),
     /// The answer, to the end.
     Answer,
-    /// Harmony: a message's header.
-    Header,
-    /// Harmony: a message's text.
-    Body(TextKind),
+    /// A message's header.
+    Header(&'static Dialect),
+    /// A message's text.
+    Body(&'static Dialect, TextKind),
 }
 
 /// Splits one answer as it streams.
@@ -140,12 +172,11 @@ impl Splitter {
             self.fresh = false; // white space was all there was
         }
         match self.state {
-            State::Reasoning(_) | State::Body(TextKind::Reasoning) => {
+            State::Reasoning(_) | State::Body(_, TextKind::Reasoning) => {
                 self.give(TextKind::Reasoning, held.trim_end(), give);
             }
-            // A header that was cut off says nothing to anybody.
-            State::Header if held.trim_start().starts_with("<|") => {}
-            State::Start | State::Answer | State::Header | State::Body(TextKind::Answer) => {
+            State::Header(_) => self.give(TextKind::Answer, unheaded(&held), give),
+            State::Start | State::Answer | State::Body(_, TextKind::Answer) => {
                 self.give(TextKind::Answer, &held, give);
             }
         }
@@ -169,8 +200,8 @@ impl Splitter {
                 }
                 Found::Nothing { certain } => self.give_certain(TextKind::Reasoning, certain, give),
             },
-            State::Header => self.read_header(),
-            State::Body(kind) => match find(&self.held, &HARMONY) {
+            State::Header(dialect) => self.read_header(dialect),
+            State::Body(dialect, kind) => match find(&self.held, dialect.marks) {
                 Found::Marker { start, .. } => {
                     let text = self.take(start, start);
                     let text = match kind {
@@ -178,7 +209,7 @@ impl Splitter {
                         TextKind::Answer => &text,
                     };
                     self.give(kind, text, give);
-                    self.enter(State::Header);
+                    self.enter(State::Header(dialect));
                     true
                 }
                 Found::Nothing { certain } => self.give_certain(kind, certain, give),
@@ -205,27 +236,35 @@ impl Splitter {
         true
     }
 
-    /// Harmony: reads a header up to its `<|message|>`.
-    fn read_header(&mut self) -> bool {
+    /// Reads a header up to the mark that ends it.
+    fn read_header(&mut self, dialect: &'static Dialect) -> bool {
         let text = self.held.trim_start();
         if !text.starts_with("<|") && !"<|".starts_with(text) {
-            self.state = State::Body(TextKind::Answer);
+            self.state = State::Body(dialect, TextKind::Answer);
             self.fresh = false;
             return true;
         }
-        let Some(start) = self.held.find("<|message|>") else {
+        let bodies = dialect.bodies.iter();
+        let first = bodies.filter_map(|body| Some((self.held.find(body)?, *body)));
+        let Some((start, body)) = first.min() else {
             return false;
         };
-        let header = self.take(start, start.saturating_add("<|message|>".len()));
+        let header = self.take(start, start.saturating_add(body.len()));
         let channel = header.rsplit("<|channel|>").next().unwrap_or_default();
-        let spoken = channel.starts_with("final")
-            || (channel.starts_with("commentary") && !header.contains(" to="))
-            || !header.contains("<|channel|>");
-        self.enter(State::Body(if spoken {
+        let spoken = match body {
+            "<|message|>" => {
+                channel.starts_with("final")
+                    || (channel.starts_with("commentary") && !header.contains(" to="))
+                    || !header.contains("<|channel|>")
+            }
+            body => body == "<|content|>",
+        };
+        let kind = if spoken {
             TextKind::Answer
         } else {
             TextKind::Reasoning
-        }));
+        };
+        self.enter(State::Body(dialect, kind));
         true
     }
 
@@ -265,6 +304,20 @@ impl Splitter {
             self.fresh = false;
             give(kind, text);
         }
+    }
+}
+
+/// The text of an answer whose header was left out: what stands behind a message's end. A
+/// header that was cut off says nothing to anybody.
+fn unheaded(held: &str) -> &str {
+    match held.rsplit_once(MESSAGE_END) {
+        Some((_, text)) => {
+            let words = text.split("<|").next().unwrap_or_default();
+            let is_header = ROLE.starts_with(words.trim());
+            if is_header { "" } else { text }
+        }
+        None if held.trim_start().starts_with("<|") => "",
+        None => held,
     }
 }
 

@@ -404,9 +404,10 @@ impl TemplateMessage {
         let mut entries = vec![(key("role"), key(self.role)), (key("content"), content)];
         if let Some(reasoning) = self.reasoning {
             let reasoning = budget.text(reasoning)?;
-            // As Qwen and others name it, and as gpt-oss and Granite do.
-            entries.push((key("reasoning_content"), reasoning.clone()));
-            entries.push((key("thinking"), reasoning));
+            // As Qwen and others name it, as gpt-oss and Granite do, and as Solar does.
+            for name in ["reasoning_content", "thinking", "reasoning"] {
+                entries.push((key(name), reasoning.clone()));
+            }
         }
         budget.dict(entries)
     }

@@ -104,7 +104,8 @@ class Template:
         message = dict(message)
         if "reasoning" in message:
             reasoning = message.pop("reasoning")
-            message |= {"reasoning_content": reasoning, "thinking": reasoning}
+            names = ["reasoning_content", "thinking", "reasoning"]
+            message |= dict.fromkeys(names, reasoning)
         if self.parts:
             message["content"] = [{"type": "text", "text": message["content"]}]
         return message

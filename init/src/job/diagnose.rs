@@ -54,7 +54,10 @@ fn model_line(config: &Config, model: &ModelFile) -> String {
             header.weights / 1_000_000,
             mib(model.all_bytes()),
             header.context_length.unwrap_or(0),
-            header.kv_bytes_per_token(config.engine.kv).0.div_ceil(1024),
+            header
+                .kv_bytes_per_token(header.kv_type(config.engine.kv))
+                .0
+                .div_ceil(1024),
             engine::template_fault(&header).map_or_else(
                 || "chat template of its own".to_owned(),
                 |fault| format!("no usable chat template: {fault}")

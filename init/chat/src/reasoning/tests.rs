@@ -142,6 +142,25 @@ fn harmony_channels_are_told_apart() {
         ),
         ("Hello", ("", "Hello")),
         ("< 3", ("", "< 3")),
+        // A header that was left out.
+        (
+            "<|channel|>analysis<|message|>x<|end|>Hello there",
+            ("x", "Hello there"),
+        ),
+        (
+            "<|channel|>analysis<|message|>x<|end|><|start|>assistant",
+            ("x", ""),
+        ),
+        ("<|channel|>analysis<|message|>x<|end|>assist", ("x", "")),
+        (
+            "<|channel|>analysis<|message|>x<|end|>assistant<|channel|>fin",
+            ("x", ""),
+        ),
+        (
+            "<|channel|>analysis<|message|>x<|end|>Write <|.",
+            ("x", "Write <|."),
+        ),
+        ("<|channel|>analysis<|message|>x<|end|>", ("x", "")),
     ];
     for (stream, (reasoning, answer)) in cases {
         assert_eq!(split(&harmony, prompt, stream), pair(reasoning, answer));
@@ -160,6 +179,31 @@ fn what_ends_the_reasoning_is_awaited_until_it_came() {
     splitter.push(">", &mut give);
     assert_eq!(splitter.awaits(), None);
     assert_eq!(think().splitter("<|assistant|>").awaits(), None);
+}
+
+#[test]
+fn messages_of_solar_open_are_told_apart() {
+    let solar = Format::of("… <|think|> … <|content|> …", |_| false);
+    let prompt = "<|end|><|begin|>assistant";
+    let cases = [
+        (
+            "<|think|>Hm.\n<|end|><|begin|>assistant<|content|>Hello<|flush|>",
+            ("Hm.", "Hello"),
+        ),
+        ("<|content|>Hello", ("", "Hello")),
+        ("Hello", ("", "Hello")),
+        ("<|think|>Cut off", ("Cut off", "")),
+        ("<|think|>a<|end|><|begin|>assist", ("a", "")),
+        ("<|think|>a<|end|>Hello", ("a", "Hello")),
+        (
+            "<|think|>a<|end|><|begin|>assistant<|tool_calls|>{}<|calls|>",
+            ("a{}", ""),
+        ),
+    ];
+    for (stream, (reasoning, answer)) in cases {
+        assert_eq!(split(&solar, prompt, stream), pair(reasoning, answer));
+    }
+    assert!(solar.names("<|think|>") && solar.names("<|end|>"));
 }
 
 #[test]

@@ -266,6 +266,30 @@ fn a_conversation_of_a_thousand_turns_is_not_taken_for_endless() {
 }
 
 #[test]
+fn reasoning_goes_back_by_whichever_name_a_template_has_for_it() {
+    for name in ["reasoning_content", "thinking", "reasoning"] {
+        let template = template(&format!(
+            "{{% for m in messages %}}{{{{ m.{name} or '' }}}}{{{{ m.content }}}}|{{% endfor %}}"
+        ));
+        let mut answer = Message::new(Role::Assistant, "42");
+        answer.reasoning = Some("Hm.".to_owned());
+        let messages = [
+            Message::new(Role::User, "6 * 7?"),
+            answer,
+            Message::new(Role::User, "And?"),
+        ];
+        let rendered = template.render(&messages, Next::Answer).unwrap();
+        assert_eq!(rendered.text(), "6 * 7?|Hm.42|And?|", "{name}");
+    }
+    let solar = goldens();
+    let solar = solar
+        .iter()
+        .find(|golden| golden.borrowed.name == "upstage-Solar-Open-100B");
+    // It ends the thinking as well.
+    assert_eq!(solar.unwrap().template.end_of_turn(), None);
+}
+
+#[test]
 fn the_end_of_a_turn_is_what_the_template_writes_after_it() {
     for golden in known() {
         let end = golden.template.end_of_turn.unwrap_or_default();
