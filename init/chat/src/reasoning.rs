@@ -8,7 +8,7 @@
 use protocol::TextKind;
 
 /// How each family marks the beginning and the end of its reasoning.
-const MARKERS: [(&str, &str); 12] = [
+const MARKERS: [(&str, &str); 13] = [
     ("<think>", "</think>"), // DeepSeek R1, Qwen 3, QwQ, SmolLM 3, …
     ("<thinking>", "</thinking>"),
     ("<thought>", "</thought>"), // EXAONE Deep
@@ -21,6 +21,7 @@ const MARKERS: [(&str, &str); 12] = [
     ("<|channel>thought", "<channel|>"),        // Gemma 4
     ("<unused94>thought", "<unused95>"),        // MedGemma
     ("Here is my thought process:", "Here is my response:"), // Granite 3.2
+    ("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"), // Apriel
 ];
 /// Markers known whatever the template says: their models are the most common,
 /// and many of their templates do not name them.

@@ -207,6 +207,18 @@ fn messages_of_solar_open_are_told_apart() {
 }
 
 #[test]
+fn the_steps_of_apriel_are_reasoning() {
+    let apriel = Format::of("… [BEGIN FINAL RESPONSE] …", |_| false);
+    for (prompt, begin) in [
+        ("<|begin_assistant|>\nHere are my reasoning steps:\n", ""),
+        ("<|assistant|>\n", "Here are my reasoning steps:\n"),
+    ] {
+        let stream = format!("{begin}Hm.\n[BEGIN FINAL RESPONSE]\n42\n");
+        assert_eq!(split(&apriel, prompt, &stream), pair("Hm.", "42\n"));
+    }
+}
+
+#[test]
 fn reasoning_streams_as_soon_as_it_is_certain() {
     let mut splitter = think().splitter("<think>");
     let mut given = Vec::new();
