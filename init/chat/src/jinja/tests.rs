@@ -154,6 +154,7 @@ fn hostile() -> Vec<(String, &'static str)> {
             "{{% set l = [1] * 100000 %}}{{% for i in range(100000) %}}{{% for j in range(9) %}}{step}{{% endfor %}}{{% endfor %}}"
         )
     };
+    let named = |n: usize| format!("a{n}=1,");
     let endless = "Endless";
     let memory = "Memory";
     let deep = "deep";
@@ -297,7 +298,7 @@ fn hostile() -> Vec<(String, &'static str)> {
         (
             format!(
                 "{{{{ ('{{z}}' * 1000000).format({}z='') }}}}",
-                (0..10_000).map(|n| format!("a{n}=1,")).collect::<String>()
+                (0..10_000).map(named).collect::<Vec<_>>().concat()
             ),
             endless,
         ),
