@@ -11,7 +11,7 @@ use crate::disk::Origin;
 
 /// What engines have been asked, and what they will say.
 #[derive(Default)]
-struct World {
+pub(crate) struct World {
     /// For each engine to be started, what is heard of it; none left: no
     /// process can be made.
     scripts: VecDeque<Vec<Heard>>,
@@ -19,7 +19,7 @@ struct World {
     too_long: bool,
 }
 
-struct Scripted {
+pub(crate) struct Scripted {
     world: Rc<RefCell<World>>,
     heard: VecDeque<Heard>,
 }
@@ -48,7 +48,7 @@ impl Peer for Scripted {
     }
 }
 
-fn session_with(scripts: Vec<Vec<Heard>>) -> (Session<Scripted>, Rc<RefCell<World>>) {
+pub(crate) fn session_with(scripts: Vec<Vec<Heard>>) -> (Session<Scripted>, Rc<RefCell<World>>) {
     let world = Rc::new(RefCell::new(World {
         scripts: scripts.into(),
         ..World::default()
@@ -65,7 +65,7 @@ fn session_with(scripts: Vec<Vec<Heard>>) -> (Session<Scripted>, Rc<RefCell<Worl
     (session, world)
 }
 
-fn file() -> ModelFile {
+pub(crate) fn file() -> ModelFile {
     ModelFile {
         path: "/models/m.gguf".into(),
         name: "m.gguf".to_owned(),
@@ -104,7 +104,7 @@ pub(crate) fn model_info() -> ModelInfo {
     }
 }
 
-fn ready() -> Heard {
+pub(crate) fn ready() -> Heard {
     Heard::Event(Event::Ready(Box::new(model_info())))
 }
 
@@ -119,7 +119,7 @@ fn text(text: &str) -> Heard {
     })
 }
 
-fn done(stop: Stop) -> Heard {
+pub(crate) fn done(stop: Stop) -> Heard {
     Heard::Event(Event::TurnDone(TurnStats {
         stop,
         prompt_tokens: 1,
