@@ -249,6 +249,12 @@ impl<P: Peer> Session<P> {
         self.start_engine(waiting);
     }
 
+    /// What engines have died of is known and will not come again: the next deaths are
+    /// counted from the first.
+    pub(crate) fn explain_deaths(&mut self) {
+        self.deaths = 0;
+    }
+
     /// Counts an engine that is gone; `true`: no other is started.
     fn has_died_too_often(&mut self, how: &str, waiting: bool) -> bool {
         self.deaths = self.deaths.saturating_add(1);

@@ -36,6 +36,10 @@ const HELD_MAX: usize = 256;
 /// A prompt whose engine dies this often is given up.
 const DEATHS_MAX: u32 = 2;
 
+/// So many such prompts in a row may be no fault of theirs: engines that die of whatever
+/// comes are not started for ever.
+const GIVEN_UP_MAX: u32 = 8;
+
 /// What a batch is made of.
 pub(crate) struct Input {
     /// The lines.
@@ -72,6 +76,8 @@ struct Batch<'s, P> {
     bytes: usize,
     bytes_max: usize,
     progress: Progress,
+    /// Prompts that were given up since the last answer.
+    given_up: u32,
     /// Why there is no engine any more.
     gone: Option<String>,
 }
@@ -102,6 +108,7 @@ pub(crate) fn run<P: Peer>(
         bytes: 0,
         bytes_max,
         progress,
+        given_up: 0,
         gone: None,
     };
     let mut number = 0;
@@ -213,6 +220,7 @@ impl<P: Peer> Batch<'_, P> {
     }
 
     fn on_answer(&mut self, id: u64, result: Result<Box<Spoken>, TurnError>) {
+        self.given_up = 0;
         let load_ms = self.session.info().map_or(0, |info| info.load_ms);
         let outcome = match result {
             Ok(spoken) => Outcome::of(self.host, *spoken, load_ms),
@@ -237,6 +245,10 @@ impl<P: Peer> Batch<'_, P> {
             if alone && held.deaths >= DEATHS_MAX {
                 let why = "the engine died of this prompt twice [ZE-40]";
                 held.outcome = Some(Outcome::failed(why.to_owned()));
+                self.given_up = self.given_up.saturating_add(1);
+                if self.given_up < GIVEN_UP_MAX {
+                    self.session.explain_deaths();
+                }
             }
         }
     }
