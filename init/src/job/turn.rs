@@ -11,18 +11,11 @@ use texts::Document;
 use super::kept::Kept;
 use crate::host::{Host, warn};
 use crate::peer::Peer;
-use crate::session::{Evaluated, Reason, Session, Update};
+use crate::session::{Evaluated, Reason, Session, Update, unseen_text};
 use protocol::{Piece, Spoken, Stop, TextKind, TurnStats};
-
-/// The answer has nothing in it.
-const NOTHING_SAID: &str =
-    "the model ended its answer without saying anything; rephrase the message";
 
 /// The answer had no end of its thinking.
 const ONLY_THOUGHT: &str = "the model only thought and did not come to an answer";
-
-/// It was cancelled.
-const STOPPED: &str = "the answer was stopped before it began";
 
 /// The outcome of a turn. Field names are part of the interface: `--json`.
 #[derive(Debug, Default, Serialize)]
@@ -68,12 +61,6 @@ impl Outcome {
             ..Self::default()
         };
         outcome.end(host, spoken.stats, load_ms);
-        if outcome.text.is_empty() && outcome.reasoning.is_empty() {
-            outcome.error = Some(match outcome.stop {
-                Some(Stop::Cancelled) => STOPPED.to_owned(),
-                _ => NOTHING_SAID.to_owned(),
-            });
-        }
         outcome
     }
 
@@ -83,23 +70,17 @@ impl Outcome {
     }
 
     fn end(&mut self, host: Host, stats: TurnStats, load_ms: u64) {
-        self.answered = matches!(stats.stop, Stop::EndOfTurn | Stop::MaxTokens);
+        let is_seen = !self.text.is_empty();
+        self.answered = is_seen && matches!(stats.stop, Stop::EndOfTurn | Stop::MaxTokens);
         self.stop = Some(stats.stop);
-        if stats.stop == Stop::ContextFull {
-            self.error = Some(format!(
-                "the context is full before the answer ended; a larger {} holds more [ZE-32]",
-                host.option("ctx")
-            ));
-        }
-        if self.stop == Some(Stop::TooLong) {
-            let why = "the answer was cut: it is longer than this machine keeps of one; more memory \
-                       (run.sh --mem) keeps more [ZE-33]";
-            self.error = Some(host.words(why));
-        }
-        if self.text.is_empty() {
-            self.answered = false;
-            self.error.get_or_insert_with(|| ONLY_THOUGHT.to_owned());
-        }
+        let why = match stats.stop {
+            Stop::EndOfTurn | Stop::Cancelled if !is_seen && !self.reasoning.is_empty() => {
+                Some(ONLY_THOUGHT)
+            }
+            Stop::EndOfTurn | Stop::Cancelled | Stop::MaxTokens if is_seen => None,
+            stop => Some(unseen_text(stop)),
+        };
+        self.error = why.map(|why| host.words(why));
         self.timings = Some(Timings::new(stats, load_ms));
     }
 
@@ -232,7 +213,7 @@ pub(crate) fn run<P: Peer>(
             } => return Ok(outcome.because(error)),
             Update::TakenBack { reason, .. } => {
                 return Ok(outcome.because(match reason {
-                    Reason::Cancelled => STOPPED.to_owned(),
+                    Reason::Cancelled => unseen_text(Stop::Cancelled).to_owned(),
                     Reason::NoEngine(why) | Reason::TooLong(why) | Reason::Failed(why) => why,
                 }));
             }
@@ -270,4 +251,45 @@ pub(crate) fn run<P: Peer>(
     }
     // The session ends each question with one of the above.
     Ok(outcome.because("there is no engine to answer".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_shows_nothing_names_what_ended_it() {
+        for (stop, reasoning, words) in [
+            (Stop::EndOfTurn, "", "without saying anything"),
+            (Stop::EndOfTurn, "Hm", "only thought"),
+            (Stop::MaxTokens, "", "--max-tokens"),
+            (Stop::MaxTokens, "Hm", "--max-tokens"),
+            (Stop::ContextFull, "", "--ctx"),
+            (Stop::ContextFull, "Hm", "--ctx"),
+            (Stop::TooLong, "Hm", "[ZE-33]"),
+            (Stop::Cancelled, "", "stopped"),
+        ] {
+            let spoken = Spoken {
+                text: String::new(),
+                reasoning: reasoning.to_owned(),
+                stats: TurnStats {
+                    stop,
+                    prompt_tokens: 1,
+                    evaluated_tokens: 1,
+                    prefill_ms: 1.0,
+                    generated_tokens: 1,
+                    decode_ms: 1.0,
+                    decode_calls: 1,
+                    guessed_tokens: 0,
+                    taken_tokens: 0,
+                    ctx_used_tokens: 1,
+                    tokens: vec![1],
+                },
+            };
+            let outcome = Outcome::of(Host::Command, spoken, 1);
+            assert!(!outcome.answered);
+            let error = outcome.error.unwrap();
+            assert!(error.contains(words), "{stop:?} {reasoning:?}: {error}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use protocol::{Event, Load, ModelInfo, Stop, TextKind, TurnError, TurnStats};
 
 use crate::peer::Peer;
 
-use super::{Evaluated, Loaded, Reason, Request, Session, State, Update};
+use super::{Evaluated, Loaded, Reason, Request, Session, State, Update, unseen_text};
 
 /// An engine that dies this often in a row, without an answer between, is not
 /// started again until the user asks for it.
@@ -173,9 +173,11 @@ impl<P: Peer> Session<P> {
                 } else if stats.stop == Stop::Cancelled {
                     self.take_back(Reason::Cancelled);
                 } else {
-                    let why =
-                        "the model ended its answer without saying anything; rephrase the message";
-                    self.take_back(Reason::Failed(why.to_owned()));
+                    let why = unseen_text(stats.stop).to_owned();
+                    self.take_back(match stats.stop {
+                        Stop::ContextFull => Reason::TooLong(why),
+                        _ => Reason::Failed(why),
+                    });
                 }
             }
             other => self.state = other,

@@ -37,7 +37,7 @@ use crate::host::Host;
 use crate::peer::{Heard, Peer, StartError, Wait};
 pub(crate) use pieces::Evaluated;
 pub(crate) use transcript::Transcript;
-pub(crate) use update::{Phase, Reason, Update, stop_text};
+pub(crate) use update::{Phase, Reason, Update, stop_text, unseen_text};
 
 /// A healthy engine is heard once a second, on the slowest machine once in the time
 /// of an operation. Ticks, not a clock, as a machine may be stopped and go on.

@@ -363,6 +363,29 @@ fn hold(rows: Vec<Row>) {
 }
 
 #[test]
+fn an_answer_that_shows_nothing_is_given_back_with_what_ended_it() {
+    for (stop, words) in [
+        (Stop::EndOfTurn, "without saying anything"),
+        (Stop::MaxTokens, "--max-tokens"),
+        (Stop::ContextFull, "--ctx"),
+        (Stop::TooLong, "[ZE-33]"),
+    ] {
+        let (mut session, _) = in_phase(Phase::Answering, false, vec![done(stop)]);
+        let updates = all(&mut session);
+        let [
+            Update::TakenBack {
+                reason: Reason::Failed(why) | Reason::TooLong(why),
+                ..
+            },
+        ] = &updates[..]
+        else {
+            panic!("{updates:?}");
+        };
+        assert!(why.contains(words), "{stop:?}: {why}");
+    }
+}
+
+#[test]
 fn a_question_is_answered_or_given_back_in_every_state() {
     let answer = || vec![text("a"), done(Stop::EndOfTurn)];
     for (phase, rest, end) in [

@@ -107,6 +107,28 @@ pub(crate) enum Phase {
     Gone,
 }
 
+/// Why there is nothing of an answer to be seen that ended for this reason, in one line.
+pub(crate) fn unseen_text(stop: Stop) -> &'static str {
+    match stop {
+        Stop::EndOfTurn => {
+            "the model ended its answer without saying anything; rephrase the message"
+        }
+        Stop::Cancelled => "the answer was stopped before it began",
+        Stop::MaxTokens => {
+            "the answer was cut at max_tokens before anything of it could be seen; a larger \
+             zosia.max_tokens holds more"
+        }
+        Stop::ContextFull => CONTEXT_FULL,
+        Stop::TooLong => TOO_LONG,
+    }
+}
+
+/// [`Stop::ContextFull`] and [`Stop::TooLong`], as an error.
+pub(crate) const CONTEXT_FULL: &str =
+    "the context is full before the answer ended; a larger zosia.ctx holds more [ZE-32]";
+pub(crate) const TOO_LONG: &str = "the answer was cut: it is longer than this machine keeps of \
+     one; more memory (run.sh --mem) keeps more [ZE-33]";
+
 /// Why an answer ended, in words for the user; `None` if it just ended.
 pub(crate) fn stop_text(stop: Stop) -> Option<&'static str> {
     match stop {

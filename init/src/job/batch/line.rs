@@ -59,6 +59,9 @@ pub(super) fn read(
         let why = "the message is empty: nothing to answer".to_owned();
         return (line.id, Err(why));
     }
+    if line.max_tokens == Some(0) {
+        return (line.id, Err("max_tokens is 1 at least".to_owned()));
+    }
     let system = line.system.as_ref().unwrap_or(&configured.chat.system);
     let system = Some(system).filter(|text| !text.is_empty());
     let system = system.map(|text| Message::new(Role::System, text));
@@ -133,6 +136,7 @@ mod tests {
             r#"{"prompt":1}"#,
             r#"{"prompt":" "}"#,
             r#"{"prompt":"a","max_tokens":-1}"#,
+            r#"{"prompt":"a","max_tokens":0}"#,
             r#"{"prompt":"a","max_tokens":1e99}"#,
             r#"{"prompt":"a","prompt":"b"}"#,
             r#"{"prompt":"a"}{"prompt":"b"}"#,
