@@ -83,7 +83,8 @@ struct Batch<'s, P> {
 }
 
 /// Answers each of `input`'s lines, each after `documents`, and writes its result to `results`; a line that
-/// cannot be understood gets one that says so. Returns whether all were answered.
+/// cannot be understood gets one that says so. Returns whether all were answered, but for
+/// those that had their results already.
 ///
 /// # Errors
 /// The input's or `results`'s.

@@ -87,7 +87,7 @@ impl Progress {
         }
     }
 
-    /// Says how it ended. Returns whether every line was answered.
+    /// Says how it ended. Returns whether every line that was taken was answered.
     pub(super) fn end(mut self) -> bool {
         let clear = match self.style {
             Style::Replaced => "\r\x1b[K",
