@@ -147,21 +147,8 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
         .ctx_tokens
         .unwrap_or_else(|| trained.min(4096))
         .max(1);
-    let mut notices = Vec::new();
-    if wishes.ctx_tokens.is_some() && wanted > trained {
-        notices.push(format!(
-            "zosia.ctx={wanted} is more than the {trained} tokens this model was trained for; \
-             it may lose the thread beyond them"
-        ));
-    }
     let kv_type = header.kv_type(wishes.kv);
-    if kv_type != wishes.kv {
-        notices.push(
-            "zosia.kv=q8_0 takes heads of a multiple of 32 values, which this model does not have; \
-             its KV cache is f16"
-                .to_owned(),
-        );
-    }
+    let mut notices = unwise(wishes, trained, kv_type);
     let halves = kv_type == KvType::F16 && header.kv_type(KvType::Q8_0) == KvType::Q8_0;
     let per_token = bytes_per_token(header, kv_type, wishes.batch_tokens);
     let model = header.data_bytes();
@@ -255,6 +242,23 @@ pub(crate) fn plan(header: &Header, wishes: &Wishes, room: Room) -> Result<Plan,
         weights,
         notices,
     })
+}
+
+/// What is wished for and is not good for this model, or not possible, a line each.
+fn unwise(wishes: &Wishes, trained: u32, kv_type: KvType) -> Vec<String> {
+    let longer = wishes.ctx_tokens.filter(|wanted| *wanted > trained);
+    let longer = longer.map(|wanted| {
+        format!(
+            "zosia.ctx={wanted} is more than the {trained} tokens this model was trained for; \
+             it may lose the thread beyond them"
+        )
+    });
+    let blocks = (kv_type != wishes.kv).then(|| {
+        "zosia.kv=q8_0 takes heads of a multiple of 32 values, which this model does not have; \
+         its KV cache is f16"
+            .to_owned()
+    });
+    longer.into_iter().chain(blocks).collect()
 }
 
 /// Tokens that a recurrent `state` can be taken back by where there is so much `room`.
