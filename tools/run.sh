@@ -57,7 +57,7 @@
 # ZOSIA_FIRMWARE, ZOSIA_NATIVE (files), HF_TOKEN, HF_ENDPOINT.
 #
 # Exit status: 0 the session ended by power-off or Ctrl-] x, or -p was answered
-# (--batch: every line); 1 not answered, the reason is on standard error; 2 wrong
+# (--batch: every line that it took); 1 not answered, the reason is on standard error; 2 wrong
 # usage; 3 something is missing on this machine; 4 no usable model; 5 the guest
 # crashed; 6 QEMU or vfkit failed or was killed, or the session is in use; 129,
 # 130, 131, 143 hangup, Ctrl-C, SIGQUIT, SIGTERM.
