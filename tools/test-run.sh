@@ -469,6 +469,14 @@ linuxes() {
     try another_linux_builds_in_a_container 0 run.sh -p x "$model"
     logged "build.sh --arch aarch64 --container"
     rm -r "$checkout/out" "$HOME/.cache/zosia/efi"
+    # Who has fetched the package needs neither.
+    export ZOSIA_KERNEL_SOURCE="$work/linux-source.deb"
+    : >"$ZOSIA_KERNEL_SOURCE"
+    try another_linux_with_the_source 0 run.sh -p x "$model"
+    logged "build.sh --arch aarch64"
+    logged_not --container
+    unset ZOSIA_KERNEL_SOURCE
+    rm -rf "$checkout/out" "$HOME/.cache/zosia/efi"
     mv "$work/hidden" "$checkout/out"
     try chosen_efi_file_is_not_built 3 run.sh --efi "$work/none.efi" -p x "$model"
     says "none.efi cannot be read"

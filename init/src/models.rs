@@ -46,7 +46,6 @@ enum Look {
     /// They are.
     UnderWay {
         errand: Errand<Looked>,
-        began: Instant,
         /// Whether it was told that one of them does not answer.
         told: bool,
     },
@@ -73,7 +72,7 @@ impl Wanted {
         loop {
             let found = finder.scan();
             if self.is_there(&found, began.elapsed(), patience) {
-                return self.pass_over_unusable(found);
+                return self.pass_over_unusable(found, &finder.at);
             }
             sleep(LOOK_EVERY);
         }
@@ -91,13 +90,13 @@ impl Wanted {
     }
 
     /// One that is asked for by its name is not passed over.
-    fn pass_over_unusable(&self, mut found: Found) -> Looked {
+    fn pass_over_unusable(&self, mut found: Found, at: &Watch) -> Looked {
         if self.model.is_some() {
             return (found, Vec::new());
         }
         let draft = self.draft(&found.models).and_then(Result::ok).cloned();
         found.models.retain(|model| draft.as_ref() != Some(model));
-        let passed = found.pass_over_unusable();
+        let passed = found.pass_over_unusable(at);
         found.models.extend(draft);
         (found, passed)
     }
@@ -154,15 +153,11 @@ impl Models {
     /// What to poll to learn that the disks have been looked at, and how long to wait for
     /// that before [`Models::late`] tells something.
     pub(crate) fn awaited(&self) -> Option<(BorrowedFd<'_>, Option<Duration>)> {
-        let Look::UnderWay {
-            errand,
-            began,
-            told,
-        } = &self.look
-        else {
+        let Look::UnderWay { errand, told } = &self.look else {
             return None;
         };
-        let patience = (!told).then(|| PATIENCE.saturating_sub(began.elapsed()));
+        let silence = self.at.get().map_or(Duration::ZERO, |(_, silence)| silence);
+        let patience = (!told).then(|| PATIENCE.saturating_sub(silence));
         Some((errand.fd(), patience))
     }
 
@@ -186,18 +181,13 @@ impl Models {
             self.look = Look::Done;
             let Some(finder) = self.finder.clone() else {
                 let found = mem::take(&mut self.found);
-                (self.found, self.passed) = self.wanted.pass_over_unusable(found);
+                (self.found, self.passed) = self.wanted.pass_over_unusable(found, &self.at);
                 self.settled = true;
                 return Ok(true);
             };
             self.look = self.begin_look(finder)?;
         }
-        let Look::UnderWay {
-            errand,
-            began,
-            told,
-        } = mem::replace(&mut self.look, Look::Done)
-        else {
+        let Look::UnderWay { errand, told } = mem::replace(&mut self.look, Look::Done) else {
             return Ok(false);
         };
         match errand.wait(within) {
@@ -206,11 +196,7 @@ impl Models {
                 Ok(true)
             }
             Err(errand) => {
-                self.look = Look::UnderWay {
-                    errand,
-                    began,
-                    told,
-                };
+                self.look = Look::UnderWay { errand, told };
                 Ok(false)
             }
         }
@@ -229,23 +215,18 @@ impl Models {
         })?;
         Ok(Look::UnderWay {
             errand,
-            began: Instant::now(),
             told: false,
         })
     }
 
     /// A line, once, if a disk keeps everything waiting.
     pub(crate) fn late(&mut self) -> Option<String> {
-        let at = self.at.get();
-        let Look::UnderWay { began, told, .. } = &mut self.look else {
+        let Look::UnderWay { told, .. } = &mut self.look else {
             return None;
         };
-        let waited = began.elapsed();
-        if *told || waited < PATIENCE {
-            return None;
-        }
-        *told = true;
-        Some(unanswered(&at, waited))
+        let (disk, silence) = self.at.get().filter(|_| !*told)?;
+        *told = silence >= PATIENCE;
+        told.then(|| unanswered(&disk, silence))
     }
 
     /// The disks that were attached or taken away since are to be looked for; whether
@@ -262,14 +243,15 @@ impl Models {
     /// # Errors
     /// One line: a disk does not answer.
     pub(crate) fn settle(&mut self) -> Result<(), String> {
-        let began = Instant::now();
         while !self.settled {
             self.look(PATIENCE)?;
-            if began.elapsed() >= PATIENCE_MAX && !self.settled {
-                return Err(unanswered(&self.at.get(), PATIENCE_MAX));
-            }
             if let Some(line) = self.late() {
                 warn(&line);
+            }
+            if let Some((disk, silence)) = self.at.get()
+                && silence >= PATIENCE_MAX
+            {
+                return Err(unanswered(&disk, silence));
             }
         }
         Ok(())
@@ -453,16 +435,15 @@ mod tests {
             unreachable!("nothing is mounted")
         });
         let mut models = Models::on_disks(Host::Command, finder, &Start::default());
-        while models.at.get() != "vda" {
+        while models.at.get().is_none() {
             assert_eq!(models.look(Duration::ZERO), Ok(false));
         }
         assert!(models.look_again(), "it is still being looked at");
         assert_eq!(models.look(Duration::ZERO), Ok(false));
         assert_eq!(models.late(), None, "it has not waited for long");
-        let Look::UnderWay { began, .. } = &mut models.look else {
-            panic!("it is not under way");
-        };
-        *began = began.checked_sub(PATIENCE).unwrap();
+        let (name, _) = models.at.get().unwrap();
+        let since = Instant::now().checked_sub(PATIENCE).unwrap();
+        models.at.set(Some((name, since)));
         let line = models.late().unwrap();
         assert!(line.starts_with("vda has not answered for 5 s;"), "{line}");
         assert_eq!(models.late(), None, "it is told once");

@@ -125,8 +125,11 @@ wait_for_machine() {
 }
 
 # Whether the EFI file is built on this machine: its kernel's source is a package of
-# Debian's. Elsewhere a container does it.
-builds_efi() { [ "$host_os" = Linux ] && have apt-get; }
+# Debian's, which apt fetches, or who has no apt has fetched. Elsewhere a container does it.
+builds_efi() {
+    [ "$host_os" = Linux ] || return 1
+    have apt-get || [ -f "${ZOSIA_KERNEL_SOURCE:-}" ] || [ -f "${efi_store%/*}/kernel/$(sed -n 's/^sha256=//p' "$top/kernel/source" 2>/dev/null).deb" ]
+}
 
 has_containers() { have docker || have podman || have container; }
 

@@ -23,7 +23,7 @@ use std::iter;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) use given::model_from_path;
 pub(crate) use parameters::read_parameters;
@@ -136,24 +136,28 @@ fn list(names: &[String]) -> String {
 /// Mounts a device with a file system read-only and tells where.
 type Mount = fn(&Path, FileSystem) -> Result<PathBuf, MountError>;
 
-/// Which disk is being looked at, for who waits.
+/// Which disk or model is being looked at, and since when, for who waits.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Watch(Arc<Mutex<String>>);
+pub(crate) struct Watch(Arc<Mutex<Option<(String, Instant)>>>);
 
 impl Watch {
-    fn set(&self, disk: &str) {
-        let mut at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        disk.clone_into(&mut at);
+    fn begin(&self, what: &str) {
+        self.set(Some((what.to_owned(), Instant::now())));
     }
 
-    /// Its name, or `a disk` where it is not known.
-    pub(crate) fn get(&self) -> String {
-        let at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if at.is_empty() {
-            "a disk".to_owned()
-        } else {
-            at.clone()
-        }
+    fn end(&self) {
+        self.set(None);
+    }
+
+    pub(crate) fn set(&self, what: Option<(String, Instant)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    /// What is looked at, if anything is, and for how long it has been.
+    pub(crate) fn get(&self) -> Option<(String, Duration)> {
+        let what = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        what.as_ref()
+            .map(|(what, since)| (what.clone(), since.elapsed()))
     }
 }
 
@@ -206,7 +210,7 @@ impl Finder {
         };
         for device in &devices {
             if !self.seen.contains_key(&device.name) {
-                self.at.set(&device.shown());
+                self.at.begin(&device.shown());
                 match self.examine(device) {
                     Ok(on_device) => {
                         self.seen.insert(device.name.clone(), on_device);
@@ -230,7 +234,7 @@ impl Finder {
                 found.unread.extend(on_device.unread.iter().cloned());
             }
         }
-        self.at.set("");
+        self.at.end();
         parts::join(&mut found, &mut self.parts);
         found
     }
@@ -342,15 +346,19 @@ impl Found {
     /// Passes over models whose headers would be refused, if there are others;
     /// returns a line for each of them. Where all would be, all stay: whoever
     /// loads one says why not.
-    pub(crate) fn pass_over_unusable(&mut self) -> Vec<String> {
+    pub(crate) fn pass_over_unusable(&mut self, at: &Watch) -> Vec<String> {
         if self.models.len() < 2 {
             return Vec::new();
         }
         let (usable, refused): (Vec<_>, Vec<_>) = self
             .models
             .iter()
-            .map(|model| (model, header_of(model)))
+            .map(|model| {
+                at.begin(&model.name);
+                (model, header_of(model))
+            })
             .partition(|(_, checked)| checked.is_ok());
+        at.end();
         if usable.is_empty() {
             return Vec::new();
         }

@@ -44,9 +44,9 @@ impl Chat {
 
     /// Goes on with a conversation that has been read.
     pub(super) fn switch_to(&mut self, key: Key) {
-        self.give_held_back();
         self.change(|shelf| Ok(shelf.switch(key)));
         self.show_current();
+        self.give_held_back();
     }
 
     /// `/fork [N]`

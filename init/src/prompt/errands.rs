@@ -138,9 +138,7 @@ impl Chat {
         let is_done = unfinished.is_none();
         if is_done {
             // What was gone on with may wait for a disk itself.
-            if self.waits.is_none() {
-                self.screen.release();
-            }
+            self.release();
         } else {
             self.waits = unfinished;
         }
@@ -168,7 +166,7 @@ impl Chat {
             Waits::Check(..) => "the model in use stays",
             Waits::Read(_) => "nothing was read",
         });
-        self.screen.release();
+        self.release();
         true
     }
 }

@@ -203,7 +203,7 @@ impl Chat {
                 .screen
                 .quiet(&format!("{n} conversations are kept · /chats lists them")),
         }
-        self.screen.release();
+        self.release();
     }
 
     /// The conversation, its parameters and its last two messages are in force, and
@@ -303,6 +303,14 @@ impl Chat {
         }
         if let Waits::Saving(stats, _) = std::mem::replace(&mut keeping.waits, Waits::Nothing) {
             self.show_turn(&stats);
+            self.release();
+        }
+    }
+
+    /// Opens the line, if it waits for no disk.
+    pub(super) fn release(&mut self) {
+        let waits = |keeping: &Keeping| !matches!(keeping.waits, Waits::Nothing);
+        if self.waits.is_none() && !self.keeping.as_ref().is_some_and(waits) {
             self.screen.release();
         }
     }
@@ -336,7 +344,7 @@ impl Chat {
             Err(error) => self.screen.complain(&error),
         }
         if wanted {
-            self.screen.release();
+            self.release();
         }
     }
 
@@ -356,7 +364,7 @@ impl Chat {
             Waits::Saving(stats, _) => self.show_turn(&stats),
             Waits::Reading(_) => {}
         }
-        self.screen.release();
+        self.release();
         true
     }
 

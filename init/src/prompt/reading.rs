@@ -168,7 +168,12 @@ impl Chat {
                     .quiet("their tokens are counted as soon as the model is ready");
             }
         }
-        let listed = self.models.texts().iter().cloned().map(Sizing::Listed);
+        let fetched = self.reading.fetched.as_ref().map(|(text, _)| text);
+        let texts = self.models.texts().iter();
+        let listed = texts
+            .filter(|text| fetched != Some(*text))
+            .cloned()
+            .map(Sizing::Listed);
         self.reading.waiting.retain(|sizing| !sizing.is_listed());
         self.reading.waiting.extend(listed);
     }
@@ -257,12 +262,10 @@ impl Chat {
                     (_, Err(why)) => self.screen.tell(&format!("                 {why}")),
                 }
             }
-            match self.reading.waiting.pop_front()? {
-                // One after the other.
-                listed @ Sizing::Listed(_) if self.reading.fetched.is_some() => {
-                    self.reading.waiting.push_front(listed);
-                    return None;
-                }
+            // Those that are listed one after the other, and no other waits for them.
+            let is_next = |sizing: &Sizing| self.reading.fetched.is_none() || !sizing.is_listed();
+            let next = self.reading.waiting.iter().position(is_next)?;
+            match self.reading.waiting.remove(next)? {
                 Sizing::Listed(text) => {
                     let (read, most) = (text.clone(), self.session.budget().prompt_bytes);
                     match Errand::start(move || read.read(most)) {

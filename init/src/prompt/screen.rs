@@ -28,8 +28,8 @@ pub(super) struct Screen {
     /// Of those what is so whatever the terminal says.
     fixed: (Option<u16>, Option<u16>),
     answer: Option<AnswerView>,
-    /// The line stays closed until something has happened.
-    held: bool,
+    /// What the line stays closed for, until that has happened.
+    held: Option<String>,
     out: Vec<u8>,
 }
 
@@ -64,7 +64,7 @@ impl Screen {
             given,
             fixed: if known.is_some() { given } else { (None, None) },
             answer: None,
-            held: false,
+            held: None,
             out: Vec::new(),
         }
     }
@@ -237,21 +237,21 @@ impl Screen {
 
     /// Opens the edit line, unless an answer is being shown.
     pub(super) fn open(&mut self) {
-        if self.answer.is_none() && !self.held && !self.editor.is_open() {
+        if self.answer.is_none() && self.held.is_none() && !self.editor.is_open() {
             self.editor.open();
         }
     }
 
     /// Closes the edit line until [`Screen::release`]; `status` says what for.
     pub(super) fn hold(&mut self, status: &str) {
-        self.held = true;
+        self.held = Some(status.to_owned());
         self.close_line();
-        self.set_status(Some(status.to_owned()));
+        self.set_status(None);
     }
 
     /// Opens the edit line again.
     pub(super) fn release(&mut self) {
-        self.held = false;
+        self.held = None;
         self.set_status(None);
         self.open();
     }
@@ -296,9 +296,9 @@ impl Screen {
         self.editor.hide(&mut self.out);
     }
 
-    /// One line below the answer that says what goes on.
+    /// One line below the answer that says what goes on, or else what is waited for.
     pub(super) fn set_status(&mut self, status: Option<String>) {
-        self.editor.set_status(status);
+        self.editor.set_status(status.or_else(|| self.held.clone()));
     }
 
     /// Whether an answer is awaited or shown.
@@ -320,7 +320,7 @@ impl Screen {
 
     /// Shows a piece of the answer.
     pub(super) fn push(&mut self, kind: TextKind, text: &str) {
-        self.editor.set_status(None);
+        self.set_status(None);
         self.hide();
         if let Some(answer) = &mut self.answer {
             answer.push(kind, text, &mut self.out);
@@ -343,13 +343,12 @@ impl Screen {
     /// One line says that something goes on which is not shown.
     fn show_thinking(&mut self) {
         let folded = self.answer.as_ref().is_some_and(AnswerView::is_folded);
-        self.editor
-            .set_status(folded.then(|| "thinking; Ctrl-O shows it".to_owned()));
+        self.set_status(folded.then(|| "thinking; Ctrl-O shows it".to_owned()));
     }
 
     /// The answer is over: what was held back of it is shown.
     pub(super) fn end_answer(&mut self) {
-        self.editor.set_status(None);
+        self.set_status(None);
         self.hide();
         if let Some(answer) = self.answer.take() {
             answer.finish(&mut self.out);
