@@ -29,6 +29,8 @@ pub(super) enum Next {
     Model(Option<String>),
     /// `/read`, with names or without.
     Read(String),
+    /// A message is asked, of the model that was looked for.
+    Ask(String),
 }
 
 impl Chat {
@@ -50,6 +52,7 @@ impl Chat {
             Next::Model(Some(name)) => self.check_model(&name),
             Next::Read(names) if names.is_empty() => self.list_texts(),
             Next::Read(names) => self.read_named(&names),
+            Next::Ask(message) => self.ask_now(message),
         }
     }
 
@@ -161,12 +164,15 @@ impl Chat {
         let Some(waits) = self.waits.take() else {
             return false;
         };
-        self.screen.quiet(match waits {
+        self.release();
+        self.screen.quiet(match &waits {
             Waits::Look(_) => "the disks were not looked at",
             Waits::Check(..) => "the model in use stays",
             Waits::Read(_) => "nothing was read",
         });
-        self.release();
+        if let Waits::Look(Next::Ask(message)) = waits {
+            self.give_back(&message);
+        }
         true
     }
 }

@@ -40,7 +40,7 @@ use crate::session::{Phase, Session};
 use crate::supervisor::Engine;
 use crate::timeline::Timeline;
 use draft::Drafts;
-use errands::Waits;
+use errands::{Next, Waits};
 use kept::Keeping;
 use reading::Reading;
 use room::Room;
@@ -390,6 +390,14 @@ impl Chat {
 
     fn ask(&mut self, message: String) {
         self.spare_doomed();
+        if self.models.is_settled() {
+            self.ask_now(message);
+        } else {
+            self.look_and(Next::Ask(message));
+        }
+    }
+
+    fn ask_now(&mut self, message: String) {
         self.session.ask(message);
         self.await_answer();
     }
