@@ -46,8 +46,8 @@ enum Look {
     /// They are.
     UnderWay {
         errand: Errand<Looked>,
-        /// Whether it was told that one of them does not answer.
-        told: bool,
+        /// That of which it was told that it does not answer.
+        told: Option<String>,
     },
     /// They have been.
     Done,
@@ -156,8 +156,11 @@ impl Models {
         let Look::UnderWay { errand, told } = &self.look else {
             return None;
         };
-        let silence = self.at.get().map_or(Duration::ZERO, |(_, silence)| silence);
-        let patience = (!told).then(|| PATIENCE.saturating_sub(silence));
+        let patience = match self.at.get() {
+            Some((disk, _)) if told.as_ref() == Some(&disk) => None,
+            Some((_, silence)) => Some(PATIENCE.saturating_sub(silence)),
+            None => Some(PATIENCE),
+        };
         Some((errand.fd(), patience))
     }
 
@@ -213,20 +216,21 @@ impl Models {
             let mut finder = finder.lock().unwrap_or_else(PoisonError::into_inner);
             wanted.look_on_disks(&mut finder, patience)
         })?;
-        Ok(Look::UnderWay {
-            errand,
-            told: false,
-        })
+        Ok(Look::UnderWay { errand, told: None })
     }
 
-    /// A line, once, if a disk keeps everything waiting.
+    /// A line, once for each disk that keeps everything waiting.
     pub(crate) fn late(&mut self) -> Option<String> {
         let Look::UnderWay { told, .. } = &mut self.look else {
             return None;
         };
-        let (disk, silence) = self.at.get().filter(|_| !*told)?;
-        *told = silence >= PATIENCE;
-        told.then(|| unanswered(&disk, silence))
+        let (disk, silence) = self.at.get()?;
+        if silence < PATIENCE || told.as_ref() == Some(&disk) {
+            return None;
+        }
+        let line = unanswered(&disk, silence);
+        *told = Some(disk);
+        Some(line)
     }
 
     /// The disks that were attached or taken away since are to be looked for; whether
@@ -443,14 +447,18 @@ mod tests {
         assert_eq!(models.late(), None, "it has not waited for long");
         let (name, _) = models.at.get().unwrap();
         let since = Instant::now().checked_sub(PATIENCE).unwrap();
-        models.at.set(Some((name, since)));
+        models.at.set(Some((name.clone(), since)));
         let line = models.late().unwrap();
         assert!(line.starts_with("vda has not answered for 5 s;"), "{line}");
         assert_eq!(models.late(), None, "it is told once");
+        models.at.set(Some(("vdb".to_owned(), since)));
+        assert!(models.late().unwrap().starts_with("vdb has not answered"));
+        models.at.set(Some((name, since)));
 
         // It answers now: a pipe has no place to read at.
         let _other_end = File::options().write(true).open(&disk).unwrap();
         while !models.look(Duration::ZERO).unwrap() {}
+        assert_eq!(models.at.get(), None, "nothing is looked at any more");
         let notes = models.notes();
         assert!(notes[0].contains("vda cannot be read"), "{notes:?}");
         assert_eq!(models.look(Duration::ZERO), Ok(false), "it is told once");

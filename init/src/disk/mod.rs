@@ -200,6 +200,7 @@ impl Finder {
     /// Looks at the devices that have appeared since the last time, without
     /// waiting, and tells all that is known by now.
     pub(crate) fn scan(&mut self) -> Found {
+        self.at.begin("a disk");
         let devices = sysfs::list_devices(&self.sys_root);
         // What was taken away may come back as something else.
         self.seen
@@ -234,8 +235,8 @@ impl Finder {
                 found.unread.extend(on_device.unread.iter().cloned());
             }
         }
+        parts::join(&mut found, &mut self.parts, &self.at);
         self.at.end();
-        parts::join(&mut found, &mut self.parts);
         found
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use gguf::{Part, PartName};
 use protocol::PartFile;
 
-use super::{Found, ModelFile, Origin, visible};
+use super::{Found, ModelFile, Origin, Watch, visible};
 
 fn name_of(path: &Path) -> Option<PartName<'_>> {
     PartName::of(path.file_stem()?.to_str()?)
@@ -63,7 +63,7 @@ pub(super) fn rest_of(path: &Path) -> Result<Vec<PartFile>, String> {
 
 /// Puts together what of the disks are parts of a model. A single disk is not looked into:
 /// whoever loads it says what it is. `known` has what has been read before.
-pub(super) fn join(found: &mut Found, known: &mut BTreeMap<PathBuf, Option<Part>>) {
+pub(super) fn join(found: &mut Found, known: &mut BTreeMap<PathBuf, Option<Part>>, at: &Watch) {
     let is_raw = |model: &&ModelFile| model.origin == Origin::Raw;
     if found.models.iter().filter(is_raw).count() < 2 {
         return;
@@ -71,6 +71,7 @@ pub(super) fn join(found: &mut Found, known: &mut BTreeMap<PathBuf, Option<Part>
     known.retain(|path, _| found.models.iter().any(|model| model.path == *path));
     let mut families: BTreeMap<(u64, u64), Vec<(u64, ModelFile)>> = BTreeMap::new();
     for model in found.models.iter().filter(is_raw) {
+        at.begin(&model.name);
         let part = known.entry(model.path.clone());
         if let Some(part) = *part.or_insert_with(|| read_part(model)) {
             let family = families.entry((part.count, part.tensors)).or_default();

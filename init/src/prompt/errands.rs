@@ -31,6 +31,8 @@ pub(super) enum Next {
     Read(String),
     /// A message is asked, of the model that was looked for.
     Ask(String),
+    /// The last one is asked again.
+    Regen,
 }
 
 impl Chat {
@@ -53,6 +55,7 @@ impl Chat {
             Next::Read(names) if names.is_empty() => self.list_texts(),
             Next::Read(names) => self.read_named(&names),
             Next::Ask(message) => self.ask_now(message),
+            Next::Regen => self.regenerate(),
         }
     }
 
@@ -166,6 +169,7 @@ impl Chat {
         };
         self.release();
         self.screen.quiet(match &waits {
+            Waits::Look(Next::Ask(_) | Next::Regen) => "stopped before the answer began",
             Waits::Look(_) => "the disks were not looked at",
             Waits::Check(..) => "the model in use stays",
             Waits::Read(_) => "nothing was read",

@@ -23,13 +23,8 @@ pub(super) fn execute(chat: &mut Chat, command: Command) {
             chat.send_held();
         }
         Command::Regen if chat.room.is_wanted() => chat.send_held(),
-        Command::Regen => {
-            if chat.session.regenerate() {
-                chat.await_answer();
-            } else {
-                chat.screen.complain("there is no message to answer");
-            }
-        }
+        Command::Regen if chat.models.is_settled() => chat.regenerate(),
+        Command::Regen => chat.look_and(Next::Regen),
         Command::Undo => match chat.session.undo() {
             Some(text) => {
                 let line = format!("taken back: {}", show::first_line(&text));

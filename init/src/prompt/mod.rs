@@ -402,6 +402,14 @@ impl Chat {
         self.await_answer();
     }
 
+    fn regenerate(&mut self) {
+        if self.session.regenerate() {
+            self.await_answer();
+        } else {
+            self.screen.complain("there is no message to answer");
+        }
+    }
+
     /// The prompt makes way for an answer, if there will be one.
     fn await_answer(&mut self) {
         if self.session.phase() == Phase::Answering || self.session.is_waiting() {
