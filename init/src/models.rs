@@ -439,7 +439,8 @@ mod tests {
             unreachable!("nothing is mounted")
         });
         let mut models = Models::on_disks(Host::Command, finder, &Start::default());
-        while models.at.get().is_none() {
+        let is_at = |at: &Watch| at.get().is_some_and(|(name, _)| name == "vda");
+        while !is_at(&models.at) {
             assert_eq!(models.look(Duration::ZERO), Ok(false));
         }
         assert!(models.look_again(), "it is still being looked at");
