@@ -140,19 +140,21 @@ pub(crate) fn on_disk(path: &Path, bytes: u64) -> Result<Vec<Text>, String> {
     Ok(names::told_apart(entries.into_iter().map(text).collect()))
 }
 
-/// Reads texts that have room for so many bytes together; why not, where one cannot be
-/// read.
-pub(crate) fn read_all(texts: Vec<Text>, bytes_max: u64) -> Vec<(Text, Result<Reading, String>)> {
+/// Reads one text after the other, which have room for so many bytes together; why not,
+/// where one cannot be read.
+pub(crate) fn read_each(
+    texts: impl IntoIterator<Item = Text>,
+    bytes_max: u64,
+) -> impl Iterator<Item = (Text, Result<Reading, String>)> {
     let mut left = bytes_max;
-    let read = |text: Text| {
+    texts.into_iter().map(move |text| {
         let reading = text.read(left);
         let bytes = reading
             .as_ref()
             .map_or(0, |r| length(r.document.text.as_bytes()));
         left = left.saturating_sub(bytes);
         (text, reading)
-    };
-    texts.into_iter().map(read).collect()
+    })
 }
 
 /// What a turn without a terminal begins with: all that the user attached.
@@ -164,9 +166,9 @@ pub(crate) fn read_given(
     budget: &Budget,
     notice: &mut dyn FnMut(&str),
 ) -> Result<Vec<Document>, String> {
-    let given = texts.iter().filter(|text| text.is_given).cloned().collect();
+    let given = texts.iter().filter(|text| text.is_given).cloned();
     let mut documents = Vec::new();
-    for (_, reading) in read_all(given, budget.prompt_bytes) {
+    for (_, reading) in read_each(given, budget.prompt_bytes) {
         let reading = reading?;
         for line in &reading.notices {
             notice(line);

@@ -136,7 +136,7 @@ fn list(names: &[String]) -> String {
 /// Mounts a device with a file system read-only and tells where.
 type Mount = fn(&Path, FileSystem) -> Result<PathBuf, MountError>;
 
-/// Which disk or model is being looked at, and since when, for who waits.
+/// Which disk or model is being looked at, and since when, for whoever waits.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Watch(Arc<Mutex<Option<(String, Instant)>>>);
 

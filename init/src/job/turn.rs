@@ -256,6 +256,7 @@ pub(crate) fn run<P: Peer>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::tests::stats;
 
     #[test]
     fn an_answer_that_shows_nothing_names_what_ended_it() {
@@ -272,19 +273,7 @@ mod tests {
             let spoken = Spoken {
                 text: String::new(),
                 reasoning: reasoning.to_owned(),
-                stats: TurnStats {
-                    stop,
-                    prompt_tokens: 1,
-                    evaluated_tokens: 1,
-                    prefill_ms: 1.0,
-                    generated_tokens: 1,
-                    decode_ms: 1.0,
-                    decode_calls: 1,
-                    guessed_tokens: 0,
-                    taken_tokens: 0,
-                    ctx_used_tokens: 1,
-                    tokens: vec![1],
-                },
+                stats: stats(stop),
             };
             let outcome = Outcome::of(Host::Command, spoken, 1);
             assert!(!outcome.answered);

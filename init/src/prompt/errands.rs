@@ -91,7 +91,7 @@ impl Chat {
     pub(super) fn read_texts(&mut self, texts: Vec<Text>, bytes_max: u64) {
         let names: Vec<&str> = texts.iter().map(|text| text.name.as_str()).collect();
         let what = format!("reading {}", names.join(", "));
-        match Errand::start(move || attached::read_all(texts, bytes_max)) {
+        match Errand::start(move || attached::read_each(texts, bytes_max).collect()) {
             Ok(errand) => match errand.wait(AT_ONCE) {
                 Ok(texts) => self.take_texts(texts),
                 Err(errand) => self.hold_for(Waits::Read(errand), &what),
@@ -141,14 +141,13 @@ impl Chat {
                 Err(errand) => Some(Waits::Read(errand)),
             },
         };
-        let is_done = unfinished.is_none();
-        if is_done {
-            // What was gone on with may wait for a disk itself.
-            self.release();
-        } else {
+        if unfinished.is_some() {
             self.waits = unfinished;
+            return false;
         }
-        is_done
+        // What was gone on with may wait for a disk itself.
+        self.release();
+        true
     }
 
     fn load(&mut self, model: ModelFile, checked: Result<(), String>) {

@@ -119,8 +119,9 @@ fn text(text: &str) -> Heard {
     })
 }
 
-pub(crate) fn done(stop: Stop) -> Heard {
-    Heard::Event(Event::TurnDone(TurnStats {
+/// What a short turn took that ended so.
+pub(crate) fn stats(stop: Stop) -> TurnStats {
+    TurnStats {
         stop,
         prompt_tokens: 1,
         evaluated_tokens: 1,
@@ -132,7 +133,11 @@ pub(crate) fn done(stop: Stop) -> Heard {
         taken_tokens: 0,
         ctx_used_tokens: 1,
         tokens: vec![1],
-    }))
+    }
+}
+
+pub(crate) fn done(stop: Stop) -> Heard {
+    Heard::Event(Event::TurnDone(stats(stop)))
 }
 
 fn refused() -> Heard {

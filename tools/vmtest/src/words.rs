@@ -49,7 +49,7 @@ pub(crate) fn in_byte_pairs(file: GgufFile, tokens: u64, pre: &str) -> GgufFile 
     let words = vocabulary(tokens);
     let (control, words) = words.split_at(CONTROL.len());
     let words = words.get(256..).unwrap_or_default();
-    // GPT-2 writes bytes that are no visible character as others.
+    // GPT-2 writes a byte that is no visible character as another character.
     let mut unseen = '\u{100}'..;
     let bytes = (0..=u8::MAX).map(|byte| match byte {
         b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF => char::from(byte),

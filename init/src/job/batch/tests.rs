@@ -5,13 +5,13 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 use protocol::memory::Budget;
-use protocol::{Config, Event, ModelInfo, Request, Stop, TooLong, TurnStats};
+use protocol::{Config, Event, ModelInfo, Request, Stop, TooLong};
 
 use super::lines::tests::pipe_of;
 use super::*;
 use crate::disk::{ModelFile, Origin};
 use crate::peer::{Heard, Wait};
-use crate::session::tests::model_info;
+use crate::session::tests::{model_info, stats};
 
 /// What all engines have been asked: each prompt, and how many were asked at once.
 #[derive(Default)]
@@ -83,19 +83,7 @@ fn spoken(text: &str) -> Spoken {
     Spoken {
         text: text.to_owned(),
         reasoning: String::new(),
-        stats: TurnStats {
-            stop: Stop::EndOfTurn,
-            prompt_tokens: 1,
-            evaluated_tokens: 1,
-            prefill_ms: 1.0,
-            generated_tokens: 1,
-            decode_ms: 1.0,
-            decode_calls: 1,
-            guessed_tokens: 0,
-            taken_tokens: 0,
-            ctx_used_tokens: 1,
-            tokens: vec![1],
-        },
+        stats: stats(Stop::EndOfTurn),
     }
 }
 
